@@ -1,0 +1,39 @@
+"""hfac: a compiled, vectorised engine for bi-level reinforcement learning.
+
+A leader chooses a reward, a follower answers with the policy that is optimal for it, and the leader is judged by
+that policy. Names are imported on first use; ``import hfac`` alone imports neither jax nor anything heavy.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_MODULES = ("algorithms", "critics", "diagnostics", "engine", "estimators", "exact", "mdp", "metrics", "plots", "policies")
+_MODULES += ("problem", "problems", "results", "sampling", "schedules", "statistics", "types")
+_NAMES = {
+    "Algorithm": "hfac.types",
+    "PowerDecay": "hfac.schedules",
+    "Problem": "hfac.problem",
+    "Rows": "hfac.types",
+    "Schedules": "hfac.schedules",
+    "Status": "hfac.types",
+    "TabularMDP": "hfac.mdp",
+    "check_hypergradient": "hfac.diagnostics",
+    "judge": "hfac.results",
+    "run": "hfac.engine",
+    "run_key": "hfac.engine",
+    "sweep": "hfac.engine",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"hfac.{name}")
+    raise AttributeError(f"module 'hfac' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_NAMES, *_MODULES])

@@ -1,0 +1,152 @@
+"""What every method shares: moving its variables, freezing a diverged run, averaging the end of a run."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from hfac.types import Algorithm, Key, PyTree, Solution, Status, apply_updates, densify, is_rows, map_values
+
+DIVERGENCE_BOUND = 1e6  # no update of a healthy run moves one entry this far
+AVERAGING_STRIDE = 64  # x moves little in 64 steps; sparser averages keep float32 increments above rounding
+
+
+def cast(tree: PyTree, dtype: Any) -> PyTree:
+    """Arrays of a tree in one floating dtype."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
+
+
+def init_optimizers(optimizers: Mapping[str, optax.GradientTransformation], variables: Mapping[str, PyTree]) -> dict:
+    """First optimiser state of every variable that has one.
+
+    Raises:
+      ValueError: if an optimiser is named for no variable.
+    """
+    for name in optimizers:
+        if name not in variables:
+            raise ValueError(f"optimizers has no variable '{name}'; variables are {', '.join(variables)}")
+    with jax.numpy_dtype_promotion("standard"):
+        return {name: optimizer.init(variables[name]) for name, optimizer in optimizers.items()}
+
+
+def negative(update: PyTree) -> PyTree:
+    """The opposite direction."""
+    return map_values(jnp.negative, update)
+
+
+def move(
+    state: Any,
+    moves: Mapping[str, tuple[jax.Array, PyTree]],
+    optimizers: Mapping[str, optax.GradientTransformation],
+    bounds: Mapping[str, jax.Array],
+    project: Callable[[PyTree, PyTree, jax.Array | None], PyTree] = apply_updates,
+) -> Any:
+    """Move every variable along its direction and count the step; latch a Status instead if an update is bad.
+
+    An optax optimiser gets the densified direction as the gradient of a loss, and the schedule's rate multiplies
+    what it returns. A run that is not healthy keeps its variables: the update is gated, the state is not selected.
+
+    Args:
+      state: NamedTuple with the variables, `step`, `status`, `failed_at` and `optimizers` (a dict of states).
+      moves: variable -> (rate, direction to add).
+      optimizers: variable -> optimiser that replaces plain stochastic approximation.
+      bounds: variable -> bound it is projected to; the others are not projected.
+      project: ``(params, update, bound) -> params``.
+    """
+    moments = dict(state.optimizers)
+    updates = {}
+    for name, (rate, direction) in moves.items():
+        if name in optimizers:
+            direction, moments[name] = _precondition(optimizers[name], getattr(state, name), direction, moments[name])
+        updates[name] = map_values(lambda values, rate=rate: rate * values, direction)
+    largest = _largest(updates)
+    fault = jnp.where(jnp.isfinite(largest), jnp.int32(Status.OUT_OF_BOUNDS), jnp.int32(Status.NON_FINITE))
+    now = jnp.where(largest <= DIVERGENCE_BOUND, jnp.int32(Status.OK), fault)
+    status = jnp.where(state.status == Status.OK, now, state.status)
+    gated = map_values(lambda values: jnp.where(status == Status.OK, values, 0), updates)
+    moved = {name: project(getattr(state, name), update, bounds.get(name)) for name, update in gated.items()}
+    failed_now = (status != Status.OK) & (state.status == Status.OK)
+    return state._replace(
+        step=state.step + 1,
+        status=status,
+        failed_at=jnp.where(failed_now, state.step, state.failed_at),
+        optimizers=moments,
+        **moved,
+    )
+
+
+def _precondition(
+    optimizer: optax.GradientTransformation, params: PyTree, direction: PyTree, moments: Any
+) -> tuple[PyTree, Any]:
+    loss_grad = jax.tree.map(jnp.negative, densify(params, direction))
+    with jax.numpy_dtype_promotion("standard"):
+        update, moments = optimizer.update(loss_grad, moments, params)
+    return jax.tree.map(lambda u, p: u.astype(p.dtype), update, params), moments
+
+
+def _largest(updates: PyTree) -> jax.Array:
+    sizes = []
+    for leaf in jax.tree.leaves(updates, is_leaf=is_rows):
+        sizes.append(jnp.max(jnp.abs(leaf.values if is_rows(leaf) else leaf)))
+    return jnp.max(jnp.stack(sizes))
+
+
+class Averaged(NamedTuple):
+    """State of a method whose solution is a running average of x."""
+
+    inner: Any
+    average: PyTree
+
+    @property
+    def step(self) -> jax.Array:
+        """Iterations done. int32 []."""
+        return self.inner.step
+
+    @property
+    def status(self) -> jax.Array:
+        """Latched `Status`. int32 []."""
+        return self.inner.status
+
+    @property
+    def failed_at(self) -> jax.Array:
+        """Step of the first fault, or -1. int32 []."""
+        return self.inner.failed_at
+
+    def start_from(self, x: PyTree) -> "Averaged":
+        """The same state at another upper variable."""
+        return Averaged(self.inner.start_from(x), x)
+
+
+def tail_average(algorithm: Algorithm, fraction: float) -> Algorithm:
+    """The same method, judged at x averaged over about the last `fraction` of the run so far.
+
+    Polynomial-decay averaging (Shamir & Zhang, 2013): weights grow like j^eta with eta = 2 / fraction - 2, which
+    gives them the mean age of a plain average over that last fraction. It needs no horizon and no history, so a run
+    that is extended keeps every recorded value.
+
+    Raises:
+      ValueError: if the fraction is not in (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"tail_average must lie in (0, 1], got {fraction}; 0.5 averages over the last half")
+    eta = 2 / fraction - 2
+
+    def init(key: Key, schedules: Any) -> Averaged:
+        inner = algorithm.init(key, schedules)
+        return Averaged(inner, algorithm.solution(inner).x)
+
+    def step(key: Key, state: Averaged, schedules: Any) -> tuple[Averaged, Any]:
+        inner, info = algorithm.step(key, state.inner, schedules)
+        x = algorithm.solution(inner).x
+        dtype = jnp.result_type(jax.tree.leaves(x)[0])
+        rounds = (inner.step // AVERAGING_STRIDE).astype(dtype)
+        weight = jnp.where(inner.step % AVERAGING_STRIDE == 0, (eta + 1) / (eta + rounds), 0).astype(dtype)
+        average = jax.tree.map(lambda mean, new: mean + weight * (new - mean), state.average, x)
+        return Averaged(inner, average), info
+
+    def solution(state: Averaged) -> Solution:
+        return Solution(state.average, algorithm.solution(state.inner).theta)
+
+    return Algorithm(init, step, solution)

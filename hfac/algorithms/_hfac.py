@@ -1,0 +1,196 @@
+"""The Hessian-free single-loop actor-critic of Zeng, Bhatt, Ganesh and Koppel [arXiv 2601.16399].
+
+Two policies are tracked at once: theta follows the best response to the current reward, theta_pen the policy that
+a small weight w of the upper objective pulls it to. The difference of their reward gradients, over w, replaces every
+second derivative.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from hfac import critics, estimators, policies, sampling
+from hfac.algorithms import _common
+from hfac.problem import Problem, on_batch
+from hfac.schedules import Schedules
+from hfac.types import Algorithm, Key, PyTree, Solution, Status, Transition
+
+
+class State(NamedTuple):
+    """Everything the next step needs."""
+
+    step: jax.Array  # int32 [], k
+    status: jax.Array  # int32 [], latched Status
+    failed_at: jax.Array  # int32 [], step of the first fault, or -1
+    x: PyTree  # upper variable
+    theta: PyTree  # actor of the best response (central: of the maximiser of J + w f)
+    theta_pen: PyTree  # actor of the penalised policy
+    value: PyTree  # critic of theta
+    value_pen: PyTree  # critic of theta_pen
+    leader_value: PyTree  # critic U of f's running cost under theta_pen
+    leader_value_neg: PyTree | None  # the same under theta; central only
+    chains: Any  # of the sampler
+    optimizers: dict  # variable -> optax state, for those that have one
+
+    def start_from(self, x: PyTree) -> "State":
+        """The same state at another upper variable."""
+        return self._replace(x=x)
+
+
+class Info(NamedTuple):
+    """What is worth looking at, summed over the batch."""
+
+    num_samples: jax.Array  # int32 [], environment transitions of this step
+    delta: jax.Array  # [], mean temporal-difference error of theta's critic
+    delta_pen: jax.Array  # [], of theta_pen's critic
+    delta_leader: jax.Array  # [], of the leader's critic
+
+
+def hfac(
+    problem: Problem,
+    *,
+    sampler: Literal["markov", "iid", "exact"] = "markov",
+    batch_size: int = 1,
+    coupled: bool = False,
+    difference: Literal["forward", "central"] = "forward",
+    tail_average: float | None = None,
+    projection: Literal["box", "ball"] = "box",
+    optimizers: Mapping[str, optax.GradientTransformation] | None = None,
+    policy: policies.Policy | None = None,
+    dtype: Any = jnp.float32,
+) -> Algorithm:
+    """Build Algorithm 1 (`markov`) or 2 (`iid`) of the paper; every default is the paper's.
+
+    Args:
+      problem: a tabular bi-level problem.
+      sampler: markov (Algorithm 1), iid (Algorithm 2), or exact (expectations; needs the model).
+      batch_size: chains per policy, >= 1.
+      coupled: both chains use the same random numbers: the same law for each, a quieter difference.
+      difference: forward (the paper) or central: track pi_w and pi_{-w}, bias O(w^2) instead of O(w).
+      tail_average: judge x averaged over about this last fraction of the run, in (0, 1]; None judges the last x.
+      projection: box clips touched critic entries, ball is the paper's Euclidean projection.
+      optimizers: variable name -> optax optimiser at unit rate, in place of plain stochastic approximation.
+      policy: policy over the problem's states; tabular softmax unless given.
+      dtype: of every float in a step; float64 is for noiseless studies.
+
+    Returns:
+      An `Algorithm`; its state names are those of `State`.
+
+    Raises:
+      ValueError: if an option is out of range or does not go with another.
+    """
+    _check_options(problem, sampler, batch_size, coupled, difference)
+    is_central = difference == "central"
+    mdp = problem.mdp.astype(dtype)
+    policy = policy or policies.tabular_softmax(mdp.num_states, mdp.num_actions, dtype)
+    critic = critics.table(mdp.num_states, dtype)
+    draw_from = {
+        "markov": lambda: sampling.markov(mdp, policy, batch_size, coupled),
+        "iid": lambda: sampling.iid(mdp, policy, batch_size, coupled),
+        "exact": lambda: sampling.exact(mdp, policy),
+    }[sampler]()
+    hypergradient = estimators.central_hypergradient if is_central else estimators.penalty_hypergradient
+    project = critics.projection(projection)
+    optimizers = dict(optimizers or {})
+
+    def init(key: Key, schedules: Schedules) -> State:
+        del schedules
+        keys = [jax.random.fold_in(key, i) for i in range(4)]
+        theta, v = policy.init(keys[0]), critic.init(keys[1])
+        variables = {
+            "x": _common.cast(problem.init_x(keys[2]), dtype),
+            "theta": theta,
+            "theta_pen": theta,
+            "value": v,
+            "value_pen": v,
+            "leader_value": v,
+            "leader_value_neg": v if is_central else None,
+        }
+        return State(
+            step=jnp.int32(0),
+            status=jnp.int32(Status.OK),
+            failed_at=jnp.int32(-1),
+            chains=draw_from.init(keys[3]),
+            optimizers=_common.init_optimizers(optimizers, variables),
+            **variables,
+        )
+
+    def soft_reward(x: PyTree, theta: PyTree, batch: Transition, tau: jax.Array) -> jax.Array:
+        return on_batch(problem.reward, x, batch, dtype) - tau * estimators.log_prob(policy, theta, batch)
+
+    def leader_cost(x: PyTree, batch: Transition) -> jax.Array:
+        if problem.cost is None:
+            return jnp.zeros_like(batch.weight)
+        return (1 - mdp.discount) * on_batch(problem.cost, x, batch, dtype)
+
+    def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
+        zeta, alpha, beta, w, tau = schedules.at(state.step, dtype)
+        x, theta, theta_pen = state.x, state.theta, state.theta_pen
+        v, v_pen, u, u_neg = state.value, state.value_pen, state.leader_value, state.leader_value_neg
+
+        # a ~ pi_theta(.|s), s' ~ P(.|s, a); the same from theta_pen at the second chain's state
+        batch, batch_pen, chains, num_samples = draw_from.draw(key, state.chains, theta, theta_pen)
+
+        # delta = r_x - tau log pi + gamma V(s') - V(s), for both policies and for the leader's cost
+        delta = estimators.temporal_difference(critic, v, batch, soft_reward(x, theta, batch, tau))
+        delta_pen = estimators.temporal_difference(critic, v_pen, batch_pen, soft_reward(x, theta_pen, batch_pen, tau))
+        delta_u = estimators.temporal_difference(critic, u, batch_pen, leader_cost(x, batch_pen))
+
+        # x descends the penalty hyper-gradient; theta ascends J, theta_pen ascends J - w f
+        pi, pi_pen = (estimators.policy_if_needed(problem, policy, params) for params in (theta, theta_pen))
+        move = {
+            "x": (zeta, _common.negative(hypergradient(problem, x, batch, batch_pen, pi, pi_pen, w))),
+            "theta": (alpha, estimators.actor(problem, policy, x, theta, batch, delta)),
+            "theta_pen": (alpha, estimators.actor(problem, policy, x, theta_pen, batch_pen, delta_pen - w * delta_u, w)),
+            "value": (beta, estimators.semi_gradient(critic, v, batch, delta)),
+            "value_pen": (beta, estimators.semi_gradient(critic, v_pen, batch_pen, delta_pen)),
+            "leader_value": (beta, estimators.semi_gradient(critic, u, batch_pen, delta_u)),
+        }
+        if is_central:  # theta ascends J + w f and has a leader critic of its own
+            delta_neg = estimators.temporal_difference(critic, u_neg, batch, leader_cost(x, batch))
+            move["theta"] = (alpha, estimators.actor(problem, policy, x, theta, batch, delta + w * delta_neg, -w))
+            move["leader_value_neg"] = (beta, estimators.semi_gradient(critic, u_neg, batch, delta_neg))
+
+        bounds = _critic_bounds(problem, schedules, dtype)
+        moved = _common.move(state._replace(chains=chains), move, optimizers, bounds, project)
+        errors = (_mean(batch, delta), _mean(batch_pen, delta_pen), _mean(batch_pen, delta_u))
+        return moved, Info(num_samples, *errors)
+
+    def solution(state: State) -> Solution:
+        return Solution(state.x, state.theta)
+
+    algorithm = Algorithm(init, step, solution)
+    return algorithm if tail_average is None else _common.tail_average(algorithm, tail_average)
+
+
+def _mean(batch: Transition, values: jax.Array) -> jax.Array:
+    return jnp.sum(batch.weight * values)
+
+
+def _critic_bounds(problem: Problem, schedules: Schedules, dtype: Any) -> dict[str, jax.Array]:
+    """Half-widths of the boxes that hold every true value; a critic without a bound is absent."""
+    bounds = {}
+    if problem.reward_bound is not None:
+        tau_0 = schedules.at(jnp.int32(0), dtype).entropy
+        num_actions = jnp.asarray(problem.mdp.num_actions, dtype)
+        span = 1 - jnp.asarray(problem.mdp.discount, dtype)
+        bounds |= dict.fromkeys(("value", "value_pen"), (problem.reward_bound + tau_0 * jnp.log(num_actions)) / span)
+    if problem.cost_bound is not None:
+        bounds |= dict.fromkeys(("leader_value", "leader_value_neg"), jnp.asarray(problem.cost_bound, dtype))
+    return bounds
+
+
+def _check_options(problem: Problem, sampler: str, batch_size: int, coupled: bool, difference: str) -> None:
+    if not isinstance(problem, Problem):
+        raise ValueError(f"hfac needs a tabular hfac.Problem, got {type(problem).__name__}")
+    if sampler not in ("markov", "iid", "exact"):
+        raise ValueError(f"sampler must be 'markov', 'iid' or 'exact', got '{sampler}'")
+    if difference not in ("forward", "central"):
+        raise ValueError(f"difference must be 'forward' or 'central', got '{difference}'")
+    if int(batch_size) != batch_size or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number >= 1, got {batch_size}")
+    if sampler == "exact" and (coupled or batch_size != 1):
+        raise ValueError("the exact sampler draws nothing; drop coupled and batch_size, or use markov or iid")

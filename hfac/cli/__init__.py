@@ -1,0 +1,110 @@
+"""The command line: one file per command, named in `COMMANDS`. Nothing here imports jax before it must."""
+
+import contextlib
+import importlib
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+COMMANDS = {
+    "sweep": ("hfac.cli._sweep:main", "run a method over seeds and schedules on a problem"),
+    "report": ("hfac.cli._report:main", "table and figures of a stored sweep, judged again if asked"),
+}
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class InputError(ValueError):
+    """Bad input: one line that says what, value, rule, remedy."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of ``hfac``."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help"):
+        print(_overview())
+        return
+    if args[0] == "--version":
+        from hfac import __version__
+
+        print(f"hfac {__version__}")
+        return
+    if args[0] not in COMMANDS:
+        fail("hfac", f"unknown command '{args[0]}'{nearest(args[0], COMMANDS)}")
+    module, _, function = COMMANDS[args[0]][0].partition(":")
+    try:
+        getattr(importlib.import_module(module), function)(args[1:])
+    except InputError as error:
+        fail(f"hfac {args[0]}", str(error))
+    except KeyboardInterrupt:
+        print(f"hfac {args[0]}: interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _overview() -> str:
+    lines = ["usage: hfac COMMAND ...", "", "Bi-level reinforcement learning: compiled, vectorised, exact where exactness is possible.", ""]
+    lines += ["commands:"] + [f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join([*lines, "", "options:", "  --help, --version", "", "`hfac COMMAND --help` explains a command."])
+
+
+def fail(program: str, message: str) -> NoReturn:
+    """Print one line to stderr and exit with code 2."""
+    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(EXIT_BAD_INPUT)
+
+
+def nearest(word: str, known: Any) -> str:
+    """A hint that names the closest known word, or all of them."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean '{close[0]}'?" if close else f"; there are {', '.join(known)}"
+
+
+def parse(config: Any, args: Sequence[str], program: str, description: str, default: Any = None) -> Any:
+    """`tyro.cli` whose complaints are one line.
+
+    Raises:
+      InputError: if the arguments do not parse.
+    """
+    import tyro
+
+    complaint = io.StringIO()
+    keywords = {} if default is None else {"default": default}
+    wants_help = any(arg in ("-h", "--help") for arg in args)
+    try:
+        with contextlib.nullcontext() if wants_help else contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                config, args=list(args), prog=program, description=description, config=(tyro.conf.FlagConversionOff,), **keywords
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise InputError(_one_line(complaint.getvalue(), program)) from None
+
+
+def _one_line(box: str, program: str) -> str:
+    """The text of tyro's error box without its frame and its pointer to the help."""
+    rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip("│╭╮╰╯─ |") for row in box.splitlines()]
+    text = " ".join(row for row in rows if row and not row.startswith("For full helptext"))
+    text = re.sub(r"^(Parsing error|Unrecognized options|Invalid (value|input|choice))\s*[─-]*\s*", "", text)
+    return f"{text.strip()} (see {program} --help)"
+
+
+@contextlib.contextmanager
+def as_input_error(prefix: str = "") -> Iterator[None]:
+    """Turn a library's ValueError about user input into an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{prefix}{error}") from None
+
+
+Call = Callable[[Sequence[str]], None]

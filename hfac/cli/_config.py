@@ -1,0 +1,148 @@
+"""Flags, configuration files and builder options: everything between argv and a resolved configuration."""
+
+import dataclasses
+import inspect
+import json
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from hfac._registry import resolve
+from hfac.cli import InputError, nearest
+
+
+def take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """Remove ``flag VALUE`` or ``flag=VALUE`` from args; returns the value, or None, and the rest.
+
+    Raises:
+      InputError: if the value is missing.
+    """
+    for i, arg in enumerate(args):
+        if arg == flag:
+            if i + 1 >= len(args):
+                raise InputError(f"{flag} needs a value")
+            return args[i + 1], args[:i] + args[i + 2 :]
+        if arg.startswith(flag + "="):
+            return arg.partition("=")[2], args[:i] + args[i + 1 :]
+    return None, args
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """A configuration file, TOML or JSON by its ending.
+
+    Raises:
+      InputError: if it cannot be read or is neither.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--config: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"--config: {path} is not UTF-8 text") from None
+    try:
+        loaded = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"--config: {path} does not parse: {error}") from None
+    if not isinstance(loaded, dict):
+        raise InputError(f"--config: {path} must hold a table of settings, got a {type(loaded).__name__}")
+    return loaded
+
+
+def lookup(registry: Mapping[str, str], name: str, kind: str) -> Any:
+    """A registry entry, imported.
+
+    Raises:
+      InputError: if there is none.
+    """
+    if name not in registry:
+        raise InputError(f"unknown {kind} '{name}'{nearest(name, registry)}")
+    return resolve(registry, name, kind)
+
+
+def options_class(builder: Any, name: str, defaults: Mapping[str, Any]) -> type:
+    """A dataclass of the builder's options that a flag can carry, with the docstring's words as help."""
+    import docstring_parser
+
+    hints = typing.get_type_hints(builder)
+    words = {p.arg_name: p.description for p in docstring_parser.parse(builder.__doc__ or "").params}
+    fields = []
+    for option in inspect.signature(builder).parameters.values():
+        if option.default is inspect.Parameter.empty or not _fits_a_flag(hints.get(option.name)):
+            continue
+        default = defaults.get(option.name, option.default)
+        hint = Annotated[hints[option.name], tyro.conf.arg(help=words.get(option.name) or "")]
+        fields.append((option.name, hint, dataclasses.field(default=default)))
+    return dataclasses.make_dataclass(name, fields, frozen=True)
+
+
+def _fits_a_flag(hint: Any) -> bool:
+    if typing.get_origin(hint) is typing.Literal or hint in (int, float, bool, str):
+        return True
+    parts = typing.get_args(hint)
+    return bool(parts) and all(part is type(None) or part is Ellipsis or _fits_a_flag(part) for part in parts)
+
+
+def apply_file(loaded: Mapping[str, Any], config: type, tables: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Split a configuration file into plain settings and tables of options, names as in the dataclass.
+
+    Raises:
+      InputError: if a key is unknown.
+    """
+    hints = typing.get_type_hints(config, include_extras=True)
+    known = {field.name for field in dataclasses.fields(config)}
+    plain: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {name: {} for name in tables}
+    for key, value in loaded.items():
+        name = key.replace("-", "_")
+        if name in nested and isinstance(value, dict):
+            nested[name] = {k.replace("-", "_"): tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        elif name in known:
+            plain[name] = _typed(key, value, hints[name])
+        elif name != "provenance":
+            raise InputError(f"--config: unknown setting '{key}'{nearest(key, [*known, *tables])}")
+    return plain, nested
+
+
+def _typed(key: str, value: Any, hint: Any) -> Any:
+    from hfac.cli._values import numbers, whole
+
+    optional = [part for part in typing.get_args(hint) if part is not type(None)]
+    text = repr(hint)
+    try:
+        if "tuple[float" in text:
+            items = value if isinstance(value, list) else [value]
+            return None if value is None else numbers([str(item) for item in items])
+        if "whole" in text or hint is int:
+            return whole(str(value))
+    except ValueError as error:
+        raise InputError(f"--config: {key}: {error}") from None
+    if "tuple[str" in text:
+        return tuple(str(item) for item in value)
+    if hint is Path or Path in optional:
+        return None if value is None else Path(value)
+    return value
+
+
+def check_keys(given: Mapping[str, Any], options: type, table: str) -> None:
+    """Raise `InputError` unless every key of a file's table is an option."""
+    known = [field.name for field in dataclasses.fields(options)]
+    for key in given:
+        if key not in known:
+            raise InputError(f"--config: unknown setting '{table}.{key}'{nearest(key, known)}")
+
+
+def build(builder: Any, args: tuple[Any, ...], options: Any, kind: str) -> Any:
+    """Call a builder with parsed options.
+
+    Raises:
+      InputError: if it refuses them.
+    """
+    try:
+        return builder(*args, **dataclasses.asdict(options))
+    except ValueError as error:
+        raise InputError(f"--{kind}: {error}") from None

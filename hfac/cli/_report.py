@@ -1,0 +1,49 @@
+"""``hfac report DIR``: table and figures of a stored sweep, judged again if asked."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from hfac.cli import InputError, _config, as_input_error, parse
+from hfac.cli._values import Numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Settings of a report."""
+
+    dir: Annotated[Path, tyro.conf.Positional]
+    """Folder of a sweep."""
+    judge: Numbers | None = None
+    """Entropy weights tau to judge at, > 0; the sweep's own unless given."""
+    figures: bool = True
+    """Draw the figures."""
+    quiet: bool = False
+    """Print errors only."""
+
+
+def main(args: Sequence[str]) -> None:
+    """Run the command."""
+    settings = parse(Report, args, "hfac report", "Print the table of a stored sweep and draw its figures again.")
+    if not (settings.dir / "config.json").is_file():
+        raise InputError(f"{settings.dir} holds no sweep: config.json is missing")
+    if settings.judge is not None and any(not tau > 0 for tau in settings.judge):
+        raise InputError(f"--judge must be positive, got {min(settings.judge):g}")
+    from hfac.cli import _sweep
+
+    resolved = _sweep.resolve(["--config", str(settings.dir / "config.json")])
+    assert resolved is not None
+    name, sweep, problem_options, _ = resolved
+    from hfac import results
+    from hfac.cli import _sweep_run
+    from hfac.problems import REGISTRY
+
+    _sweep_run.configure_jax(sweep.devices, sweep.cache)
+    problem = _config.build(_config.lookup(REGISTRY, name, "problem"), (), problem_options, "problem")
+    with as_input_error():
+        data = results.load(settings.dir / "results.zarr")
+    taus = settings.judge or sweep.judge
+    _sweep_run.judge_and_report(data, problem, taus, settings.dir, settings.figures, settings.quiet)

@@ -1,0 +1,243 @@
+"""``hfac sweep PROBLEM``: run a method over seeds and schedules, judge it exactly, store and draw it."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from hfac.algorithms import REGISTRY as ALGORITHMS
+from hfac.cli import InputError, _config, as_input_error, nearest, parse
+from hfac.cli._values import Count, Numbers
+from hfac.problems import REGISTRY as PROBLEMS
+
+RATES = ("upper", "actor", "critic", "penalty", "entropy")
+FIELDS = ("scale", "power", "offset", "floor")
+CHUNK_SECONDS = 1.0
+TABLES = ("problem_options", "algorithm_options")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Settings of a sweep; lists are crossed, every combination runs with every seed."""
+
+    algorithm: str = "hfac"
+    """Method, one of `hfac.algorithms.REGISTRY`."""
+    preset: Literal["recommended", "attenuating", "fixed"] | None = None
+    """Schedules and method options to start from: recommended (found by search for this problem, the default where
+    there are any), attenuating or fixed (the theory's powers, the paper's plain method)."""
+    steps: Count = 1_000_000
+    """Iterations of every run, >= 1."""
+    seeds: Count = 16
+    """Number of seeds, >= 1."""
+    first_seed: Count = 0
+    """The first seed; the others follow."""
+    out: Path | None = None
+    """Folder to write to; it must not hold anything. A new one under runs/ unless given."""
+    judge: Numbers = (0.003,)
+    """Entropy weights tau at which x is judged exactly, > 0."""
+    zip: tuple[str, ...] = ()
+    """Pair lists instead of crossing them: --zip entropy,actor-power (no blanks; repeatable groups)."""
+    upper: Numbers | None = None
+    """Scale of the upper step zeta."""
+    upper_power: Numbers | None = None
+    """Its power."""
+    upper_offset: Numbers | None = None
+    """Steps before it decays."""
+    upper_floor: Numbers | None = None
+    """Its smallest value."""
+    actor: Numbers | None = None
+    """Scale of the actor step alpha."""
+    actor_power: Numbers | None = None
+    """Its power."""
+    actor_offset: Numbers | None = None
+    """Steps before it decays."""
+    actor_floor: Numbers | None = None
+    """Its smallest value."""
+    critic: Numbers | None = None
+    """Scale of the critic step beta."""
+    critic_power: Numbers | None = None
+    """Its power."""
+    critic_offset: Numbers | None = None
+    """Steps before it decays."""
+    critic_floor: Numbers | None = None
+    """Its smallest value."""
+    penalty: Numbers | None = None
+    """Scale of the penalty parameter w; small is strong."""
+    penalty_power: Numbers | None = None
+    """Its power."""
+    penalty_offset: Numbers | None = None
+    """Steps before it decays."""
+    penalty_floor: Numbers | None = None
+    """Its smallest value."""
+    entropy: Annotated[Numbers | None, tyro.conf.arg(aliases=["--tau"])] = None
+    """Scale of the entropy weight tau."""
+    entropy_power: Annotated[Numbers | None, tyro.conf.arg(aliases=["--tau-power"])] = None
+    """Its power; 0 keeps tau fixed."""
+    entropy_offset: Annotated[Numbers | None, tyro.conf.arg(aliases=["--tau-offset"])] = None
+    """Steps before it decays."""
+    entropy_floor: Annotated[Numbers | None, tyro.conf.arg(aliases=["--tau-floor"])] = None
+    """Its smallest value."""
+    offset: Numbers | None = None
+    """Offset of all five rates."""
+    devices: Count = 0
+    """Devices to use; 0 takes all. On CPUs a device is a core."""
+    cache: bool = True
+    """Keep compiled programs in the user's cache folder, so that the next process starts at once."""
+    figures: bool = True
+    """Draw the figures."""
+    quiet: bool = False
+    """Print errors only."""
+
+
+def main(args: Sequence[str]) -> None:
+    """Run the command."""
+    from hfac.cli import _sweep_run
+
+    request = resolve(list(args))
+    if request is not None:
+        _sweep_run.execute(*request)
+
+
+def resolve(args: list[str]) -> tuple[str, Sweep, Any, Any] | None:
+    """Parse everything that can be parsed without running: (problem name, settings, problem options, method options)."""
+    path, rest = _config.take(args, "--config")
+    loaded = {} if path is None else _config.read_file(path)
+    for key in ("command", "version"):
+        loaded.pop(key, None)
+    in_file = loaded.pop("problem", None)
+    name = rest.pop(0) if rest and not rest[0].startswith("-") else in_file
+    description = "Run a method over seeds and schedules on PROBLEM, judge every record exactly, store and draw it."
+    usage = f"PROBLEM is one of: {', '.join(PROBLEMS)}. `hfac sweep PROBLEM --help` adds the problem's and the method's own options. --config FILE (TOML or JSON) sets defaults that flags override."
+    if name is None:
+        if not any(arg in ("-h", "--help") for arg in rest):
+            raise InputError(f"which problem? hfac sweep PROBLEM ...; there are {', '.join(PROBLEMS)}")
+        parse(Sweep, rest, "hfac sweep PROBLEM", f"{description} {usage}")
+        return None
+    plain, nested = _config.apply_file(loaded, Sweep, TABLES)
+    algorithm = _config.take(list(rest), "--algorithm")[0] or plain.get("algorithm", "hfac")
+    preset = _config.take(list(rest), "--preset")[0] or plain.get("preset")
+    build_problem = _config.lookup(PROBLEMS, name, "problem")
+    build_algorithm = _config.lookup(ALGORITHMS, algorithm, "algorithm")
+    chosen = _algorithm_defaults(name, algorithm, preset) | nested["algorithm_options"]
+    problem_options = _config.options_class(build_problem, "ProblemOptions", nested["problem_options"])
+    algorithm_options = _config.options_class(build_algorithm, "AlgorithmOptions", chosen)
+    _config.check_keys(nested["problem_options"], problem_options, "problem_options")
+    _config.check_keys(nested["algorithm_options"], algorithm_options, "algorithm_options")
+    full = dataclasses.make_dataclass(
+        "Settings",
+        [
+            ("settings", tyro.conf.OmitArgPrefixes[Sweep], dataclasses.field(default=Sweep(**plain))),
+            ("problem_options", Annotated[problem_options, tyro.conf.arg(name="problem")], dataclasses.field(default=problem_options())),
+            ("algorithm_options", Annotated[algorithm_options, tyro.conf.arg(name="algorithm")], dataclasses.field(default=algorithm_options())),
+        ],
+    )
+    parsed = parse(full, rest, f"hfac sweep {name}", f"{description} --config FILE sets defaults that flags override.")
+    _check(parsed.settings)
+    return name, parsed.settings, parsed.problem_options, parsed.algorithm_options
+
+
+def _algorithm_defaults(problem: str, algorithm: str, preset: str | None) -> dict[str, Any]:
+    from hfac import recommended
+
+    if preset in (None, "recommended") and recommended.is_known(problem, algorithm):
+        return recommended.options(problem, algorithm)
+    return {}
+
+
+def _check(settings: Sweep) -> None:
+    for name, least in (("steps", 1), ("seeds", 1), ("first_seed", 0), ("devices", 0)):
+        if getattr(settings, name) < least:
+            raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(settings, name)}")
+    if settings.steps >= 2**31 or settings.first_seed + settings.seeds > 2**31:
+        raise InputError("--steps and every seed must be below 2**31")
+    if any(not tau > 0 for tau in settings.judge):
+        raise InputError(f"--judge must be positive, got {min(settings.judge):g}")
+    if settings.out is not None and settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())):
+        raise InputError(f"--out {settings.out} already holds something; nothing is overwritten, choose another folder")
+    with as_input_error():
+        schedule_grid_axes(settings)
+
+
+def schedule_grid_axes(settings: Sweep) -> dict[tuple[str, ...], list[tuple[float, ...]]]:
+    """The lists among the schedule flags, paired where --zip says so: names -> rows of values.
+
+    Raises:
+      InputError: if a value is out of range, or a zip names a flag without a list or lists of unequal length.
+    """
+    lists: dict[str, tuple[float, ...]] = {}
+    for rate in RATES:
+        for field in FIELDS:
+            flag = rate if field == "scale" else f"{rate}-{field}"
+            values = getattr(settings, flag.replace("-", "_"))
+            if field == "offset" and values is None and settings.offset is not None and len(settings.offset) == 1:
+                values = settings.offset
+            if values is not None:
+                _check_range(flag, field, values)
+                lists[flag] = values
+    if settings.offset is not None:
+        _check_range("offset", "offset", settings.offset)
+    groups = [tuple(group.replace("_", "-").split(",")) for group in settings.zip]
+    if settings.offset is not None and len(settings.offset) > 1:
+        lists |= {f"{rate}-offset": settings.offset for rate in RATES}
+        groups.append(tuple(f"{rate}-offset" for rate in RATES))
+    axes: dict[tuple[str, ...], list[tuple[float, ...]]] = {}
+    for group in groups:
+        for flag in group:
+            if flag not in lists:
+                raise InputError(f"--zip: '{flag}' has no list of values{nearest(flag, lists) if lists else ''}")
+        lengths = {len(lists[flag]) for flag in group}
+        if len(lengths) > 1:
+            raise InputError(f"--zip {','.join(group)}: the lists must have equal lengths, got {sorted(lengths)}")
+        rows = list(zip(*(lists.pop(flag) for flag in group), strict=True))
+        axes[tuple(_setting(flag) for flag in group)] = rows
+    return axes | {(_setting(flag),): [(value,) for value in values] for flag, values in lists.items()}
+
+
+def _setting(flag: str) -> str:
+    rate, _, field = flag.partition("-")
+    return f"{rate}.{field or 'scale'}"
+
+
+def _check_range(flag: str, field: str, values: tuple[float, ...]) -> None:
+    is_positive = field in ("scale", "offset")
+    for value in values:
+        if value < 0 or (is_positive and value == 0):
+            raise InputError(f"--{flag} must be {'> 0' if is_positive else '>= 0'}, got {value:g}")
+    if len(set(values)) < len(values):
+        raise InputError(f"--{flag} lists a value twice")
+
+
+def make_folder(settings: Sweep, problem: str) -> Path:
+    """The folder to write to, made now.
+
+    Raises:
+      InputError: if it cannot be made.
+    """
+    if settings.out is not None:
+        folder = settings.out
+    else:
+        taken = 1
+        while (folder := Path("runs") / f"{problem}-{taken:03d}").exists():
+            taken += 1
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--out {folder}: is not writable")
+    return folder
+
+
+def write_config(folder: Path, problem: str, settings: Sweep, problem_options: Any, algorithm_options: Any) -> None:
+    """Write the resolved configuration; ``hfac sweep --config`` reproduces the sweep from it."""
+    from hfac import __version__
+
+    plain = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(settings).items()}
+    plain.pop("out")
+    content = {"command": "sweep", "version": __version__, "problem": problem, **plain}
+    content |= {"problem_options": dataclasses.asdict(problem_options), "algorithm_options": dataclasses.asdict(algorithm_options)}
+    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

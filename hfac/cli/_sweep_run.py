@@ -1,0 +1,205 @@
+"""Running a resolved sweep: devices, the loop over record points, judging, files."""
+
+import csv
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hfac import exact, metrics, plots, recommended, results, statistics
+from hfac import schedules as schedules_module
+from hfac.algorithms import REGISTRY as ALGORITHMS
+from hfac.cli import InputError, _config, _sweep, as_input_error
+from hfac.cli._progress import Progress, clock, say
+from hfac.engine import _run, _sweep as engine
+from hfac.problem import Problem
+from hfac.problems import REGISTRY as PROBLEMS
+from hfac.types import Status
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def execute(name: str, settings: _sweep.Sweep, problem_options: Any, algorithm_options: Any) -> None:
+    """Run, judge, store and draw a sweep; everything is checked before anything is written."""
+    configure_jax(settings.devices, settings.cache)
+    problem = _config.build(_config.lookup(PROBLEMS, name, "problem"), (), problem_options, "problem")
+    builder = _config.lookup(ALGORITHMS, settings.algorithm, "algorithm")
+    algorithm = _config.build(builder, (problem,), algorithm_options, "algorithm")
+    base, preset = base_schedules(name, settings)
+    axes = _sweep.schedule_grid_axes(settings)
+    grid, words = crossed(base, axes)
+    seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
+    folder = _sweep.make_folder(settings, name)
+    _sweep.write_config(folder, name, settings, problem_options, algorithm_options)
+    num_runs = int(np.prod(grid[1].shape, dtype=int)) * settings.seeds
+    say(f"{name} / {settings.algorithm}: {num_runs} runs x {settings.steps:,} steps, {preset} settings", settings.quiet)
+    for remark in [*grid[0].review(settings.steps), *unbounded(problem)]:
+        say(f"note: {remark}", settings.quiet)
+    notes = {"problem": name, "algorithm": settings.algorithm, "settings": words}
+    run_recorded(algorithm, grid, seeds, settings, folder, notes)
+    judge_and_report(results.load(folder / "results.zarr"), problem, settings.judge, folder, settings.figures, settings.quiet)
+    say(f"written to {folder}/: config.json, results.zarr, summary.csv{', figures/' if settings.figures else ''}", settings.quiet)
+
+
+def configure_jax(devices: int, cache: bool) -> None:
+    """One CPU device per core, float64 for judging, compiled programs kept between processes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jax.config.update("jax_num_cpu_devices", min(devices, cores) if devices else cores)
+    jax.config.update("jax_enable_x64", True)
+    if cache:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "hfac"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def base_schedules(problem: str, settings: _sweep.Sweep) -> tuple[schedules_module.Schedules, str]:
+    """The schedules that flags override, and the name of the preset they come from.
+
+    Raises:
+      InputError: if recommended settings are asked for and there are none.
+    """
+    preset = settings.preset or ("recommended" if recommended.is_known(problem, settings.algorithm) else "attenuating")
+    with as_input_error("--preset: "):
+        if preset == "recommended":
+            return recommended.schedules(problem, settings.algorithm), preset
+    return getattr(schedules_module, preset)(), preset
+
+
+def crossed(
+    base: schedules_module.Schedules, axes: Mapping[tuple[str, ...], list[tuple[float, ...]]]
+) -> tuple[tuple[schedules_module.Schedules, schedules_module.Coordinates], str]:
+    """The grid of all lists longer than one; single values go into the base. Also says what is constant."""
+    single = {key: value for keys, rows in axes.items() if len(rows) == 1 for key, value in zip(keys, rows[0], strict=True)}
+    listed = {keys: rows for keys, rows in axes.items() if len(rows) > 1}
+    with as_input_error():
+        _, fixed = schedules_module.grid(base, {key: [value] for key, value in single.items()})
+        merged = {
+            rate: {field: getattr(getattr(base, rate), field) for field in schedules_module.FIELDS}
+            for rate in schedules_module.RATES
+        }
+        for key, value in single.items():
+            rate, _, field = key.partition(".")
+            merged[rate][field] = value
+        decays = {rate: schedules_module.PowerDecay(**fields) for rate, fields in merged.items()}
+        base = schedules_module.Schedules(**decays)
+        words = ", ".join(f"{rate} {float(getattr(base, rate).scale):.3g}" for rate in schedules_module.RATES)
+        return schedules_module.grid(base, listed), words
+
+
+def unbounded(problem: Problem) -> list[str]:
+    """What the person should know about critics that nothing bounds."""
+    missing = [name for name in ("reward_bound", "cost_bound") if getattr(problem, name) is None]
+    return [f"{problem.name} states no {name}: that critic is not projected" for name in missing]
+
+
+def run_recorded(
+    algorithm: Any, grid: Any, seeds: np.ndarray, settings: _sweep.Sweep, folder: Path, notes: Mapping[str, Any]
+) -> None:
+    """Run record point by record point, writing each to the store as it comes."""
+    points = _run.record_points(settings.steps)
+    runs, coordinates, seeds, plan = engine.lay_out(algorithm, grid, seeds)
+    record = _run.default_record(algorithm)
+    program = engine.program(algorithm, record, plan, 0)
+    num_runs = int(np.prod(coordinates.shape, dtype=int)) * len(seeds)
+    progress = Progress(settings.steps, "steps", settings.quiet)
+    states = program.start(runs)
+    store = None
+    chunk, step, num_samples, began = 64, 0, np.zeros(num_runs, np.int64), time.perf_counter()
+    total_samples = 0
+    for index, point in enumerate(points):
+        while True:
+            length = int(min(chunk, point - step))
+            started = time.perf_counter()
+            states, history = jax.block_until_ready(program.advance(runs, states, [length]))
+            seconds = time.perf_counter() - started
+            step += length
+            num_samples += np.asarray(history.num_samples)[:num_runs, 0]
+            if length == chunk and seconds < _sweep.CHUNK_SECONDS / 2:
+                chunk *= 2
+            done = total_samples + int(num_samples.sum())
+            rate = done / max(time.perf_counter() - began - program.compile_seconds, 1e-9)
+            progress.update(step, f"{num_runs} runs, {rate:,.0f} samples/s")
+            if step == point:
+                break
+        kept = jax.device_get(jax.tree.map(lambda leaf: leaf[:num_runs, 0], history.record))
+        if store is None:
+            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), kept)
+            labelled = results.template(shapes, points, seeds, coordinates)
+            about = {**notes, "num_devices": len(plan.devices), "width": plan.width, "root": 0}
+            store = results.Store(folder / "results.zarr", labelled.assign_attrs(results.provenance() | about))
+        store.write(index, kept, num_samples)
+        total_samples, num_samples = total_samples + int(num_samples.sum()), np.zeros(num_runs, np.int64)
+    seconds = progress.close()
+    assert store is not None
+    store.annotate({"compile_seconds": program.compile_seconds, "run_seconds": seconds - program.compile_seconds})
+    rate = num_runs * settings.steps / max(seconds - program.compile_seconds, 1e-9)
+    say(f"ran in {clock(seconds)} ({program.compile_seconds:.1f} s of it compiling): {rate:,.0f} run-steps/s", settings.quiet)
+
+
+def judge_and_report(
+    data: "xarray.Dataset", problem: Problem, taus: Sequence[float], folder: Path, figures: bool, quiet: bool
+) -> None:
+    """Judge the records exactly, store the metrics, print the table, write summary.csv and the figures."""
+    num_runs = data["status"].isel(step=0).size
+    progress = Progress(num_runs, "runs judged exactly", quiet)
+    judged = results.judge(data, metrics.exact(problem, taus), lambda done, total: progress.update(done))
+    references = {float(tau): reference(problem, float(tau)) for tau in taus}
+    say(f"judged in {clock(progress.close())}", quiet)
+    judged = judged.assign_coords(reference=("judged_tau", [references[float(tau)] for tau in taus]))
+    results.save(judged, folder / "results.zarr")
+    rows = results.summary(judged)
+    with (folder / "summary.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    if not quiet:
+        print_table(rows, references)
+    list_failures(judged, quiet)
+    if figures:
+        plots.save_all(judged, problem, references, folder / "figures")
+
+
+def reference(problem: Problem, tau: float) -> float:
+    """Phi_tau at the end of an exact descent: the dashed line of the figures."""
+    return float(exact.minimize(problem, tau).value)
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], references: Mapping[float, float]) -> None:
+    """One line per configuration and judged tau, to stdout."""
+    labels = [key for key in rows[0] if key not in ("interquartile_mean", "low", "high", "worst", "diverged", "seeds", "samples", "judged_tau", "reference")]
+    head = [*labels, "judged at", "samples", "interquartile mean [95 %]", "worst", "diverged", "exact descent"]
+    table = [
+        [
+            *(f"{row[label]:.4g}" for label in labels),
+            f"{row['judged_tau']:g}",
+            f"{row['samples']:.3g}",
+            statistics.format_interval(row["interquartile_mean"], row["low"], row["high"]),
+            f"{row['worst']:.4f}" if np.isfinite(row["worst"]) else "diverged",
+            f"{row['diverged']} of {row['seeds']}",
+            f"{references[row['judged_tau']]:.4f}",
+        ]
+        for row in rows
+    ]
+    widths = [max(len(line[i]) for line in [head, *table]) for i in range(len(head))]
+    for line in [head, *table]:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def list_failures(data: "xarray.Dataset", quiet: bool, at_most: int = 10) -> None:
+    """Say which runs diverged, with configuration and first bad step."""
+    status = data["status"].isel(step=-1)
+    failed = np.argwhere(status.values != Status.OK)
+    for where in failed[:at_most]:
+        pick = dict(zip(status.dims, (int(i) for i in where), strict=True))
+        run = data.isel(pick)
+        config = plots.describe(data, {dim: i for dim, i in pick.items() if dim != "seed"})
+        meaning = Status(int(status.isel(pick))).meaning
+        say(f"diverged: {config}, seed {int(run['seed'])}, at step {int(run['failed_at'].isel(step=-1)):,}: {meaning}", quiet)
+    if len(failed) > at_most:
+        say(f"diverged: {len(failed) - at_most} more", quiet)

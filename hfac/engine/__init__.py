@@ -1,0 +1,7 @@
+"""The engine: one run, and sweeps of runs. It knows no problem, no method and no metric."""
+
+from hfac.engine._run import History as History
+from hfac.engine._run import record_points as record_points
+from hfac.engine._run import run as run
+from hfac.engine._run import run_key as run_key
+from hfac.engine._sweep import sweep as sweep

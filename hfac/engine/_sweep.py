@@ -1,0 +1,192 @@
+"""Many runs in one compiled program: configurations x seeds, flattened, sharded, labelled."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hfac import results
+from hfac.engine import _run, _sharding
+from hfac.schedules import Coordinates, Schedules
+from hfac.types import Algorithm, PyTree
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Runs(NamedTuple):
+    """What distinguishes the runs of a sweep; every leaf [R, ...], configurations major, seeds minor."""
+
+    seed: Any  # int32 [R]
+    schedules: Any  # leaves [R]
+    initial: Any  # state or upper variable, leaves [R, ...], or None
+
+
+class Program:
+    """The compiled programs of a sweep: `start` makes the states, `advance` moves them, `whole` does both.
+
+    `advance` may be called once with every record point or point by point; the numbers are the same.
+    """
+
+    def __init__(self, algorithm: Algorithm, record: _run.Record, plan: _sharding.Plan, root: int) -> None:
+        """Prepare the programs; nothing is compiled yet."""
+
+        def start(runs: Runs) -> Any:
+            return _run.first_state(algorithm, _run.run_key(runs.seed, root), runs.schedules, runs.initial)
+
+        def advance(runs: Runs, state: Any, lengths: jax.Array) -> tuple[Any, _run.History]:
+            key = _run.run_key(runs.seed, root)
+            return _run.advance(algorithm, record, key, runs.schedules, state, lengths)
+
+        def whole(runs: Runs, lengths: jax.Array) -> tuple[Any, _run.History]:
+            return advance(runs, start(runs), lengths)
+
+        self.plan = plan
+        self.compile_seconds = 0.0
+        self._programs = {
+            "start": jax.jit(_sharding.over_runs(start, plan)),
+            "advance": jax.jit(_sharding.over_runs(advance, plan, num_shared=1), donate_argnums=1),
+            "whole": jax.jit(_sharding.over_runs(whole, plan, num_shared=1)),
+        }
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+
+    def start(self, runs: Runs) -> Any:
+        """First states of all slots."""
+        return self._call("start", runs)
+
+    def advance(self, runs: Runs, states: Any, lengths: Any) -> tuple[Any, _run.History]:
+        """Do intervals of `lengths` steps; the states passed in are consumed."""
+        return self._call("advance", runs, states, jnp.asarray(lengths, jnp.int32))
+
+    def whole(self, runs: Runs, lengths: Any) -> tuple[Any, _run.History]:
+        """Start and advance in one compiled call."""
+        return self._call("whole", runs, jnp.asarray(lengths, jnp.int32))
+
+    def _call(self, name: str, *args: Any) -> Any:
+        args = jax.tree.map(jnp.asarray, args)
+        signature = (name, jax.tree.structure(args), tuple((a.shape, a.dtype) for a in jax.tree.leaves(args)))
+        if signature not in self._compiled:
+            began = time.perf_counter()
+            self._compiled[signature] = self._programs[name].lower(*args).compile()
+            self.compile_seconds += time.perf_counter() - began
+        return self._compiled[signature](*args)
+
+
+@functools.lru_cache(maxsize=64)
+def program(algorithm: Algorithm, record: _run.Record, plan: _sharding.Plan, root: int) -> Program:
+    """The programs of a sweep, made once for each algorithm, record function and plan."""
+    return Program(algorithm, record, plan, root)
+
+
+def lay_out(
+    algorithm: Algorithm,
+    schedules: Schedules | tuple[Schedules, Coordinates],
+    seeds: int | Sequence[int],
+    initial: Any = None,
+    width: int | None = None,
+) -> tuple[Runs, Coordinates, np.ndarray, _sharding.Plan]:
+    """Flatten configurations x seeds to one padded run axis.
+
+    Returns:
+      Runs of all slots, the coordinates of the configurations, the seeds, and the plan.
+
+    Raises:
+      ValueError: if the seeds are not distinct whole numbers or `initial` has no run axis of the right length.
+    """
+    batch, coordinates = schedules if isinstance(schedules, tuple) else (schedules, Coordinates((), {}))
+    seeds = check_seeds(seeds)
+    num_configs = int(np.prod(coordinates.shape, dtype=int))
+    flat = jax.tree.map(lambda leaf: np.repeat(np.broadcast_to(np.asarray(leaf, float), (num_configs,)), len(seeds)), batch)
+    seed = np.tile(seeds, num_configs)
+    for leaf in jax.tree.leaves(initial):
+        if jnp.shape(leaf)[:1] != seed.shape:
+            raise ValueError(f"initial must have one entry per run, {seed.size} here, got shape {jnp.shape(leaf)}")
+    runs = Runs(seed, flat, initial)
+    one = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), runs)
+    devices = jax.local_devices()
+    if len(devices) > 1 and _step_factorizes(algorithm, one):
+        devices = devices[:1]
+    plan = _sharding.make_plan(seed.size, devices, width)
+    return _sharding.pad(plan, runs), coordinates, seeds, plan
+
+
+def _step_factorizes(algorithm: Algorithm, one: Runs) -> bool:
+    def step(one: Runs) -> Any:
+        key = _run.run_key(one.seed)
+        return algorithm.step(key, algorithm.init(key, one.schedules), one.schedules)
+
+    return _sharding.factorizes(step, one)
+
+
+def check_seeds(seeds: int | Sequence[int]) -> np.ndarray:
+    """Seeds as int32 [N]; a number n stands for 0 .. n - 1.
+
+    Raises:
+      ValueError: if they are not distinct whole numbers >= 0 that fit 31 bits.
+    """
+    array = np.arange(seeds) if np.ndim(seeds) == 0 else np.asarray(seeds)
+    if array.ndim != 1 or array.size == 0 or np.any(array != np.round(array.astype(float))):
+        raise ValueError(f"seeds must be a count >= 1 or a list of whole numbers, got {seeds}")
+    if array.min() < 0 or array.max() >= 2**31 or len(set(array.tolist())) < array.size:
+        raise ValueError(f"seeds must be distinct and in [0, 2**31), got {seeds}")
+    return array.astype(np.int32)
+
+
+def sweep(
+    algorithm: Algorithm,
+    schedules: Schedules | tuple[Schedules, Coordinates],
+    seeds: int | Sequence[int],
+    num_steps: int,
+    record: _run.Record | None = None,
+    record_at: Sequence[int] | None = None,
+    initial: Any = None,
+    return_state: bool = False,
+    width: int | None = None,
+    root: int = 0,
+) -> Any:
+    """Run every configuration with every seed in one compiled call.
+
+    Args:
+      algorithm: what `hfac.algorithms` builds, or any `Algorithm`.
+      schedules: one `Schedules`, or what `hfac.schedules.grid` returned.
+      seeds: a count, or a list of whole numbers; a run's random stream depends on its seed and nothing else.
+      num_steps: iterations of every run.
+      record: as in `hfac.run`.
+      record_at: as in `hfac.run`.
+      initial: states or upper variables to start from, leaves [configurations x seeds, ...].
+      return_state: also return the last states, leaves [configurations x seeds, ...].
+      width: runs side by side in one block on one device; chosen unless given.
+      root: root of all random streams.
+
+    Returns:
+      An `xarray.Dataset` with one dimension per swept quantity, `seed` and `step`; with `return_state`, also states.
+
+    Raises:
+      ValueError: if an argument is out of range.
+    """
+    points = _run.record_points(num_steps, record_at)
+    runs, coordinates, seeds, plan = lay_out(algorithm, schedules, seeds, initial, width)
+    compiled = program(algorithm, record or _run.default_record(algorithm), plan, root)
+    before, began = compiled.compile_seconds, time.perf_counter()
+    lengths = np.diff(points, prepend=0)
+    states, history = jax.block_until_ready(compiled.whole(runs, lengths))
+    if points[-1] < num_steps:
+        states, _ = compiled.advance(runs, states, [num_steps - points[-1]])
+    num_runs = int(np.prod(coordinates.shape, dtype=int)) * len(seeds)
+    states, history = jax.tree.map(lambda leaf: leaf[:num_runs], (states, history))
+    compile_seconds = compiled.compile_seconds - before
+    provenance = {
+        "compile_seconds": compile_seconds,
+        "run_seconds": time.perf_counter() - began - compile_seconds,
+        "num_devices": len(plan.devices),
+        "width": plan.width,
+        "root": root,
+    }
+    dataset = results.dataset(
+        jax.device_get(history.record), np.asarray(history.num_samples), points, seeds, coordinates, provenance
+    )
+    return (dataset, states) if return_state else dataset

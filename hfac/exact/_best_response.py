@@ -1,0 +1,169 @@
+"""Best responses: the soft-optimal policy, its limit at zero entropy, the penalised policy.
+
+Solvers return NaN where they did not converge, never a silent approximation.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hfac.exact import _linear
+from hfac.exact._policy import Model, as_float, backup, model, soft_value, upper_objective
+from hfac.mdp import TabularMDP
+from hfac.problem import Problem
+from hfac.types import PyTree
+
+MAX_ITERATIONS = 200
+TIE_TOLERANCE = 1e-9  # relative to max |Q|: actions this close to the best are optimal
+
+
+class Response(NamedTuple):
+    """A soft-optimal policy with its value."""
+
+    pi: jax.Array  # [S, A]
+    value: jax.Array  # [S]
+
+
+def soft_optimal(
+    mdp: TabularMDP,
+    rewards: jax.Array,
+    tau: jax.Array,
+    allowed: jax.Array | None = None,
+    start: jax.Array | None = None,
+) -> Response:
+    """Maximise the entropy-regularised return by soft policy iteration (Newton on the soft Bellman equation).
+
+    Args:
+      mdp: dynamics in the dtype of `rewards`.
+      rewards: [S, A].
+      tau: entropy weight, > 0.
+      allowed: bool [S, A], actions the policy may use; all unless given.
+      start: values to start from [S]; zero unless given. A close start saves iterations.
+    """
+    mask = jnp.zeros_like(rewards) if allowed is None else jnp.where(allowed, 0.0, -jnp.inf)
+    tolerance = 0.1 * jnp.sqrt(jnp.finfo(rewards.dtype).eps)
+
+    def policy(v: jax.Array) -> jax.Array:
+        return jax.nn.softmax(backup(mdp, rewards, v) / tau + mask)
+
+    def is_open(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        _, change, iteration = carry
+        return (change > tolerance) & (iteration < MAX_ITERATIONS)
+
+    def improve(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        v, _, iteration = carry
+        new = soft_value(mdp, rewards, policy(v), tau)
+        return new, jnp.max(jnp.abs(new - v)) / (1 + jnp.max(jnp.abs(new))), iteration + 1
+
+    v0 = jnp.zeros_like(rewards[:, 0]) if start is None else start
+    v, change, _ = jax.lax.while_loop(is_open, improve, (v0, jnp.full((), jnp.inf, rewards.dtype), 0))
+    v = jnp.where(change <= tolerance, v, jnp.nan)
+    return Response(policy(v), v)
+
+
+def best_response(problem: Problem, x: PyTree, tau: float | jax.Array) -> jax.Array:
+    """pi*_tau(x) = argmax_pi J_tau(x, pi), the policy table [S, A]; tau > 0."""
+    at, _ = model(problem, x)
+    return soft_optimal(at.mdp, at.reward, jnp.asarray(tau, at.reward.dtype)).pi
+
+
+def optimal_actions(mdp: TabularMDP, rewards: jax.Array) -> jax.Array:
+    """Actions optimal without entropy, by policy iteration, ties within `TIE_TOLERANCE`. bool [S, A]."""
+    eps = jnp.finfo(rewards.dtype).eps
+
+    def is_open(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        _, is_improving, iteration = carry
+        return is_improving & (iteration < MAX_ITERATIONS)
+
+    def improve(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        v, _, iteration = carry
+        greedy = jax.nn.one_hot(jnp.argmax(backup(mdp, rewards, v), -1), rewards.shape[1], dtype=rewards.dtype)
+        new = soft_value(mdp, rewards, greedy, jnp.zeros((), rewards.dtype))
+        gain = jnp.max(new - v)
+        is_improving = (iteration == 0) | (gain > 100 * eps * (1 + jnp.max(jnp.abs(new))))
+        return jnp.where(iteration == 0, new, jnp.maximum(new, v)), is_improving, iteration + 1
+
+    v, is_improving, _ = jax.lax.while_loop(is_open, improve, (jnp.zeros_like(rewards[:, 0]), jnp.array(True), 0))
+    q = jnp.where(is_improving, jnp.nan, backup(mdp, rewards, v))
+    slack = jnp.maximum(TIE_TOLERANCE, 100 * eps) * (1 + jnp.max(jnp.abs(q)))
+    return q >= jnp.max(q, -1, keepdims=True) - slack
+
+
+def limit_policy(problem: Problem, x: PyTree) -> jax.Array:
+    """pi*(x) = lim_{tau->0} pi*_tau(x): of the optimal policies the one of largest discounted entropy. [S, A].
+
+    Actions count as optimal within `TIE_TOLERANCE`.
+    """
+    at, _ = model(problem, x)
+    return limit_response(at)
+
+
+def limit_response(at: Model) -> jax.Array:
+    """The limit policy of a tabulated problem, [S, A]."""
+    allowed = optimal_actions(at.mdp, at.reward)
+    return soft_optimal(at.mdp, jnp.zeros_like(at.reward), jnp.ones((), at.reward.dtype), allowed).pi
+
+
+def penalty_response(
+    problem: Problem, x: PyTree, w: float | jax.Array, tau: float | jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """(pi*_tau(x), pi_{w,tau}(x)): the best response and the minimiser of L_{w,tau}(x, .).
+
+    With g = 0 the latter is the best response to r_x - w (1 - gamma) c, exactly; with g it is followed from the
+    best response by Newton steps on the logits. A negative w gives the maximiser of J_tau + |w| f.
+    """
+    at, x = model(problem, x)
+    return penalized(problem, at, x, jnp.stack([jnp.zeros(()), jnp.asarray(w, float)]), tau)
+
+
+def penalized(problem: Problem, at: Model, x: PyTree, w: jax.Array, tau: float | jax.Array) -> tuple[jax.Array, ...]:
+    """Maximisers of J_tau - w_i f for every w_i of [n], solved as one batch."""
+    tau = jnp.asarray(tau, at.reward.dtype)
+    rewards = at.reward - w[:, None, None] * (1 - at.mdp.discount) * at.cost
+    responses = jax.vmap(lambda r: soft_optimal(at.mdp, r, tau))(rewards)
+    if problem.g is None:
+        return tuple(responses.pi)
+    return tuple(_newton(problem, at, x, w[i], tau, responses.pi[i]) for i in range(w.shape[0]))
+
+
+def _newton(
+    problem: Problem, at: Model, x: PyTree, w: jax.Array, tau: jax.Array, pi: jax.Array, num_stages: int = 4
+) -> jax.Array:
+    """Minimise w g - (J_tau - w c) over logits, moving the weight of g from 0 to w in stages."""
+    shape = pi.shape
+    gauge = jnp.kron(jnp.eye(shape[0]), jnp.ones((shape[1], shape[1])))  # logits move freely along 1 in each state
+    rewards = at.reward - w * (1 - at.mdp.discount) * at.cost
+
+    def loss(logits: jax.Array, fraction: jax.Array) -> jax.Array:
+        pi = jax.nn.softmax(logits.reshape(shape))
+        soft_return = jnp.vdot(at.mdp.initial, soft_value(at.mdp, rewards, pi, tau))
+        return fraction * w * problem.g(x, pi) - soft_return  # type: ignore[misc]
+
+    def step(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        logits, fraction, iteration = carry
+        grad, hessian = jax.grad(loss)(logits, fraction), jax.hessian(loss)(logits, fraction)
+        return logits - jnp.linalg.solve(hessian + gauge, grad), fraction, iteration + 1
+
+    def is_open(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        logits, fraction, iteration = carry
+        return (jnp.max(jnp.abs(jax.grad(loss)(logits, fraction))) > 1e-13) & (iteration < 12)
+
+    def stage(logits: jax.Array, fraction: jax.Array) -> tuple[jax.Array, None]:
+        return jax.lax.while_loop(is_open, step, (logits, fraction, 0))[0], None
+
+    start = jnp.log(jnp.maximum(pi, jnp.finfo(pi.dtype).tiny)).ravel()
+    logits, _ = jax.lax.scan(stage, start, jnp.linspace(0, 1, num_stages + 1, dtype=pi.dtype)[1:])
+    is_converged = jnp.max(jnp.abs(jax.grad(loss)(logits, jnp.ones(())))) < 1e-8
+    return jnp.where(is_converged, jax.nn.softmax(logits.reshape(shape)), jnp.nan)
+
+
+def penalty_objective(
+    problem: Problem, x: PyTree, pi: jax.Array, w: float | jax.Array, tau: float | jax.Array
+) -> jax.Array:
+    """L_{w,tau}(x, pi) = f(x, pi) + (J_tau(x, pi*_tau(x)) - J_tau(x, pi)) / w."""
+    at, x = model(problem, x)
+    pi = as_float(pi)
+    best = soft_optimal(at.mdp, at.reward, jnp.asarray(tau, pi.dtype))
+    gap = jnp.vdot(at.mdp.initial, best.value - soft_value(at.mdp, at.reward, pi, tau))
+    return upper_objective(problem, x, pi) + gap / w

@@ -1,0 +1,101 @@
+"""What a recorded state is worth: functions built on `hfac.exact`, evaluated in a program of their own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hfac import exact as oracle
+from hfac.problem import Problem
+from hfac.types import PyTree
+
+
+class Metric(NamedTuple):
+    """A function of one record, with the labels of what it returns."""
+
+    function: Callable[[Mapping[str, Any]], dict[str, jax.Array]]  # record -> name -> scalar, or [n] along `dim`
+    dim: str  # dimension of vector values
+    labels: np.ndarray  # [n]
+    vectors: tuple[str, ...]  # names of the values that have the dimension
+
+
+def state(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
+    """Record function that keeps what the residuals need: every tracked table, and w and tau."""
+    del info
+    inner = getattr(state, "inner", state)
+    rates = schedules.at(inner.step)
+    return {
+        "x": inner.x,
+        "theta": inner.theta,
+        "theta_pen": inner.theta_pen,
+        "value": inner.value,
+        "value_pen": inner.value_pen,
+        "leader_value": inner.leader_value,
+        "penalty": rates.penalty,
+        "entropy": rates.entropy,
+        "status": inner.status,
+        "failed_at": inner.failed_at,
+    }
+
+
+def exact(
+    problem: Problem, tau: float | Sequence[float] = 0.003, limit: bool = False, gradient: bool = False
+) -> Metric:
+    """Exact worth of x: Phi_tau at one or more tau, and optionally Phi and |grad Phi_tau|.
+
+    Args:
+      problem: any tabular problem.
+      tau: entropy weights at which x is judged, > 0.
+      limit: also the unregularised Phi(x).
+      gradient: also the Euclidean norm of grad Phi_tau(x).
+
+    Raises:
+      ValueError: if a tau is not positive.
+    """
+    taus = np.atleast_1d(np.asarray(tau, float))
+    if not np.all(np.isfinite(taus) & (taus > 0)):
+        raise ValueError(f"tau must be positive, got {tau}; ask for limit=True to judge at tau -> 0")
+
+    def function(record: Mapping[str, Any]) -> dict[str, jax.Array]:
+        x = record["x"]
+        each = {"hyper_objective": lambda t: oracle.hyper_objective(problem, x, t)}
+        if gradient:
+            each["hypergradient_norm"] = lambda t: optax.tree.norm(oracle.hypergradient(problem, x, t))
+        found = {name: jax.lax.map(judge, jnp.asarray(taus)) for name, judge in each.items()}
+        if limit:
+            found["limit_hyper_objective"] = oracle.limit_hyper_objective(problem, x)
+        return found
+
+    return Metric(function, "judged_tau", taus, ("hyper_objective", "hypergradient_norm"))
+
+
+def residuals(problem: Problem) -> Metric:
+    """The residuals of the convergence analysis at a record of `state`, w and tau the schedule's at that step."""
+
+    def function(record: Mapping[str, Any]) -> dict[str, jax.Array]:
+        return dict(_residuals(problem, record))
+
+    return Metric(function, "none", np.zeros(0), ())
+
+
+def _residuals(problem: Problem, record: Mapping[str, Any]) -> PyTree:
+    x, w, tau = record["x"], jnp.asarray(record["penalty"], float), jnp.asarray(record["entropy"], float)
+    pi, pi_pen = (jax.nn.softmax(jnp.asarray(record[name], float)) for name in ("theta", "theta_pen"))
+    best, best_pen = oracle.penalty_response(problem, x, w, tau)
+
+    def distance(name: str, truth: jax.Array) -> jax.Array:
+        return jnp.sum((jnp.asarray(record[name], float) - truth) ** 2)
+
+    return {
+        "hypergradient_square": optax.tree.norm(oracle.hypergradient(problem, x, tau), squared=True),
+        "best_response_gap": oracle.regularized_return(problem, x, best, tau)
+        - oracle.regularized_return(problem, x, pi, tau),
+        "penalty_gap": oracle.penalty_objective(problem, x, pi_pen, w, tau)
+        - oracle.penalty_objective(problem, x, best_pen, w, tau),
+        "value_error": distance("value", oracle.value(problem, x, pi, tau)),
+        "value_pen_error": distance("value_pen", oracle.value(problem, x, pi_pen, tau)),
+        "leader_value_error": distance("leader_value", oracle.leader_value(problem, x, pi_pen)),
+    }

@@ -1,0 +1,187 @@
+"""Figures: one function each, named in `FIGURES`. matplotlib is imported where it is used.
+
+A new figure is one function ``(data, problem, references) -> Figure or None`` and one line in `FIGURES`; None where
+the data has nothing to show.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from hfac import exact, statistics
+from hfac.problem import GridLayout, Problem
+from hfac.types import Status
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+References = Mapping[float, float]  # tau -> value of the exact descent
+WIDTH = 6.4  # inches
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "savefig.dpi": 200,
+    "figure.constrained_layout.use": True,
+}
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+
+
+def save_all(data: "xarray.Dataset", problem: Problem, references: References, folder: Path) -> list[Path]:
+    """Draw every figure that applies into a folder, as PNG; returns the files written."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    written = []
+    for name, draw in FIGURES.items():
+        with plt.rc_context(STYLE):
+            figure = draw(data, problem, references)
+            if figure is None:
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            figure.savefig(folder / f"{name}.png")
+            plt.close(figure)
+        written.append(folder / f"{name}.png")
+    return written
+
+
+def objective(data: "xarray.Dataset", problem: Problem, references: References) -> "Figure":
+    """Phi_tau(x_k) against environment samples, one panel per judged tau and one line per schedule.
+
+    Interquartile mean and 95 % bootstrap band over seeds; dashed, the end of an exact descent at that tau.
+    """
+    import matplotlib.pyplot as plt
+
+    taus = np.asarray(data["judged_tau"])
+    figure, axes = plt.subplots(
+        len(taus), 1, figsize=(WIDTH, 3.4 * len(taus) + 0.4), sharex=True, squeeze=False
+    )
+    for i, (axis, tau) in enumerate(zip(axes[:, 0], taus, strict=True)):
+        for index, pick in enumerate(configurations(data)):
+            _objective_line(axis, data.isel(pick).isel(judged_tau=i), describe(data, pick), COLORS[index % len(COLORS)])
+        if float(tau) in references:
+            label = f"exact descent, {references[float(tau)]:.4f}"
+            axis.axhline(references[float(tau)], color="0.35", linestyle="--", linewidth=1.1, label=label)
+        axis.set_ylabel(rf"$\Phi_{{\tau}}(x_k)$ at $\tau={tau:g}$")
+        axis.set_xscale("log")
+        axis.legend(loc="upper right" if len(configurations(data)) < 7 else "best", fontsize=7.5)
+    count = data.sizes["seed"]
+    axes[-1, 0].set_xlabel("environment samples" if float(data["samples"].max()) > 0 else "steps (model-based: no samples)")
+    axes[0, 0].set_title(f"{problem.name}: interquartile mean and 95 % interval, {count} seeds", fontsize=9, loc="left")
+    return figure
+
+
+def _objective_line(axis: "Axes", data: "xarray.Dataset", label: str, color: str) -> None:
+    values = data["hyper_objective"].transpose("step", "seed").values
+    interval = statistics.bootstrap(values, num_resamples=500)
+    samples = data["samples"].mean("seed").values
+    ticks = samples if samples.max() > 0 else data["step"].values
+    failed = int((data["status"].isel(step=-1) != Status.OK).sum())
+    label += f" ({failed} of {data.sizes['seed']} diverged)" if failed else ""
+    shown = (ticks > 0) & np.isfinite(interval.estimate)
+    axis.plot(ticks[shown], interval.estimate[shown], color=color, label=label)
+    high = np.where(np.isfinite(interval.high), interval.high, interval.estimate)
+    axis.fill_between(ticks[shown], interval.low[shown], high[shown], color=color, alpha=0.2, linewidth=0)
+
+
+def grid(data: "xarray.Dataset", problem: Problem, references: References) -> "Figure | None":
+    """The leader's field, the induced policy and its visitation at the first, a middle and the last record point.
+
+    Of the configuration that ends best, the seed whose end is the median one. None for problems without a grid.
+    """
+    del references
+    import matplotlib.pyplot as plt
+
+    layout = problem.layout
+    if layout is None:
+        return None
+    tau = float(data["judged_tau"].min())
+    judged = data["hyper_objective"].sel(judged_tau=tau)
+    picks = configurations(data)
+    means = [float(statistics.interquartile_mean(judged.isel(pick).isel(step=-1).values)) for pick in picks]
+    best = picks[int(np.argmin(means))]
+    order = np.argsort(judged.isel(best).isel(step=-1).values)
+    run = data.isel(best).isel(seed=int(order[(len(order) - 1) // 2]))
+    values = run["hyper_objective"].sel(judged_tau=tau).values
+    middle = int(np.argmin(np.abs(values - (values[0] + values[-1]) / 2)))
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH * 1.5, 3.5))
+    fields = [np.asarray(layout.field(run["x"].isel(step=t).values)) for t in (0, middle, -1)]
+    top = max(float(field.max()) for field in fields)
+    respond = jax.jit(lambda x: exact.best_response(problem, x, tau))
+    image = None
+    for axis, t, field in zip(axes, (0, middle, -1), fields, strict=True):
+        pi = np.asarray(respond(run["x"].isel(step=t).values))
+        image = _grid_panel(axis, layout, field, pi, np.asarray(exact.visitation(problem, pi)), top)
+        axis.set_title(f"step {int(run['step'][t]):,}: $\\Phi_{{{tau:g}}}$ = {values[t]:.3f}", fontsize=9)
+    assert image is not None
+    figure.colorbar(image, ax=axes, label=layout.field_label, shrink=0.85, pad=0.01)
+    caption = f"{describe(data, best)}, seed {int(run['seed'])}; arrows: best response at $\\tau={tau:g}$; "
+    figure.supxlabel(caption + "circles: its visitation (area)", fontsize=8)
+    return figure
+
+
+def _grid_panel(axis: "Axes", layout: GridLayout, field: Any, pi: Any, visits: Any, top: float) -> Any:
+    from matplotlib.colors import PowerNorm
+
+    rows, columns = layout.shape
+    norm = PowerNorm(0.5, vmin=0, vmax=top)
+    image = axis.imshow(field.reshape(rows, columns), cmap="YlGnBu", norm=norm, interpolation="nearest")
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    colors = {"landmark": "#D55E00", "hazard": "#555555"}
+    for label, states in layout.marks.items():
+        for state in states:
+            is_hazard = label == "hazard"
+            axis.add_patch(_cell(column[state], row[state], colors.get(label, "#CC79A7"), is_hazard))
+    axis.scatter(column, row, s=900 * visits, facecolors="none", edgecolors="#E69F00", linewidths=1.0, zorder=3)
+    moves = np.asarray(layout.moves, float)
+    drift = pi @ moves  # mean displacement (row, column)
+    axis.quiver(
+        column, row, drift[:, 1], drift[:, 0], angles="xy", scale_units="xy", scale=2.0, width=0.005,
+        color="0.15", pivot="mid", zorder=4,
+    )  # fmt: skip
+    axis.set_xticks([]), axis.set_yticks([])
+    axis.grid(visible=False)
+    return image
+
+
+def _cell(column: int, row: int, color: str, is_hazard: bool) -> Any:
+    from matplotlib.patches import Rectangle
+
+    hatch = "////" if is_hazard else None
+    width = 0.0 if is_hazard else 2.2
+    return Rectangle(
+        (column - 0.5, row - 0.5), 1, 1, fill=False, hatch=hatch, edgecolor=color, linewidth=width, alpha=0.6 if is_hazard else 1
+    )
+
+
+def configurations(data: "xarray.Dataset") -> list[dict[str, int]]:
+    """Every configuration of a sweep as an index into its dimensions."""
+    dims = [dim for dim in data["status"].dims if dim not in ("seed", "step")]
+    sizes = [data.sizes[dim] for dim in dims]
+    return [dict(zip(dims, where, strict=True)) for where in np.ndindex(*sizes)]
+
+
+def describe(data: "xarray.Dataset", pick: Mapping[str, int]) -> str:
+    """A configuration in words, such as "entropy 0.01, entropy power 0"."""
+    parts = []
+    for dim, i in pick.items():
+        for name, coordinate in data.coords.items():
+            if coordinate.dims == (dim,):
+                words = str(name).replace(".scale", "").replace(".", " ")
+                parts.append(f"{words} {float(coordinate[i]):.4g}")
+    return ", ".join(parts) or str(data.attrs.get("settings", "one schedule"))
+
+
+FIGURES: dict[str, Callable[["xarray.Dataset", Problem, References], Any]] = {"objective": objective, "grid": grid}

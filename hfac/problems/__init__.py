@@ -1,0 +1,20 @@
+"""The problem catalogue: one builder per file, named in `REGISTRY`.
+
+A new problem is one file and one line here.
+"""
+
+from typing import Any
+
+from hfac._registry import names, resolve
+
+REGISTRY = {
+    "goal_placement": "hfac.problems._goal_placement:goal_placement",
+}
+
+
+def __getattr__(name: str) -> Any:
+    return resolve(REGISTRY, name, "problem")
+
+
+def __dir__() -> list[str]:
+    return names(REGISTRY)

@@ -1,0 +1,142 @@
+"""Goal placement: the leader spreads a unit of reward over a grid to route an agent past hazards."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hfac.mdp import TabularMDP, from_successors
+from hfac.problem import GridLayout, Problem
+from hfac.types import Key, PyTree
+
+MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left
+
+
+def grid_world(size: int, slip: float, discount: float, initial: np.ndarray, ends: Any = None) -> TabularMDP:
+    """A size x size grid, state = row * size + column; a move off the grid stays.
+
+    With probability `slip` the move is redrawn uniformly from the four.
+    """
+    rows, columns = np.divmod(np.arange(size * size), size)
+    targets = [
+        np.clip(rows + dr, 0, size - 1) * size + np.clip(columns + dc, 0, size - 1) for dr, dc in MOVES
+    ]
+    next_states = np.repeat(np.stack(targets, -1)[:, None], len(MOVES), 1)
+    probs = np.broadcast_to(slip / 4 + (1 - slip) * np.eye(len(MOVES)), next_states.shape)
+    return from_successors(next_states, probs, initial, discount, ends)
+
+
+def goal_placement(
+    size: int = 10,
+    slip: float = 0.1,
+    discount: float = 0.95,
+    start_mass: float = 0.5,
+    landmark: tuple[int, int] = (9, 9),
+    landmark_utility: float = 1.0,
+    hazard_rows: tuple[int, int] = (3, 6),
+    hazard_columns: tuple[int, int] = (3, 6),
+    hazard_utility: float = -1.0,
+    regularization: float = 0.01,
+    goal_cells: Any = None,
+) -> Problem:
+    """Place a goal distribution that routes an agent around hazards to a landmark.
+
+    GridWorld goal placement of Zeng et al. [arXiv 2601.16399], with the numbers of this library:
+
+        r_x(s, a, s') = softmax(x)[s'],   f(x, pi) = -E_{d^pi}[u(s)] + regularization / 2 |x|^2
+
+    Args:
+      size: rows and columns of the grid.
+      slip: probability in [0, 1] that a move is redrawn uniformly.
+      discount: gamma in (0, 1).
+      start_mass: probability in [0, 1] of starting in state 0; the rest is uniform.
+      landmark: cell (row, column) that the leader likes.
+      landmark_utility: the leader's utility there.
+      hazard_rows: first and last row of the hazard block.
+      hazard_columns: first and last column of the hazard block.
+      hazard_utility: the leader's utility in the block.
+      regularization: weight lambda >= 0 of |x|^2 / 2.
+      goal_cells: bool [size, size], cells that may carry reward; all unless given.
+
+    Returns:
+      A problem with x [S], logits over the allowed cells, zero at the start.
+
+    Raises:
+      ValueError: if a number or cell is out of range or no cell is allowed.
+    """
+    _check(size, slip, start_mass, regularization, landmark, hazard_rows, hazard_columns)
+    num_states = size * size
+    allowed = np.ones(num_states, bool) if goal_cells is None else np.asarray(goal_cells, bool).ravel()
+    if allowed.shape != (num_states,) or not allowed.any():
+        raise ValueError(f"goal_cells must be bool [{size}, {size}] with at least one True cell, got {allowed.sum()} of {allowed.size}")
+    utility = np.zeros((size, size))
+    utility[hazard_rows[0] : hazard_rows[1] + 1, hazard_columns[0] : hazard_columns[1] + 1] = hazard_utility
+    hazards = tuple(int(s) for s in np.flatnonzero(utility))
+    utility[landmark] = landmark_utility
+    utility = utility.ravel()
+    initial = np.full(num_states, (1 - start_mass) / num_states)
+    initial[0] += start_mass
+
+    def init_x(key: Key) -> jax.Array:
+        del key
+        return jnp.zeros(num_states)
+
+    def goals(x: jax.Array) -> jax.Array:
+        return jax.nn.softmax(x if allowed.all() else jnp.where(allowed, x, -jnp.inf))
+
+    def reward(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> jax.Array:
+        del s, a
+        return goals(x)[s_next]
+
+    def reward_grad(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> PyTree:
+        del s, a
+        p = goals(x)
+        return p[s_next] * ((jnp.arange(num_states) == s_next) - p)
+
+    def cost(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> jax.Array:
+        del a, s_next
+        return jnp.asarray(-utility, x.dtype)[s]
+
+    def h(x: jax.Array) -> jax.Array:
+        return 0.5 * regularization * jnp.sum(x**2)
+
+    return Problem(
+        mdp=grid_world(size, slip, discount, initial),
+        reward=reward,
+        init_x=init_x,
+        h=h if regularization else None,
+        cost=cost,
+        reward_grad=reward_grad,
+        reward_bound=1.0,
+        cost_bound=float(np.abs(utility).max()),
+        layout=GridLayout(
+            shape=(size, size),
+            moves=MOVES,
+            marks={"landmark": (landmark[0] * size + landmark[1],), "hazard": hazards},
+            field=goals,
+            field_label="goal distribution",
+        ),
+        name="goal_placement",
+    )
+
+
+def _check(
+    size: int,
+    slip: float,
+    start_mass: float,
+    regularization: float,
+    landmark: tuple[int, int],
+    hazard_rows: tuple[int, int],
+    hazard_columns: tuple[int, int],
+) -> None:
+    if size < 2:
+        raise ValueError(f"size must be at least 2, got {size}")
+    for name, value in (("slip", slip), ("start_mass", start_mass)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {value}")
+    if not (np.isfinite(regularization) and regularization >= 0):
+        raise ValueError(f"regularization must be finite and >= 0, got {regularization}")
+    for name, pair in (("landmark", landmark), ("hazard_rows", hazard_rows), ("hazard_columns", hazard_columns)):
+        if len(pair) != 2 or not all(0 <= i < size for i in pair):
+            raise ValueError(f"{name} must be two numbers in [0, {size}), got {tuple(pair)}")

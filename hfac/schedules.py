@@ -1,0 +1,239 @@
+"""Step sizes, penalty and entropy weights as functions of the step; presets; grids of schedules.
+
+Every rate is a `PowerDecay`; five of them make a `Schedules`, a pytree of numbers, so that a whole
+grid of schedules is one vmapped axis. zeta, alpha, beta, w, tau of the paper are ``upper``,
+``actor``, ``critic``, ``penalty``, ``entropy``.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+RATES = ("upper", "actor", "critic", "penalty", "entropy")
+FIELDS = ("scale", "power", "offset", "floor")
+# Theory's exponents, balancing the error terms of the convergence analysis (Zeng et al. [2601.16399]).
+ATTENUATING_POWERS = {"upper": 9 / 10, "actor": 1 / 2, "critic": 1 / 2, "penalty": 3 / 20, "entropy": 1 / 20}
+FIXED_POWERS = {"upper": 2 / 3, "actor": 2 / 3, "critic": 2 / 3, "penalty": 1 / 6, "entropy": 0.0}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PowerDecay:
+    """A power-law rate: ``max(floor, scale * (1 + k / offset) ** -power)`` at step k.
+
+    Args:
+      scale: value at step 0, > 0.
+      power: exponent, >= 0; 0 is constant.
+      offset: steps before the decay sets in, > 0.
+      floor: smallest value, in [0, scale].
+
+    Raises:
+      ValueError: if a concrete number is out of range (tracers pass).
+    """
+
+    scale: Any
+    power: Any = 0.0
+    offset: Any = 1.0
+    floor: Any = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges of whatever is a plain number."""
+        checks = (("scale", self.scale, lambda v: v > 0, "> 0"), ("power", self.power, lambda v: v >= 0, ">= 0"))
+        checks += (("offset", self.offset, lambda v: v > 0, "> 0"), ("floor", self.floor, lambda v: v >= 0, ">= 0"))
+        for name, value, rule, text in checks:
+            if _is_number(value) and not np.all(np.isfinite(value) & rule(np.asarray(value))):
+                raise ValueError(f"schedule {name} must be finite and {text}, got {_show(value)}")
+        if _is_number(self.floor) and _is_number(self.scale) and np.any(np.asarray(self.floor) > self.scale):
+            raise ValueError(f"schedule floor must not exceed its scale {_show(self.scale)}, got {_show(self.floor)}")
+
+    def __call__(self, step: jax.Array) -> jax.Array:
+        """The rate at an iteration."""
+        scale, power, offset, floor = (jnp.asarray(leaf) for leaf in dataclasses.astuple(self))
+        return jnp.maximum(floor, scale * jnp.exp(-power * jnp.log1p(step.astype(scale.dtype) / offset)))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.ndarray | np.number)
+
+
+def _show(value: Any) -> str:
+    return str(np.asarray(value).tolist())
+
+
+class Rates(NamedTuple):
+    """The five rates at one step."""
+
+    upper: jax.Array  # zeta
+    actor: jax.Array  # alpha
+    critic: jax.Array  # beta
+    penalty: jax.Array  # w
+    entropy: jax.Array  # tau
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Schedules:
+    """The five rates of a single-loop penalty method, each a `PowerDecay`."""
+
+    upper: PowerDecay
+    actor: PowerDecay
+    critic: PowerDecay
+    penalty: PowerDecay
+    entropy: PowerDecay
+
+    def at(self, step: jax.Array, dtype: Any = jnp.float32) -> Rates:
+        """All five rates at an iteration, as scalars of one dtype."""
+        cast = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self)
+        return Rates(*(getattr(cast, name)(step) for name in RATES))
+
+    def review(self, num_steps: int | None = None) -> list[str]:
+        """Plain sentences on what the theory would question; nothing is refused.
+
+        Args:
+          num_steps: horizon at which w/tau is judged, or None for step 0 only.
+        """
+        return _review(self, num_steps)
+
+
+def _review(schedules: Schedules, num_steps: int | None) -> list[str]:
+    remarks = []
+    power = {name: np.asarray(getattr(schedules, name).power, float) for name in RATES}
+    if np.any(power["upper"] < power["actor"]):
+        remarks.append("upper step decays slower than the actor's: the policies may fall behind x")
+    if np.any(power["actor"] < power["critic"]):
+        remarks.append("actor step decays slower than the critic's: the theory asks for the opposite order")
+    for step in [0] if num_steps is None else [0, num_steps]:
+        w, tau = (_value(getattr(schedules, name), step) for name in ("penalty", "entropy"))
+        ratio = float(np.max(w / tau))
+        if ratio > 10:
+            remarks.append(f"w/tau = {ratio:.3g} at step {step}: the penalty's relative bias grows like w/tau")
+    return remarks
+
+
+def _value(decay: PowerDecay, step: int) -> np.ndarray:
+    scale, power, offset, floor = (np.asarray(leaf, float) for leaf in dataclasses.astuple(decay))
+    return np.maximum(floor, scale * (1 + step / offset) ** -power)
+
+
+def make(scales: Mapping[str, Any], powers: Mapping[str, Any], offset: Any, overrides: Mapping[str, Any]) -> Schedules:
+    """Assemble schedules from per-rate scales and powers; `overrides` are ``<rate>_<field>`` numbers."""
+    settings = {name: {"scale": scales[name], "power": powers[name], "offset": offset} for name in RATES}
+    for key, value in overrides.items():
+        rate, _, field = key.partition("_")
+        if rate not in RATES or field not in FIELDS:
+            raise ValueError(f"unknown schedule option '{key}'; options are <rate>_<field>, rates {RATES}, fields {FIELDS}")
+        settings[rate][field] = value
+    return Schedules(**{name: PowerDecay(**fields) for name, fields in settings.items()})
+
+
+def attenuating(
+    upper: Any = 0.0045,
+    actor: Any = 3.5,
+    critic: Any = 0.86,
+    penalty: Any = 6.7,
+    entropy: Any = 0.0142,
+    offset: Any = 17_200.0,
+    **overrides: Any,
+) -> Schedules:
+    """Attenuating entropy: the powers of the theory for the unregularised problem, O(K^-1/10).
+
+    Args:
+      upper: scale of the upper step zeta.
+      actor: scale of the actor step alpha.
+      critic: scale of the critic step beta.
+      penalty: scale of the penalty parameter w.
+      entropy: scale of the entropy weight tau.
+      offset: steps before the decay sets in, all five rates.
+      **overrides: single numbers, such as ``entropy_power=0.1`` or ``actor_floor=1e-3``.
+    """
+    scales = dict(zip(RATES, (upper, actor, critic, penalty, entropy), strict=True))
+    return make(scales, ATTENUATING_POWERS, offset, overrides)
+
+
+def fixed(
+    upper: Any = 0.0045,
+    actor: Any = 3.5,
+    critic: Any = 0.86,
+    penalty: Any = 2.0,
+    entropy: Any = 0.03,
+    offset: Any = 17_200.0,
+    **overrides: Any,
+) -> Schedules:
+    """Constant entropy: the powers of the theory for the regularised problem, O(K^-1/3).
+
+    Arguments are those of `attenuating`.
+    """
+    scales = dict(zip(RATES, (upper, actor, critic, penalty, entropy), strict=True))
+    return make(scales, FIXED_POWERS, offset, overrides)
+
+
+class Coordinates(NamedTuple):
+    """Labels of a grid: every dimension in order, each with one or more named value lists."""
+
+    dims: tuple[str, ...]
+    values: dict[str, dict[str, np.ndarray]]  # dim -> {coordinate name: values [size of dim]}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions."""
+        return tuple(len(next(iter(self.values[dim].values()))) for dim in self.dims)
+
+
+def grid(
+    base: Schedules, axes: Mapping[str | tuple[str, ...], Sequence[Any]]
+) -> tuple[Schedules, Coordinates]:
+    """Cross lists of settings into one batch of schedules.
+
+    Args:
+      base: schedules that give every number not listed.
+      axes: ``"entropy.scale": [values]``; a tuple of names pairs their values: ``("actor.scale",
+        "critic.scale"): [(a, b), ...]``. Each entry is one dimension.
+
+    Returns:
+      Schedules whose every leaf is [M], M the product of the list lengths, the last axis fastest;
+      and the coordinates of the dimensions.
+
+    Raises:
+      ValueError: if a name is unknown, a list is empty, or a pair has the wrong length.
+    """
+    names = [key if isinstance(key, tuple) else (key,) for key in axes]
+    lists = [
+        [tuple(v) if isinstance(key, tuple) else (v,) for v in vals] for key, vals in axes.items()
+    ]
+    _check_axes(names, lists)
+    values = {
+        keys[0]: {key: np.asarray([row[i] for row in rows], float) for i, key in enumerate(keys)}
+        for keys, rows in zip(names, lists, strict=True)
+    }
+    coordinates = Coordinates(tuple(keys[0] for keys in names), values)
+    size = math.prod(coordinates.shape)
+    leaves = {
+        f"{rate}.{field}": np.full(size, getattr(getattr(base, rate), field), float) for rate in RATES for field in FIELDS
+    }
+    for m, combination in enumerate(itertools.product(*lists)):
+        for keys, row in zip(names, combination, strict=True):
+            for key, value in zip(keys, row, strict=True):
+                leaves[key][m] = value
+    decays = {rate: PowerDecay(**{field: leaves[f"{rate}.{field}"] for field in FIELDS}) for rate in RATES}
+    return Schedules(**decays), coordinates
+
+
+def _check_axes(names: list[tuple[str, ...]], lists: list[list[tuple[Any, ...]]]) -> None:
+    known = {f"{rate}.{field}" for rate in RATES for field in FIELDS}
+    flat = [key for keys in names for key in keys]
+    for key in flat:
+        if key not in known:
+            raise ValueError(f"unknown schedule setting '{key}'; settings are <rate>.<field>, rates {RATES}, fields {FIELDS}")
+        if flat.count(key) > 1:
+            raise ValueError(f"schedule setting '{key}' is listed twice; list it once")
+    for keys, rows in zip(names, lists, strict=True):
+        if not rows:
+            raise ValueError(f"the list for {', '.join(keys)} is empty; give at least one value")
+        if any(len(row) != len(keys) for row in rows):
+            raise ValueError(f"every entry for {', '.join(keys)} must have {len(keys)} values")

@@ -1,0 +1,75 @@
+"""Statistics over seeds: interquartile mean, bootstrap intervals, paired differences.
+
+A diverged run enters every statistic as +inf. Seeds are the last axis everywhere.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+NUM_RESAMPLES = 2_000
+
+
+class Interval(NamedTuple):
+    """An estimate with its bootstrap percentile interval."""
+
+    estimate: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def __str__(self) -> str:
+        """As ``estimate [low, high]``, or "diverged" where the estimate is not finite."""
+        return format_interval(float(self.estimate), float(self.low), float(self.high))
+
+
+def format_interval(estimate: float, low: float, high: float, digits: int = 4) -> str:
+    """``estimate [low, high]``; "diverged" for an estimate, "inf" for an end that diverged runs reach."""
+    if not np.isfinite(estimate):
+        return "diverged"
+    return f"{estimate:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def interquartile_mean(values: np.ndarray) -> np.ndarray:
+    """Mean of the middle half of the last axis, the two runs at its edges weighted by the part that is inside."""
+    ordered = np.sort(np.where(np.isnan(values), np.inf, values), axis=-1)
+    count = ordered.shape[-1]
+    edges = np.arange(count + 1) / count
+    weights = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0, None) * 2
+    kept = weights > 0
+    return np.sum(ordered[..., kept] * weights[kept], axis=-1)
+
+
+def bootstrap(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray] = interquartile_mean,
+    level: float = 0.95,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of a statistic over seeds; the same seeds are redrawn for every other axis.
+
+    Args:
+      values: [..., N].
+      statistic: reduces the last axis.
+      level: coverage, in (0, 1).
+      num_resamples: bootstrap draws.
+      seed: of the resampling, so that a table can be reproduced.
+    """
+    values = np.where(np.isnan(values), np.inf, np.asarray(values, float))
+    count = values.shape[-1]
+    picks = np.random.default_rng(seed).integers(count, size=(num_resamples, count))
+    draws = np.stack([statistic(values[..., pick]) for pick in picks])
+    low, high = (np.quantile(draws, q, axis=0, method="nearest") for q in ((1 - level) / 2, (1 + level) / 2))
+    return Interval(statistic(values), low, high)
+
+
+def paired_difference(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Interval:
+    """Interquartile mean of ``first - second`` over shared seeds, with its interval.
+
+    A pair in which both diverged is a tie; one diverged run makes the difference infinite.
+    """
+    first, second = (np.where(np.isnan(v), np.inf, np.asarray(v, float)) for v in (first, second))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(np.isinf(first) & np.isinf(second), 0.0, first - second)
+    return bootstrap(difference, level=level)

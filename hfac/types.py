@@ -1,0 +1,190 @@
+"""Data types shared by every layer: the algorithm protocol, transitions, row updates, run status.
+
+Shape letters, here and everywhere: ``S`` states, ``A`` actions, ``K`` successors, ``B`` batch,
+``T`` record points, ``N`` seeds, ``M`` schedules.
+"""
+
+import enum
+import functools
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+Key = jax.Array
+PyTree = Any
+UNROLLED_BATCH = 8  # a sum over so few samples is written out: one fused kernel instead of a reduction
+
+
+class Status(enum.IntEnum):
+    """What became of one run; the first value other than OK is latched and the run frozen."""
+
+    OK = 0
+    NON_FINITE = 1
+    OUT_OF_BOUNDS = 2
+
+    @property
+    def meaning(self) -> str:
+        """A sentence that says what happened and what to try next."""
+        return _STATUS_MEANING[self]
+
+
+_STATUS_MEANING = {
+    Status.OK: "the run is healthy",
+    Status.NON_FINITE: "an update was not finite; lower the upper or actor scale",
+    Status.OUT_OF_BOUNDS: "an update passed the divergence bound; lower the step sizes or raise the penalty scale",
+}
+
+
+class Transition(NamedTuple):
+    """A weighted batch of transitions (s, a, s').
+
+    A sampled batch has weight 1/B (0 while a chain waits after its episode has ended); the exact
+    sampler enumerates every transition with its probability. Sums over the batch are expectations.
+    """
+
+    state: jax.Array  # int32 [B]
+    action: jax.Array  # int32 [B]
+    next_state: jax.Array  # int32 [B]
+    weight: jax.Array  # [B]
+    discount: jax.Array  # [B], gamma, or 0 where the episode ends with this action
+
+
+class Solution(NamedTuple):
+    """What a method is judged by."""
+
+    x: PyTree  # upper variable
+    theta: PyTree  # parameters of the policy that answers it
+
+
+class Algorithm(NamedTuple):
+    """A bi-level method as three pure functions; `jit`, `vmap`, `scan` and shard them as you like."""
+
+    init: "InitFn"
+    step: "StepFn"
+    solution: "SolutionFn"
+
+
+class InitFn(Protocol):
+    """Builds the first state of a run."""
+
+    def __call__(self, key: Key, schedules: Any) -> Any:
+        """Return a state; the key is consumed."""
+
+
+class StepFn(Protocol):
+    """Advances a run by one iteration."""
+
+    def __call__(self, key: Key, state: Any, schedules: Any) -> tuple[Any, Any]:
+        """Return (state, info), of the same structure at every step; the key is consumed."""
+
+
+class SolutionFn(Protocol):
+    """Reads the judged quantity off a state."""
+
+    def __call__(self, state: Any) -> Solution:
+        """Return the upper variable and the policy parameters."""
+
+
+class Rows(NamedTuple):
+    """An update that touches only some rows of a table; repeated rows add up."""
+
+    index: jax.Array  # int32 [B]
+    values: jax.Array  # [B, ...] one row of the table each
+
+
+def is_rows(node: Any) -> bool:
+    """Whether a tree node is a row update (the `is_leaf` of update trees)."""
+    return isinstance(node, Rows)
+
+
+def apply_updates(params: PyTree, updates: PyTree, bound: jax.Array | None = None) -> PyTree:
+    """Add updates to parameters and clip every touched entry to the box ``[-bound, bound]``.
+
+    Args:
+      params: arrays.
+      updates: same tree; a leaf may be `Rows` of the array it updates.
+      bound: scalar, or None for no projection.
+    """
+    return jax.tree.map(lambda p, u: _apply(p, u, bound), params, updates)
+
+
+def _apply(param: jax.Array, update: jax.Array | Rows, bound: jax.Array | None) -> jax.Array:
+    if not is_rows(update):
+        return param + update if bound is None else jnp.clip(param + update, -bound, bound)
+    touched = param.at[update.index]
+    if bound is None:
+        return touched.add(update.values)
+    if update.index.shape[0] == 1:  # no row can repeat, so one write does it
+        return touched.set(jnp.clip(param[update.index] + update.values, -bound, bound))
+    added = touched.add(update.values)
+    return added.at[update.index].set(jnp.clip(added[update.index], -bound, bound))
+
+
+def map_values(function: Any, *updates: PyTree) -> PyTree:
+    """Map over the values of update trees of equal structure, keeping row indices as they are."""
+
+    def leaf(*nodes: Any) -> Any:
+        if is_rows(nodes[0]):
+            return Rows(nodes[0].index, function(*(node.values for node in nodes)))
+        return function(*nodes)
+
+    return jax.tree.map(leaf, *updates, is_leaf=is_rows)
+
+
+def weighted_sum(weights: jax.Array, updates: PyTree) -> PyTree:
+    """Sum per-sample updates: ``sum_b weights[b] * updates[b]``.
+
+    Args:
+      weights: [B].
+      updates: every leaf has a leading axis B; `Rows` of a sample may hold one row or several.
+    """
+
+    def leaf(node: Any) -> Any:
+        if not is_rows(node):
+            return _contract(weights, node)
+        values = _column(weights, node.values) * node.values
+        lead = node.index.ndim
+        return Rows(node.index.reshape(-1), values.reshape(-1, *values.shape[lead:]))
+
+    return jax.tree.map(leaf, updates, is_leaf=is_rows)
+
+
+def _contract(weights: jax.Array, values: jax.Array) -> jax.Array:
+    if weights.shape[0] > UNROLLED_BATCH:
+        return jnp.sum(_column(weights, values) * values, axis=0)
+    return functools.reduce(jnp.add, [weights[b] * values[b] for b in range(weights.shape[0])])
+
+
+def _column(weights: jax.Array, like: jax.Array) -> jax.Array:
+    return weights.reshape(weights.shape + (1,) * (like.ndim - weights.ndim))
+
+
+def add_updates(params: PyTree, *updates: PyTree | None) -> PyTree:
+    """Sum whole updates of one parameter tree: rows stay rows unless a dense term joins them.
+
+    None stands for a term that is absent; the sum of no terms is a dense zero.
+    """
+    terms = [update for update in updates if update is not None]
+    if not terms:
+        return jax.tree.map(jnp.zeros_like, params)
+    return jax.tree.map(_add, params, *terms)
+
+
+def _add(param: jax.Array, *terms: Any) -> Any:
+    if all(is_rows(term) for term in terms):
+        if len(terms) == 1:
+            return terms[0]
+        return Rows(*(jnp.concatenate(parts) for parts in zip(*terms, strict=True)))
+    return sum(_dense(param, term) for term in terms)
+
+
+def densify(params: PyTree, updates: PyTree) -> PyTree:
+    """The update as plain arrays shaped like `params`."""
+    return jax.tree.map(_dense, params, updates)
+
+
+def _dense(param: jax.Array, update: Any) -> jax.Array:
+    if not is_rows(update):
+        return update
+    return jnp.zeros_like(param).at[update.index].add(update.values)
