@@ -9,8 +9,28 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("algorithms", "critics", "diagnostics", "engine", "estimators", "exact", "mdp", "metrics", "plots", "policies")
-_MODULES += ("problem", "problems", "results", "sampling", "schedules", "statistics", "types")
+_MODULES = frozenset(
+    [
+        "algorithms",
+        "critics",
+        "diagnostics",
+        "engine",
+        "estimators",
+        "exact",
+        "mdp",
+        "metrics",
+        "plots",
+        "policies",
+        "problem",
+        "problems",
+        "recommended",
+        "results",
+        "sampling",
+        "schedules",
+        "statistics",
+        "types",
+    ]
+)
 _NAMES = {
     "Algorithm": "hfac.types",
     "PowerDecay": "hfac.schedules",

@@ -71,7 +71,9 @@ def _compare(problem: Problem, x: PyTree | None, tau: float, w: float, rng: np.r
     directions, _ = np.linalg.qr(rng.normal(size=(flat.size, min(NUM_DIRECTIONS, flat.size))))
     at = unravel(flat)
     objective = jax.jit(lambda flat: exact.hyper_objective(problem, unravel(flat), tau))
-    slopes = np.array([float(objective(flat + STEP * d) - objective(flat - STEP * d)) / (2 * STEP) for d in directions.T])
+    slopes = np.array(
+        [float(objective(flat + STEP * d) - objective(flat - STEP * d)) / (2 * STEP) for d in directions.T]
+    )
     ways: dict[str, Callable[[], PyTree]] = {
         "implicit": lambda: exact.hypergradient(problem, at, tau),
         "penalty": lambda: exact.penalty_hypergradient(problem, at, w, tau),

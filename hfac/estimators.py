@@ -9,18 +9,18 @@ import jax.numpy as jnp
 
 from hfac.critics import Critic
 from hfac.policies import Policy, policy_table
-from hfac.problem import Problem, on_batch, weighted_grad
+from hfac.problem import Problem, weighted_grad
 from hfac.types import PyTree, Transition, add_updates, map_values, weighted_sum
 
 
 def log_prob(policy: Policy, theta: PyTree, batch: Transition) -> jax.Array:
-    """log pi_theta(a|s) of every transition, [B]."""
+    """Log pi_theta(a|s) of every transition, [B]."""
     every = jax.vmap(policy.log_probs, (None, 0))(theta, batch.state)
     return jnp.take_along_axis(every, batch.action[:, None], axis=-1)[:, 0]
 
 
 def temporal_difference(critic: Critic, v: PyTree, batch: Transition, reward: jax.Array) -> jax.Array:
-    """delta = r + gamma v(s') - v(s), without the bootstrap where the episode ends. [B].
+    """Delta = r + gamma v(s') - v(s), without the bootstrap where the episode ends. [B].
 
     Args:
       critic: state values.
@@ -72,7 +72,7 @@ def semi_gradient(critic: Critic, v: PyTree, batch: Transition, delta: jax.Array
 
 
 def reward_contrast(problem: Problem, x: PyTree, batch: Transition, batch_pen: Transition, scale: jax.Array) -> PyTree:
-    """scale ( E[grad r_x(s, a, s')] - E_pen[grad r_x(s, a, s')] ), the penalty's part of the hyper-gradient."""
+    """Scale ( E[grad r_x(s, a, s')] - E_pen[grad r_x(s, a, s')] ), the penalty's part of the hyper-gradient."""
     both = jax.tree.map(lambda *parts: jnp.concatenate(parts), batch, batch_pen)
     weights = scale * jnp.concatenate([batch.weight, -batch_pen.weight])
     return weighted_grad(problem.reward, problem.reward_grad, x, both, weights)

@@ -70,9 +70,7 @@ def from_successors(next_states: Any, probs: Any, initial: Any, discount: float,
     """
     next_states, probs, initial = np.asarray(next_states), np.asarray(probs, float), np.asarray(initial, float)
     if next_states.ndim != 3 or next_states.shape != probs.shape:
-        raise ValueError(
-            f"next_states and probs must both be [S, A, K], got {next_states.shape} and {probs.shape}"
-        )
+        raise ValueError(f"next_states and probs must both be [S, A, K], got {next_states.shape} and {probs.shape}")
     num_states = next_states.shape[0]
     if not np.issubdtype(next_states.dtype, np.integer):
         raise ValueError(f"next_states must be integers, got {next_states.dtype}; cast with .astype(int)")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 References = Mapping[float, float]  # tau -> value of the exact descent
 WIDTH = 6.4  # inches
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -65,25 +65,26 @@ def objective(data: "xarray.Dataset", problem: Problem, references: References) 
     import matplotlib.pyplot as plt
 
     taus = np.asarray(data["judged_tau"])
-    figure, axes = plt.subplots(
-        len(taus), 1, figsize=(WIDTH, 3.4 * len(taus) + 0.4), sharex=True, squeeze=False
-    )
+    figure, axes = plt.subplots(len(taus), 1, figsize=(WIDTH, 3.4 * len(taus) + 0.4), sharex=True, squeeze=False)
     for i, (axis, tau) in enumerate(zip(axes[:, 0], taus, strict=True)):
         for index, pick in enumerate(configurations(data)):
-            _objective_line(axis, data.isel(pick).isel(judged_tau=i), describe(data, pick), COLORS[index % len(COLORS)])
+            objective_line(axis, data.isel(pick).isel(judged_tau=i), describe(data, pick), COLORS[index % len(COLORS)])
         if float(tau) in references:
             label = f"exact descent, {references[float(tau)]:.4f}"
             axis.axhline(references[float(tau)], color="0.35", linestyle="--", linewidth=1.1, label=label)
         axis.set_ylabel(rf"$\Phi_{{\tau}}(x_k)$ at $\tau={tau:g}$")
         axis.set_xscale("log")
-        axis.legend(loc="upper right" if len(configurations(data)) < 7 else "best", fontsize=7.5)
+        axis.legend(loc="lower left", fontsize=7.5)
     count = data.sizes["seed"]
-    axes[-1, 0].set_xlabel("environment samples" if float(data["samples"].max()) > 0 else "steps (model-based: no samples)")
+    axes[-1, 0].set_xlabel(
+        "environment samples" if float(data["samples"].max()) > 0 else "steps (model-based: no samples)"
+    )
     axes[0, 0].set_title(f"{problem.name}: interquartile mean and 95 % interval, {count} seeds", fontsize=9, loc="left")
     return figure
 
 
-def _objective_line(axis: "Axes", data: "xarray.Dataset", label: str, color: str) -> None:
+def objective_line(axis: "Axes", data: "xarray.Dataset", label: str, color: str) -> None:
+    """One configuration at one judged tau: interquartile mean and band; diverged runs counted in the label."""
     values = data["hyper_objective"].transpose("step", "seed").values
     interval = statistics.bootstrap(values, num_resamples=500)
     samples = data["samples"].mean("seed").values
@@ -118,41 +119,47 @@ def grid(data: "xarray.Dataset", problem: Problem, references: References) -> "F
     middle = int(np.argmin(np.abs(values - (values[0] + values[-1]) / 2)))
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH * 1.5, 3.5))
     fields = [np.asarray(layout.field(run["x"].isel(step=t).values)) for t in (0, middle, -1)]
-    top = max(float(field.max()) for field in fields)
+    limits = (min(float(field[field > 0].min()) for field in fields), max(float(field.max()) for field in fields))
     respond = jax.jit(lambda x: exact.best_response(problem, x, tau))
     image = None
     for axis, t, field in zip(axes, (0, middle, -1), fields, strict=True):
         pi = np.asarray(respond(run["x"].isel(step=t).values))
-        image = _grid_panel(axis, layout, field, pi, np.asarray(exact.visitation(problem, pi)), top)
+        image = _grid_panel(axis, layout, field, pi, np.asarray(exact.visitation(problem, pi)), limits)
         axis.set_title(f"step {int(run['step'][t]):,}: $\\Phi_{{{tau:g}}}$ = {values[t]:.3f}", fontsize=9)
     assert image is not None
     figure.colorbar(image, ax=axes, label=layout.field_label, shrink=0.85, pad=0.01)
-    caption = f"{describe(data, best)}, seed {int(run['seed'])}; arrows: best response at $\\tau={tau:g}$; "
-    figure.supxlabel(caption + "circles: its visitation (area)", fontsize=8)
+    caption = f"{describe(data, best)}, seed {int(run['seed'])}\n"
+    caption += (
+        f"arrows: best response at $\\tau={tau:g}$; circles: its visitation (area); hatched: hazards; framed: landmark"
+    )
+    figure.supxlabel(caption, fontsize=8)
     return figure
 
 
-def _grid_panel(axis: "Axes", layout: GridLayout, field: Any, pi: Any, visits: Any, top: float) -> Any:
-    from matplotlib.colors import PowerNorm
+def _grid_panel(axis: "Axes", layout: GridLayout, field: Any, pi: Any, visits: Any, limits: tuple[float, float]) -> Any:
+    from matplotlib.colors import LogNorm
 
     rows, columns = layout.shape
-    norm = PowerNorm(0.5, vmin=0, vmax=top)
-    image = axis.imshow(field.reshape(rows, columns), cmap="YlGnBu", norm=norm, interpolation="nearest")
+    norm = LogNorm(limits[0], max(limits[1], 1.01 * limits[0]))
+    shown = np.where(field > 0, field, np.nan).reshape(rows, columns)
+    image = axis.imshow(shown, cmap="Blues", norm=norm, interpolation="nearest", alpha=0.85)
     row, column = np.divmod(np.arange(rows * columns), columns)
-    colors = {"landmark": "#D55E00", "hazard": "#555555"}
+    colors = {"landmark": "#009E73", "hazard": "#444444"}
     for label, states in layout.marks.items():
         for state in states:
             is_hazard = label == "hazard"
             axis.add_patch(_cell(column[state], row[state], colors.get(label, "#CC79A7"), is_hazard))
-    axis.scatter(column, row, s=900 * visits, facecolors="none", edgecolors="#E69F00", linewidths=1.0, zorder=3)
+    axis.scatter(column, row, s=900 * visits, facecolors="none", edgecolors="#D55E00", linewidths=0.9, zorder=3)
     moves = np.asarray(layout.moves, float)
     drift = pi @ moves  # mean displacement (row, column)
     axis.quiver(
         column, row, drift[:, 1], drift[:, 0], angles="xy", scale_units="xy", scale=2.0, width=0.005,
         color="0.15", pivot="mid", zorder=4,
     )  # fmt: skip
-    axis.set_xticks([]), axis.set_yticks([])
+    axis.set_xticks([])
+    axis.set_yticks([])
     axis.grid(visible=False)
+    axis.spines[:].set_visible(False)
     return image
 
 
@@ -162,13 +169,20 @@ def _cell(column: int, row: int, color: str, is_hazard: bool) -> Any:
     hatch = "////" if is_hazard else None
     width = 0.0 if is_hazard else 2.2
     return Rectangle(
-        (column - 0.5, row - 0.5), 1, 1, fill=False, hatch=hatch, edgecolor=color, linewidth=width, alpha=0.6 if is_hazard else 1
+        (column - 0.5, row - 0.5),
+        1,
+        1,
+        fill=False,
+        hatch=hatch,
+        edgecolor=color,
+        linewidth=width,
+        alpha=0.6 if is_hazard else 1,
     )
 
 
 def configurations(data: "xarray.Dataset") -> list[dict[str, int]]:
     """Every configuration of a sweep as an index into its dimensions."""
-    dims = [dim for dim in data["status"].dims if dim not in ("seed", "step")]
+    dims = [str(dim) for dim in data["status"].dims if dim not in ("seed", "step")]
     sizes = [data.sizes[dim] for dim in dims]
     return [dict(zip(dims, where, strict=True)) for where in np.ndindex(*sizes)]
 

@@ -42,9 +42,7 @@ def from_flax(module: Any, features: Any) -> Policy:
       features: [S, d], the module's input in each state; the parameters take its dtype.
     """
     table = jnp.asarray(features)
-    return _neural(
-        lambda key: module.init(key, table[0]), lambda theta, state: module.apply(theta, table[state])
-    )
+    return _neural(lambda key: module.init(key, table[0]), lambda theta, state: module.apply(theta, table[state]))
 
 
 def from_nnx(build: Callable[[Any], Any], features: Any) -> Policy:

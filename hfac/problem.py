@@ -113,9 +113,7 @@ def transition_table(function: TransitionFn, mdp: TabularMDP, x: PyTree, name: s
       ValueError: if the function does not return a scalar.
     """
     num_states, num_actions, width = mdp.next_states.shape
-    state, action, k = jnp.meshgrid(
-        jnp.arange(num_states), jnp.arange(num_actions), jnp.arange(width), indexing="ij"
-    )
+    state, action, k = jnp.meshgrid(jnp.arange(num_states), jnp.arange(num_actions), jnp.arange(width), indexing="ij")
     next_state = jnp.asarray(mdp.next_states)[state, action, k]
     flat = jax.vmap(function, (None, 0, 0, 0))(x, state.ravel(), action.ravel(), next_state.ravel())
     if jnp.shape(flat) != (state.size,):

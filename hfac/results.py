@@ -123,7 +123,9 @@ def judge(
     dims = data["status"].dims
     shape = data["status"].shape
     names = [name for name in data.data_vars if set(dims) <= set(data[name].dims)]
-    records = {n: data[n].transpose(*dims, ...).values.reshape(-1, shape[-1], *data[n].shape[len(dims) :]) for n in names}
+    records = {
+        n: data[n].transpose(*dims, ...).values.reshape(-1, shape[-1], *data[n].shape[len(dims) :]) for n in names
+    }
     program = jax.jit(lambda run: jax.lax.map(metric.function, run))
     num_runs = next(iter(records.values())).shape[0]
     found: list[dict[str, np.ndarray]] = []
@@ -159,7 +161,7 @@ def summary(data: "xarray.Dataset", name: str = "hyper_objective") -> list[dict[
         config = {dim: i for dim, i in pick.items() if dim in failed.dims}
         rows.append(
             {
-                **{c: float(v) for c, v in last.isel(pick).coords.items() if c not in ("seed", "step")},
+                **{str(c): float(v) for c, v in last.isel(pick).coords.items() if c not in ("seed", "step")},
                 "samples": float(samples.isel(config)),
                 "interquartile_mean": float(interval.estimate),
                 "low": float(interval.low),
@@ -179,7 +181,7 @@ class Store:
         """Create the store at a path that must not exist yet."""
         import zarr
 
-        labelled.to_zarr(path, mode="w-", consolidated=False, encoding=_chunks(labelled))
+        write(labelled, path, _chunks(labelled))
         self._group = zarr.open_group(path, mode="r+")
         self._shape = labelled["status"].shape
         self._samples = np.zeros(self._shape[:-1], np.int64)
@@ -206,6 +208,11 @@ def _chunks(labelled: "xarray.Dataset") -> dict[str, dict[str, Any]]:
     }
 
 
+def write(data: "xarray.Dataset", path: Path, encoding: Mapping[str, Any] | None = None) -> None:
+    """Store a dataset at a path that must not exist yet."""
+    data.to_zarr(path, mode="w-", consolidated=False, encoding=encoding)
+
+
 def load(path: Path) -> "xarray.Dataset":
     """Read a stored result into memory.
 
@@ -224,7 +231,7 @@ def save(data: "xarray.Dataset", path: Path) -> None:
     import zarr
 
     group = zarr.open_group(path, mode="r+")
-    recorded = {name for name in data.data_vars if "judged_tau" not in data[name].dims and name in group}
+    recorded = {name for name in data.data_vars if "judged_tau" not in data[name].dims and str(name) in group}
     metrics = data[[name for name in data.data_vars if name not in recorded]]
     for name in [*metrics.data_vars, "judged_tau", "reference"]:
         if name in group:

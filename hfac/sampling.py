@@ -113,8 +113,8 @@ def iid(mdp: TabularMDP, policy: Policy, batch_size: int, is_coupled: bool) -> S
 
 def exact(mdp: TabularMDP, policy: Policy) -> Sampler:
     """Every transition, weighted by d^pi(s) pi(a|s) P(s'|s, a): noiseless, needs the model, uses no samples."""
-    num_states, num_actions, width = mdp.next_states.shape
     shape = mdp.next_states.shape
+    num_states, num_actions = shape[:2]
     state = jnp.broadcast_to(jnp.arange(num_states)[:, None, None], shape).ravel()
     action = jnp.broadcast_to(jnp.arange(num_actions)[:, None], shape).ravel()
 
@@ -127,7 +127,9 @@ def exact(mdp: TabularMDP, policy: Policy) -> Sampler:
         pis = jnp.stack([policy_table(policy, params, num_states) for params in (theta, theta_pen)])
         mass = jax.vmap(lambda pi: visits(mdp, pi)[:, None] * pi)(pis)  # one batch: see DESIGN of exact._linear
         batches = [
-            Transition(state, action, mdp.next_states.ravel(), (m[..., None] * mdp.probs).ravel(), mdp.continuation()[state])
+            Transition(
+                state, action, mdp.next_states.ravel(), (m[..., None] * mdp.probs).ravel(), mdp.continuation()[state]
+            )
             for m in mass
         ]
         return Draw(batches[0], batches[1], chains, jnp.int32(0))

@@ -44,11 +44,14 @@ class PowerDecay:
 
     def __post_init__(self) -> None:
         """Check the ranges of whatever is a plain number."""
-        checks = (("scale", self.scale, lambda v: v > 0, "> 0"), ("power", self.power, lambda v: v >= 0, ">= 0"))
-        checks += (("offset", self.offset, lambda v: v > 0, "> 0"), ("floor", self.floor, lambda v: v >= 0, ">= 0"))
-        for name, value, rule, text in checks:
-            if _is_number(value) and not np.all(np.isfinite(value) & rule(np.asarray(value))):
-                raise ValueError(f"schedule {name} must be finite and {text}, got {_show(value)}")
+        for name in FIELDS:
+            value, is_strict = getattr(self, name), name in ("scale", "offset")
+            if _is_number(value):
+                array = np.asarray(value)
+                if not np.all(np.isfinite(array) & (array > 0 if is_strict else array >= 0)):
+                    raise ValueError(
+                        f"schedule {name} must be finite and {'>' if is_strict else '>='} 0, got {_show(value)}"
+                    )
         if _is_number(self.floor) and _is_number(self.scale) and np.any(np.asarray(self.floor) > self.scale):
             raise ValueError(f"schedule floor must not exceed its scale {_show(self.scale)}, got {_show(self.floor)}")
 
@@ -127,7 +130,9 @@ def make(scales: Mapping[str, Any], powers: Mapping[str, Any], offset: Any, over
     for key, value in overrides.items():
         rate, _, field = key.partition("_")
         if rate not in RATES or field not in FIELDS:
-            raise ValueError(f"unknown schedule option '{key}'; options are <rate>_<field>, rates {RATES}, fields {FIELDS}")
+            raise ValueError(
+                f"unknown schedule option '{key}'; options are <rate>_<field>, rates {RATES}, fields {FIELDS}"
+            )
         settings[rate][field] = value
     return Schedules(**{name: PowerDecay(**fields) for name, fields in settings.items()})
 
@@ -173,6 +178,28 @@ def fixed(
     return make(scales, FIXED_POWERS, offset, overrides)
 
 
+def replace(base: Schedules, settings: Mapping[str, Any]) -> Schedules:
+    """The same schedules with other numbers, named as in ``{"entropy.scale": 0.01}``.
+
+    Raises:
+      ValueError: if a name is unknown or a number out of range.
+    """
+    for key, value in settings.items():
+        _check_setting(key)
+        rate, _, field = key.partition(".")
+        decay = dataclasses.replace(getattr(base, rate), **{field: value})
+        base = dataclasses.replace(base, **{rate: decay})
+    return base
+
+
+def _check_setting(key: str) -> None:
+    rate, _, field = key.partition(".")
+    if rate not in RATES or field not in FIELDS:
+        raise ValueError(
+            f"unknown schedule setting '{key}'; settings are <rate>.<field>, rates {RATES}, fields {FIELDS}"
+        )
+
+
 class Coordinates(NamedTuple):
     """Labels of a grid: every dimension in order, each with one or more named value lists."""
 
@@ -185,9 +212,7 @@ class Coordinates(NamedTuple):
         return tuple(len(next(iter(self.values[dim].values()))) for dim in self.dims)
 
 
-def grid(
-    base: Schedules, axes: Mapping[str | tuple[str, ...], Sequence[Any]]
-) -> tuple[Schedules, Coordinates]:
+def grid(base: Schedules, axes: Mapping[str | tuple[str, ...], Sequence[Any]]) -> tuple[Schedules, Coordinates]:
     """Cross lists of settings into one batch of schedules.
 
     Args:
@@ -203,9 +228,7 @@ def grid(
       ValueError: if a name is unknown, a list is empty, or a pair has the wrong length.
     """
     names = [key if isinstance(key, tuple) else (key,) for key in axes]
-    lists = [
-        [tuple(v) if isinstance(key, tuple) else (v,) for v in vals] for key, vals in axes.items()
-    ]
+    lists = [[tuple(v) if isinstance(key, tuple) else (v,) for v in vals] for key, vals in axes.items()]
     _check_axes(names, lists)
     values = {
         keys[0]: {key: np.asarray([row[i] for row in rows], float) for i, key in enumerate(keys)}
@@ -214,7 +237,9 @@ def grid(
     coordinates = Coordinates(tuple(keys[0] for keys in names), values)
     size = math.prod(coordinates.shape)
     leaves = {
-        f"{rate}.{field}": np.full(size, getattr(getattr(base, rate), field), float) for rate in RATES for field in FIELDS
+        f"{rate}.{field}": np.full(size, getattr(getattr(base, rate), field), float)
+        for rate in RATES
+        for field in FIELDS
     }
     for m, combination in enumerate(itertools.product(*lists)):
         for keys, row in zip(names, combination, strict=True):
@@ -225,11 +250,9 @@ def grid(
 
 
 def _check_axes(names: list[tuple[str, ...]], lists: list[list[tuple[Any, ...]]]) -> None:
-    known = {f"{rate}.{field}" for rate in RATES for field in FIELDS}
     flat = [key for keys in names for key in keys]
     for key in flat:
-        if key not in known:
-            raise ValueError(f"unknown schedule setting '{key}'; settings are <rate>.<field>, rates {RATES}, fields {FIELDS}")
+        _check_setting(key)
         if flat.count(key) > 1:
             raise ValueError(f"schedule setting '{key}' is listed twice; list it once")
     for keys, rows in zip(names, lists, strict=True):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 Key = jax.Array
 PyTree = Any
+Scalar = float | jax.Array
 UNROLLED_BATCH = 8  # a sum over so few samples is written out: one fused kernel instead of a reduction
 
 
@@ -89,7 +90,7 @@ class SolutionFn(Protocol):
 class Rows(NamedTuple):
     """An update that touches only some rows of a table; repeated rows add up."""
 
-    index: jax.Array  # int32 [B]
+    index: jax.Array  # type: ignore[assignment]  # int32 [B]
     values: jax.Array  # [B, ...] one row of the table each
 
 
@@ -110,7 +111,7 @@ def apply_updates(params: PyTree, updates: PyTree, bound: jax.Array | None = Non
 
 
 def _apply(param: jax.Array, update: jax.Array | Rows, bound: jax.Array | None) -> jax.Array:
-    if not is_rows(update):
+    if not isinstance(update, Rows):
         return param + update if bound is None else jnp.clip(param + update, -bound, bound)
     touched = param.at[update.index]
     if bound is None:

@@ -144,7 +144,10 @@ def hfac(
         move = {
             "x": (zeta, _common.negative(hypergradient(problem, x, batch, batch_pen, pi, pi_pen, w))),
             "theta": (alpha, estimators.actor(problem, policy, x, theta, batch, delta)),
-            "theta_pen": (alpha, estimators.actor(problem, policy, x, theta_pen, batch_pen, delta_pen - w * delta_u, w)),
+            "theta_pen": (
+                alpha,
+                estimators.actor(problem, policy, x, theta_pen, batch_pen, delta_pen - w * delta_u, w),
+            ),
             "value": (beta, estimators.semi_gradient(critic, v, batch, delta)),
             "value_pen": (beta, estimators.semi_gradient(critic, v_pen, batch_pen, delta_pen)),
             "leader_value": (beta, estimators.semi_gradient(critic, u, batch_pen, delta_u)),
@@ -172,7 +175,7 @@ def _mean(batch: Transition, values: jax.Array) -> jax.Array:
 
 def _critic_bounds(problem: Problem, schedules: Schedules, dtype: Any) -> dict[str, jax.Array]:
     """Half-widths of the boxes that hold every true value; a critic without a bound is absent."""
-    bounds = {}
+    bounds: dict[str, jax.Array] = {}
     if problem.reward_bound is not None:
         tau_0 = schedules.at(jnp.int32(0), dtype).entropy
         num_actions = jnp.asarray(problem.mdp.num_actions, dtype)

@@ -47,7 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _overview() -> str:
-    lines = ["usage: hfac COMMAND ...", "", "Bi-level reinforcement learning: compiled, vectorised, exact where exactness is possible.", ""]
+    lines = [
+        "usage: hfac COMMAND ...",
+        "",
+        "Bi-level reinforcement learning: compiled, vectorised, exact where exactness is possible.",
+        "",
+    ]
     lines += ["commands:"] + [f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join([*lines, "", "options:", "  --help, --version", "", "`hfac COMMAND --help` explains a command."])
 
@@ -79,9 +84,7 @@ def parse(config: Any, args: Sequence[str], program: str, description: str, defa
     wants_help = any(arg in ("-h", "--help") for arg in args)
     try:
         with contextlib.nullcontext() if wants_help else contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                config, args=list(args), prog=program, description=description, config=(tyro.conf.FlagConversionOff,), **keywords
-            )
+            return tyro.cli(config, args=list(args), prog=program, description=description, **keywords)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

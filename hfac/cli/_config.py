@@ -75,8 +75,10 @@ def options_class(builder: Any, name: str, defaults: Mapping[str, Any]) -> type:
         if option.default is inspect.Parameter.empty or not _fits_a_flag(hints.get(option.name)):
             continue
         default = defaults.get(option.name, option.default)
-        hint = Annotated[hints[option.name], tyro.conf.arg(help=words.get(option.name) or "")]
-        fields.append((option.name, hint, dataclasses.field(default=default)))
+        described: Any = Annotated.__class_getitem__(
+            (hints[option.name], tyro.conf.arg(help=words.get(option.name) or ""))
+        )
+        fields.append((option.name, described, dataclasses.field(default=default)))
     return dataclasses.make_dataclass(name, fields, frozen=True)
 
 
@@ -87,7 +89,9 @@ def _fits_a_flag(hint: Any) -> bool:
     return bool(parts) and all(part is type(None) or part is Ellipsis or _fits_a_flag(part) for part in parts)
 
 
-def apply_file(loaded: Mapping[str, Any], config: type, tables: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def apply_file(
+    loaded: Mapping[str, Any], config: type, tables: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Split a configuration file into plain settings and tables of options, names as in the dataclass.
 
     Raises:
@@ -116,7 +120,7 @@ def _typed(key: str, value: Any, hint: Any) -> Any:
     try:
         if "tuple[float" in text:
             items = value if isinstance(value, list) else [value]
-            return None if value is None else numbers([str(item) for item in items])
+            return numbers([str(item) for item in items]) if items else ()
         if "whole" in text or hint is int:
             return whole(str(value))
     except ValueError as error:

@@ -17,8 +17,8 @@ class Report:
 
     dir: Annotated[Path, tyro.conf.Positional]
     """Folder of a sweep."""
-    judge: Numbers | None = None
-    """Entropy weights tau to judge at, > 0; the sweep's own unless given."""
+    judge: Annotated[Numbers, tyro.conf.arg(help_behavior_hint="(default: the sweep's own)")] = ()
+    """Entropy weights tau to judge at, > 0."""
     figures: bool = True
     """Draw the figures."""
     quiet: bool = False
@@ -30,7 +30,7 @@ def main(args: Sequence[str]) -> None:
     settings = parse(Report, args, "hfac report", "Print the table of a stored sweep and draw its figures again.")
     if not (settings.dir / "config.json").is_file():
         raise InputError(f"{settings.dir} holds no sweep: config.json is missing")
-    if settings.judge is not None and any(not tau > 0 for tau in settings.judge):
+    if any(not tau > 0 for tau in settings.judge):
         raise InputError(f"--judge must be positive, got {min(settings.judge):g}")
     from hfac.cli import _sweep
 

@@ -17,6 +17,8 @@ from hfac.problems import REGISTRY as PROBLEMS
 RATES = ("upper", "actor", "critic", "penalty", "entropy")
 FIELDS = ("scale", "power", "offset", "floor")
 CHUNK_SECONDS = 1.0
+FROM_PRESET = "(default: the preset's)"
+FromPreset = Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET)]
 TABLES = ("problem_options", "algorithm_options")
 
 
@@ -41,47 +43,47 @@ class Sweep:
     """Entropy weights tau at which x is judged exactly, > 0."""
     zip: tuple[str, ...] = ()
     """Pair lists instead of crossing them: --zip entropy,actor-power (no blanks; repeatable groups)."""
-    upper: Numbers | None = None
+    upper: FromPreset = ()
     """Scale of the upper step zeta."""
-    upper_power: Numbers | None = None
+    upper_power: FromPreset = ()
     """Its power."""
-    upper_offset: Numbers | None = None
+    upper_offset: FromPreset = ()
     """Steps before it decays."""
-    upper_floor: Numbers | None = None
+    upper_floor: FromPreset = ()
     """Its smallest value."""
-    actor: Numbers | None = None
+    actor: FromPreset = ()
     """Scale of the actor step alpha."""
-    actor_power: Numbers | None = None
+    actor_power: FromPreset = ()
     """Its power."""
-    actor_offset: Numbers | None = None
+    actor_offset: FromPreset = ()
     """Steps before it decays."""
-    actor_floor: Numbers | None = None
+    actor_floor: FromPreset = ()
     """Its smallest value."""
-    critic: Numbers | None = None
+    critic: FromPreset = ()
     """Scale of the critic step beta."""
-    critic_power: Numbers | None = None
+    critic_power: FromPreset = ()
     """Its power."""
-    critic_offset: Numbers | None = None
+    critic_offset: FromPreset = ()
     """Steps before it decays."""
-    critic_floor: Numbers | None = None
+    critic_floor: FromPreset = ()
     """Its smallest value."""
-    penalty: Numbers | None = None
+    penalty: FromPreset = ()
     """Scale of the penalty parameter w; small is strong."""
-    penalty_power: Numbers | None = None
+    penalty_power: FromPreset = ()
     """Its power."""
-    penalty_offset: Numbers | None = None
+    penalty_offset: FromPreset = ()
     """Steps before it decays."""
-    penalty_floor: Numbers | None = None
+    penalty_floor: FromPreset = ()
     """Its smallest value."""
-    entropy: Annotated[Numbers | None, tyro.conf.arg(aliases=["--tau"])] = None
+    entropy: Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET, aliases=["--tau"])] = ()
     """Scale of the entropy weight tau."""
-    entropy_power: Annotated[Numbers | None, tyro.conf.arg(aliases=["--tau-power"])] = None
+    entropy_power: Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET, aliases=["--tau-power"])] = ()
     """Its power; 0 keeps tau fixed."""
-    entropy_offset: Annotated[Numbers | None, tyro.conf.arg(aliases=["--tau-offset"])] = None
+    entropy_offset: Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET, aliases=["--tau-offset"])] = ()
     """Steps before it decays."""
-    entropy_floor: Annotated[Numbers | None, tyro.conf.arg(aliases=["--tau-floor"])] = None
+    entropy_floor: Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET, aliases=["--tau-floor"])] = ()
     """Its smallest value."""
-    offset: Numbers | None = None
+    offset: FromPreset = ()
     """Offset of all five rates."""
     devices: Count = 0
     """Devices to use; 0 takes all. On CPUs a device is a core."""
@@ -95,15 +97,15 @@ class Sweep:
 
 def main(args: Sequence[str]) -> None:
     """Run the command."""
-    from hfac.cli import _sweep_run
-
     request = resolve(list(args))
     if request is not None:
+        from hfac.cli import _sweep_run
+
         _sweep_run.execute(*request)
 
 
 def resolve(args: list[str]) -> tuple[str, Sweep, Any, Any] | None:
-    """Parse everything that can be parsed without running: (problem name, settings, problem options, method options)."""
+    """Parse all that needs no run: (problem name, settings, problem options, method options), or None after help."""
     path, rest = _config.take(args, "--config")
     loaded = {} if path is None else _config.read_file(path)
     for key in ("command", "version"):
@@ -111,7 +113,8 @@ def resolve(args: list[str]) -> tuple[str, Sweep, Any, Any] | None:
     in_file = loaded.pop("problem", None)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else in_file
     description = "Run a method over seeds and schedules on PROBLEM, judge every record exactly, store and draw it."
-    usage = f"PROBLEM is one of: {', '.join(PROBLEMS)}. `hfac sweep PROBLEM --help` adds the problem's and the method's own options. --config FILE (TOML or JSON) sets defaults that flags override."
+    usage = f"PROBLEM is one of: {', '.join(PROBLEMS)}. `hfac sweep PROBLEM --help` adds its options and the method's. "
+    usage += "--config FILE (TOML or JSON) sets defaults that flags override."
     if name is None:
         if not any(arg in ("-h", "--help") for arg in rest):
             raise InputError(f"which problem? hfac sweep PROBLEM ...; there are {', '.join(PROBLEMS)}")
@@ -131,8 +134,16 @@ def resolve(args: list[str]) -> tuple[str, Sweep, Any, Any] | None:
         "Settings",
         [
             ("settings", tyro.conf.OmitArgPrefixes[Sweep], dataclasses.field(default=Sweep(**plain))),
-            ("problem_options", Annotated[problem_options, tyro.conf.arg(name="problem")], dataclasses.field(default=problem_options())),
-            ("algorithm_options", Annotated[algorithm_options, tyro.conf.arg(name="algorithm")], dataclasses.field(default=algorithm_options())),
+            (
+                "problem_options",
+                Annotated[problem_options, tyro.conf.arg(name="problem")],
+                dataclasses.field(default=problem_options()),
+            ),
+            (
+                "algorithm_options",
+                Annotated[algorithm_options, tyro.conf.arg(name="algorithm")],
+                dataclasses.field(default=algorithm_options()),
+            ),
         ],
     )
     parsed = parse(full, rest, f"hfac sweep {name}", f"{description} --config FILE sets defaults that flags override.")
@@ -156,7 +167,11 @@ def _check(settings: Sweep) -> None:
         raise InputError("--steps and every seed must be below 2**31")
     if any(not tau > 0 for tau in settings.judge):
         raise InputError(f"--judge must be positive, got {min(settings.judge):g}")
-    if settings.out is not None and settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())):
+    if (
+        settings.out is not None
+        and settings.out.exists()
+        and (not settings.out.is_dir() or any(settings.out.iterdir()))
+    ):
         raise InputError(f"--out {settings.out} already holds something; nothing is overwritten, choose another folder")
     with as_input_error():
         schedule_grid_axes(settings)
@@ -173,15 +188,14 @@ def schedule_grid_axes(settings: Sweep) -> dict[tuple[str, ...], list[tuple[floa
         for field in FIELDS:
             flag = rate if field == "scale" else f"{rate}-{field}"
             values = getattr(settings, flag.replace("-", "_"))
-            if field == "offset" and values is None and settings.offset is not None and len(settings.offset) == 1:
+            if field == "offset" and not values and len(settings.offset) == 1:
                 values = settings.offset
-            if values is not None:
+            if values:
                 _check_range(flag, field, values)
                 lists[flag] = values
-    if settings.offset is not None:
-        _check_range("offset", "offset", settings.offset)
+    _check_range("offset", "offset", settings.offset)
     groups = [tuple(group.replace("_", "-").split(",")) for group in settings.zip]
-    if settings.offset is not None and len(settings.offset) > 1:
+    if len(settings.offset) > 1:
         lists |= {f"{rate}-offset": settings.offset for rate in RATES}
         groups.append(tuple(f"{rate}-offset" for rate in RATES))
     axes: dict[tuple[str, ...], list[tuple[float, ...]]] = {}
@@ -239,5 +253,8 @@ def write_config(folder: Path, problem: str, settings: Sweep, problem_options: A
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(settings).items()}
     plain.pop("out")
     content = {"command": "sweep", "version": __version__, "problem": problem, **plain}
-    content |= {"problem_options": dataclasses.asdict(problem_options), "algorithm_options": dataclasses.asdict(algorithm_options)}
+    content |= {
+        "problem_options": dataclasses.asdict(problem_options),
+        "algorithm_options": dataclasses.asdict(algorithm_options),
+    }
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

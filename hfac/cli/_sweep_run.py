@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hfac import exact, metrics, plots, recommended, results, statistics
 from hfac import schedules as schedules_module
 from hfac.algorithms import REGISTRY as ALGORITHMS
-from hfac.cli import InputError, _config, _sweep, as_input_error
+from hfac.cli import _config, _sweep, as_input_error
 from hfac.cli._progress import Progress, clock, say
-from hfac.engine import _run, _sweep as engine
+from hfac.engine import _run, num_cores
+from hfac.engine import _sweep as engine
 from hfac.problem import Problem
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.types import Status
@@ -43,13 +43,18 @@ def execute(name: str, settings: _sweep.Sweep, problem_options: Any, algorithm_o
         say(f"note: {remark}", settings.quiet)
     notes = {"problem": name, "algorithm": settings.algorithm, "settings": words}
     run_recorded(algorithm, grid, seeds, settings, folder, notes)
-    judge_and_report(results.load(folder / "results.zarr"), problem, settings.judge, folder, settings.figures, settings.quiet)
-    say(f"written to {folder}/: config.json, results.zarr, summary.csv{', figures/' if settings.figures else ''}", settings.quiet)
+    judge_and_report(
+        results.load(folder / "results.zarr"), problem, settings.judge, folder, settings.figures, settings.quiet
+    )
+    say(
+        f"written to {folder}/: config.json, results.zarr, summary.csv{', figures/' if settings.figures else ''}",
+        settings.quiet,
+    )
 
 
 def configure_jax(devices: int, cache: bool) -> None:
     """One CPU device per core, float64 for judging, compiled programs kept between processes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_cores()
     jax.config.update("jax_num_cpu_devices", min(devices, cores) if devices else cores)
     jax.config.update("jax_enable_x64", True)
     if cache:
@@ -74,20 +79,15 @@ def base_schedules(problem: str, settings: _sweep.Sweep) -> tuple[schedules_modu
 def crossed(
     base: schedules_module.Schedules, axes: Mapping[tuple[str, ...], list[tuple[float, ...]]]
 ) -> tuple[tuple[schedules_module.Schedules, schedules_module.Coordinates], str]:
-    """The grid of all lists longer than one; single values go into the base. Also says what is constant."""
-    single = {key: value for keys, rows in axes.items() if len(rows) == 1 for key, value in zip(keys, rows[0], strict=True)}
-    listed = {keys: rows for keys, rows in axes.items() if len(rows) > 1}
+    """The grid of all lists longer than one; single values go into the base. Also says what the base is."""
+    single = {
+        key: value for keys, rows in axes.items() if len(rows) == 1 for key, value in zip(keys, rows[0], strict=True)
+    }
+    listed: dict[str | tuple[str, ...], list[tuple[float, ...]]] = {
+        k: rows for k, rows in axes.items() if len(rows) > 1
+    }
     with as_input_error():
-        _, fixed = schedules_module.grid(base, {key: [value] for key, value in single.items()})
-        merged = {
-            rate: {field: getattr(getattr(base, rate), field) for field in schedules_module.FIELDS}
-            for rate in schedules_module.RATES
-        }
-        for key, value in single.items():
-            rate, _, field = key.partition(".")
-            merged[rate][field] = value
-        decays = {rate: schedules_module.PowerDecay(**fields) for rate, fields in merged.items()}
-        base = schedules_module.Schedules(**decays)
+        base = schedules_module.replace(base, single)
         words = ", ".join(f"{rate} {float(getattr(base, rate).scale):.3g}" for rate in schedules_module.RATES)
         return schedules_module.grid(base, listed), words
 
@@ -139,7 +139,10 @@ def run_recorded(
     assert store is not None
     store.annotate({"compile_seconds": program.compile_seconds, "run_seconds": seconds - program.compile_seconds})
     rate = num_runs * settings.steps / max(seconds - program.compile_seconds, 1e-9)
-    say(f"ran in {clock(seconds)} ({program.compile_seconds:.1f} s of it compiling): {rate:,.0f} run-steps/s", settings.quiet)
+    say(
+        f"ran in {clock(seconds)} ({program.compile_seconds:.1f} s of it compiling): {rate:,.0f} run-steps/s",
+        settings.quiet,
+    )
 
 
 def judge_and_report(
@@ -172,7 +175,12 @@ def reference(problem: Problem, tau: float) -> float:
 
 def print_table(rows: Sequence[Mapping[str, Any]], references: Mapping[float, float]) -> None:
     """One line per configuration and judged tau, to stdout."""
-    labels = [key for key in rows[0] if key not in ("interquartile_mean", "low", "high", "worst", "diverged", "seeds", "samples", "judged_tau", "reference")]
+    labels = [
+        key
+        for key in rows[0]
+        if key
+        not in ("interquartile_mean", "low", "high", "worst", "diverged", "seeds", "samples", "judged_tau", "reference")
+    ]
     head = [*labels, "judged at", "samples", "interquartile mean [95 %]", "worst", "diverged", "exact descent"]
     table = [
         [
@@ -198,8 +206,11 @@ def list_failures(data: "xarray.Dataset", quiet: bool, at_most: int = 10) -> Non
     for where in failed[:at_most]:
         pick = dict(zip(status.dims, (int(i) for i in where), strict=True))
         run = data.isel(pick)
-        config = plots.describe(data, {dim: i for dim, i in pick.items() if dim != "seed"})
+        config = plots.describe(data, {str(dim): i for dim, i in pick.items() if dim != "seed"})
         meaning = Status(int(status.isel(pick))).meaning
-        say(f"diverged: {config}, seed {int(run['seed'])}, at step {int(run['failed_at'].isel(step=-1)):,}: {meaning}", quiet)
+        say(
+            f"diverged: {config}, seed {int(run['seed'])}, at step {int(run['failed_at'].isel(step=-1)):,}: {meaning}",
+            quiet,
+        )
     if len(failed) > at_most:
         say(f"diverged: {len(failed) - at_most} more", quiet)

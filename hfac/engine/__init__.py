@@ -4,4 +4,5 @@ from hfac.engine._run import History as History
 from hfac.engine._run import record_points as record_points
 from hfac.engine._run import run as run
 from hfac.engine._run import run_key as run_key
+from hfac.engine._sharding import num_cores as num_cores
 from hfac.engine._sweep import sweep as sweep

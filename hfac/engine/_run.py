@@ -108,16 +108,22 @@ def first_state(algorithm: Algorithm, key: Key, schedules: Any, initial: Any = N
     state = algorithm.init(_random.fold_in(key, 0), schedules)
     if initial is None:
         return state
-    if jax.tree.structure(initial) == jax.tree.structure(state):
+    if _same_tree(initial, state):
         return initial
     x = algorithm.solution(state).x
-    matches = jax.tree.structure(initial) == jax.tree.structure(x) and all(
+    matches = _same_tree(initial, x) and all(
         jnp.shape(a) == jnp.shape(b) for a, b in zip(jax.tree.leaves(initial), jax.tree.leaves(x), strict=True)
     )
     if not matches:
         shapes = jax.tree.map(jnp.shape, initial)
-        raise ValueError(f"initial must be a state or an upper variable like {jax.tree.map(jnp.shape, x)}, got {shapes}")
+        raise ValueError(
+            f"initial must be a state or an upper variable like {jax.tree.map(jnp.shape, x)}, got {shapes}"
+        )
     return state.start_from(jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), initial, x))
+
+
+def _same_tree(first: Any, second: Any) -> bool:
+    return bool(jax.tree.structure(first) == jax.tree.structure(second))  # type: ignore[operator]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -1,5 +1,6 @@
 """How runs share a machine: the run axis padded, cut into blocks, and spread over devices."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,11 @@ from hfac.types import PyTree
 
 CPU_BLOCK = 128  # runs whose state stays in a core's cache; measured in benchmarks/NOTES.md
 FACTORIZATIONS = frozenset({"lu", "cholesky", "qr", "geqrf", "eigh", "svd", "schur", "triangular_solve"})
+
+
+def num_cores() -> int:
+    """Cores this process may use: as many CPU devices are worth having."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Plan(NamedTuple):
@@ -47,7 +53,9 @@ def pad(plan: Plan, tree: PyTree) -> PyTree:
 
     def leaf(array: Any) -> Any:
         missing = plan.num_slots - array.shape[0]
-        filler = jnp.repeat(array[:1], missing, axis=0) if isinstance(array, jax.Array) else np.repeat(array[:1], missing, 0)
+        filler = (
+            jnp.repeat(array[:1], missing, axis=0) if isinstance(array, jax.Array) else np.repeat(array[:1], missing, 0)
+        )
         join = jnp.concatenate if isinstance(array, jax.Array) else np.concatenate
         return join([array, filler]) if missing else array
 
@@ -95,7 +103,9 @@ def _has_primitive(jaxpr: Any) -> bool:
     for equation in jaxpr.eqns:
         if equation.primitive.name in FACTORIZATIONS:
             return True
-        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")):
+        for value in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")
+        ):
             inner = getattr(value, "jaxpr", value)
             if hasattr(inner, "eqns") and _has_primitive(inner):
                 return True

@@ -12,10 +12,10 @@ import numpy as np
 from hfac import results
 from hfac.engine import _run, _sharding
 from hfac.schedules import Coordinates, Schedules
-from hfac.types import Algorithm, PyTree
+from hfac.types import Algorithm
 
 if TYPE_CHECKING:
-    import xarray
+    pass
 
 
 class Runs(NamedTuple):
@@ -85,7 +85,7 @@ def program(algorithm: Algorithm, record: _run.Record, plan: _sharding.Plan, roo
 def lay_out(
     algorithm: Algorithm,
     schedules: Schedules | tuple[Schedules, Coordinates],
-    seeds: int | Sequence[int],
+    seeds: Any,
     initial: Any = None,
     width: int | None = None,
 ) -> tuple[Runs, Coordinates, np.ndarray, _sharding.Plan]:
@@ -98,10 +98,12 @@ def lay_out(
       ValueError: if the seeds are not distinct whole numbers or `initial` has no run axis of the right length.
     """
     batch, coordinates = schedules if isinstance(schedules, tuple) else (schedules, Coordinates((), {}))
-    seeds = check_seeds(seeds)
+    distinct = check_seeds(seeds)
     num_configs = int(np.prod(coordinates.shape, dtype=int))
-    flat = jax.tree.map(lambda leaf: np.repeat(np.broadcast_to(np.asarray(leaf, float), (num_configs,)), len(seeds)), batch)
-    seed = np.tile(seeds, num_configs)
+    flat = jax.tree.map(
+        lambda leaf: np.repeat(np.broadcast_to(np.asarray(leaf, float), (num_configs,)), len(distinct)), batch
+    )
+    seed = np.tile(distinct, num_configs)
     for leaf in jax.tree.leaves(initial):
         if jnp.shape(leaf)[:1] != seed.shape:
             raise ValueError(f"initial must have one entry per run, {seed.size} here, got shape {jnp.shape(leaf)}")
@@ -111,7 +113,7 @@ def lay_out(
     if len(devices) > 1 and _step_factorizes(algorithm, one):
         devices = devices[:1]
     plan = _sharding.make_plan(seed.size, devices, width)
-    return _sharding.pad(plan, runs), coordinates, seeds, plan
+    return _sharding.pad(plan, runs), coordinates, distinct, plan
 
 
 def _step_factorizes(algorithm: Algorithm, one: Runs) -> bool:
@@ -122,7 +124,7 @@ def _step_factorizes(algorithm: Algorithm, one: Runs) -> bool:
     return _sharding.factorizes(step, one)
 
 
-def check_seeds(seeds: int | Sequence[int]) -> np.ndarray:
+def check_seeds(seeds: Any) -> np.ndarray:
     """Seeds as int32 [N]; a number n stands for 0 .. n - 1.
 
     Raises:
@@ -139,7 +141,7 @@ def check_seeds(seeds: int | Sequence[int]) -> np.ndarray:
 def sweep(
     algorithm: Algorithm,
     schedules: Schedules | tuple[Schedules, Coordinates],
-    seeds: int | Sequence[int],
+    seeds: Any,
     num_steps: int,
     record: _run.Record | None = None,
     record_at: Sequence[int] | None = None,

@@ -8,11 +8,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac.exact import _linear
 from hfac.exact._policy import Model, as_float, backup, model, soft_value, upper_objective
 from hfac.mdp import TabularMDP
 from hfac.problem import Problem
-from hfac.types import PyTree
+from hfac.types import PyTree, Scalar
 
 MAX_ITERATIONS = 200
 TIE_TOLERANCE = 1e-9  # relative to max |Q|: actions this close to the best are optimal
@@ -57,12 +56,12 @@ def soft_optimal(
         return new, jnp.max(jnp.abs(new - v)) / (1 + jnp.max(jnp.abs(new))), iteration + 1
 
     v0 = jnp.zeros_like(rewards[:, 0]) if start is None else start
-    v, change, _ = jax.lax.while_loop(is_open, improve, (v0, jnp.full((), jnp.inf, rewards.dtype), 0))
+    v, change, _ = jax.lax.while_loop(is_open, improve, (v0, jnp.full((), jnp.inf, rewards.dtype), jnp.int32(0)))
     v = jnp.where(change <= tolerance, v, jnp.nan)
     return Response(policy(v), v)
 
 
-def best_response(problem: Problem, x: PyTree, tau: float | jax.Array) -> jax.Array:
+def best_response(problem: Problem, x: PyTree, tau: Scalar) -> jax.Array:
     """pi*_tau(x) = argmax_pi J_tau(x, pi), the policy table [S, A]; tau > 0."""
     at, _ = model(problem, x)
     return soft_optimal(at.mdp, at.reward, jnp.asarray(tau, at.reward.dtype)).pi
@@ -84,7 +83,9 @@ def optimal_actions(mdp: TabularMDP, rewards: jax.Array) -> jax.Array:
         is_improving = (iteration == 0) | (gain > 100 * eps * (1 + jnp.max(jnp.abs(new))))
         return jnp.where(iteration == 0, new, jnp.maximum(new, v)), is_improving, iteration + 1
 
-    v, is_improving, _ = jax.lax.while_loop(is_open, improve, (jnp.zeros_like(rewards[:, 0]), jnp.array(True), 0))
+    v, is_improving, _ = jax.lax.while_loop(
+        is_open, improve, (jnp.zeros_like(rewards[:, 0]), jnp.array(True), jnp.int32(0))
+    )
     q = jnp.where(is_improving, jnp.nan, backup(mdp, rewards, v))
     slack = jnp.maximum(TIE_TOLERANCE, 100 * eps) * (1 + jnp.max(jnp.abs(q)))
     return q >= jnp.max(q, -1, keepdims=True) - slack
@@ -105,9 +106,7 @@ def limit_response(at: Model) -> jax.Array:
     return soft_optimal(at.mdp, jnp.zeros_like(at.reward), jnp.ones((), at.reward.dtype), allowed).pi
 
 
-def penalty_response(
-    problem: Problem, x: PyTree, w: float | jax.Array, tau: float | jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def penalty_response(problem: Problem, x: PyTree, w: Scalar, tau: Scalar) -> tuple[jax.Array, ...]:
     """(pi*_tau(x), pi_{w,tau}(x)): the best response and the minimiser of L_{w,tau}(x, .).
 
     With g = 0 the latter is the best response to r_x - w (1 - gamma) c, exactly; with g it is followed from the
@@ -117,7 +116,7 @@ def penalty_response(
     return penalized(problem, at, x, jnp.stack([jnp.zeros(()), jnp.asarray(w, float)]), tau)
 
 
-def penalized(problem: Problem, at: Model, x: PyTree, w: jax.Array, tau: float | jax.Array) -> tuple[jax.Array, ...]:
+def penalized(problem: Problem, at: Model, x: PyTree, w: jax.Array, tau: Scalar) -> tuple[jax.Array, ...]:
     """Maximisers of J_tau - w_i f for every w_i of [n], solved as one batch."""
     tau = jnp.asarray(tau, at.reward.dtype)
     rewards = at.reward - w[:, None, None] * (1 - at.mdp.discount) * at.cost
@@ -150,7 +149,7 @@ def _newton(
         return (jnp.max(jnp.abs(jax.grad(loss)(logits, fraction))) > 1e-13) & (iteration < 12)
 
     def stage(logits: jax.Array, fraction: jax.Array) -> tuple[jax.Array, None]:
-        return jax.lax.while_loop(is_open, step, (logits, fraction, 0))[0], None
+        return jax.lax.while_loop(is_open, step, (logits, fraction, jnp.int32(0)))[0], None
 
     start = jnp.log(jnp.maximum(pi, jnp.finfo(pi.dtype).tiny)).ravel()
     logits, _ = jax.lax.scan(stage, start, jnp.linspace(0, 1, num_stages + 1, dtype=pi.dtype)[1:])
@@ -158,9 +157,7 @@ def _newton(
     return jnp.where(is_converged, jax.nn.softmax(logits.reshape(shape)), jnp.nan)
 
 
-def penalty_objective(
-    problem: Problem, x: PyTree, pi: jax.Array, w: float | jax.Array, tau: float | jax.Array
-) -> jax.Array:
+def penalty_objective(problem: Problem, x: PyTree, pi: jax.Array, w: Scalar, tau: Scalar) -> jax.Array:
     """L_{w,tau}(x, pi) = f(x, pi) + (J_tau(x, pi*_tau(x)) - J_tau(x, pi)) / w."""
     at, x = model(problem, x)
     pi = as_float(pi)

@@ -26,12 +26,12 @@ from hfac.exact._policy import (
     upper_objective_grad,
 )
 from hfac.problem import Problem
-from hfac.types import Key, PyTree
+from hfac.types import Key, PyTree, Scalar
 
 Difference = Literal["forward", "central"]
 
 
-def hyper_objective(problem: Problem, x: PyTree, tau: float | jax.Array) -> jax.Array:
+def hyper_objective(problem: Problem, x: PyTree, tau: Scalar) -> jax.Array:
     """Phi_tau(x) = f(x, pi*_tau(x)), tau > 0."""
     return upper_objective(problem, x, best_response(problem, x, tau))
 
@@ -41,8 +41,8 @@ def limit_hyper_objective(problem: Problem, x: PyTree) -> jax.Array:
     return upper_objective(problem, x, limit_policy(problem, x))
 
 
-def hypergradient(problem: Problem, x: PyTree, tau: float | jax.Array) -> PyTree:
-    """grad Phi_tau(x) by implicit differentiation of the soft Bellman equation, tau > 0. Same tree as x.
+def hypergradient(problem: Problem, x: PyTree, tau: Scalar) -> PyTree:
+    """Compute grad Phi_tau(x) by implicit differentiation of the soft Bellman equation, tau > 0. Same tree as x.
 
     With Q = r_x + gamma P V, V = tau log sum exp(Q / tau) and f_pi = df/dpi, one adjoint solve gives
 
@@ -69,9 +69,7 @@ def _implicit(problem: Problem, at: Model, x: PyTree, tau: jax.Array, pi: jax.Ar
     return jax.tree.map(jnp.add, through_reward, upper_objective_grad(problem, x, pi))
 
 
-def penalty_hyper_objective(
-    problem: Problem, x: PyTree, w: float | jax.Array, tau: float | jax.Array
-) -> jax.Array:
+def penalty_hyper_objective(problem: Problem, x: PyTree, w: Scalar, tau: Scalar) -> jax.Array:
     """Phi_{w,tau}(x) = min_pi L_{w,tau}(x, pi)."""
     return penalty_objective(problem, x, penalty_response(problem, x, w, tau)[1], w, tau)
 
@@ -79,11 +77,11 @@ def penalty_hyper_objective(
 def penalty_hypergradient(
     problem: Problem,
     x: PyTree,
-    w: float | jax.Array,
-    tau: float | jax.Array,
+    w: Scalar,
+    tau: Scalar,
     difference: Difference = "forward",
 ) -> PyTree:
-    """grad Phi_{w,tau}(x), first order only, or its central-difference relative. Same tree as x.
+    """Compute grad Phi_{w,tau}(x), first order only, or its central-difference relative. Same tree as x.
 
         forward:  d_x f(pi_w) + (d_x J(pi*) - d_x J(pi_w)) / w                      bias O(w)
         central:  (d_x f(pi_w) + d_x f(pi_-w)) / 2 + (d_x J(pi_-w) - d_x J(pi_w)) / 2w   bias O(w^2)
@@ -98,7 +96,9 @@ def penalty_hypergradient(
     pi, pi_pen = penalized(problem, at, x, weights, tau)
     span = (1.0 - opposite) * w
     difference_grad = jax.tree.map(
-        lambda a, b: (a - b) / span, regularized_return_grad(problem, x, pi), regularized_return_grad(problem, x, pi_pen)
+        lambda a, b: (a - b) / span,
+        regularized_return_grad(problem, x, pi),
+        regularized_return_grad(problem, x, pi_pen),
     )
     upper = upper_objective_grad(problem, x, pi_pen)
     if difference == "central":
@@ -124,7 +124,7 @@ def minimize(
     problem: Problem,
     tau: float,
     num_steps: int = 2_000,
-    learning_rate: float = 0.05,
+    learning_rate: float = 0.1,
     x: PyTree | None = None,
     key: Key | None = None,
 ) -> Minimum:

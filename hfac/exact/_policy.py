@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from hfac.exact import _linear
 from hfac.mdp import TabularMDP
 from hfac.problem import Problem, transition_table
-from hfac.types import PyTree
+from hfac.types import PyTree, Scalar
 
 
 class Model(NamedTuple):
@@ -56,12 +56,12 @@ def visits(mdp: TabularMDP, pi: jax.Array) -> jax.Array:
     return (1 - mdp.discount) * _linear.accumulate(_linear.factorize(mdp, pi), mdp.initial)
 
 
-def soft_value(mdp: TabularMDP, rewards: jax.Array, pi: jax.Array, tau: jax.Array) -> jax.Array:
+def soft_value(mdp: TabularMDP, rewards: jax.Array, pi: jax.Array, tau: Scalar) -> jax.Array:
     """V^pi of the rewards [S, A] with entropy weight tau. [S]."""
     return _linear.evaluate(_linear.factorize(mdp, pi), jnp.sum(pi * rewards, -1) + tau * entropy(pi))
 
 
-def visitation(problem: Problem, pi: jax.Array) -> jax.Array:
+def visitation(problem: Problem, pi: Any) -> jax.Array:
     """d^pi(s) = (1 - gamma) sum_t gamma^t P(s_t = s), [S].
 
     Args:
@@ -72,7 +72,7 @@ def visitation(problem: Problem, pi: jax.Array) -> jax.Array:
     return visits(problem.mdp.astype(pi.dtype), pi)
 
 
-def value(problem: Problem, x: PyTree, pi: jax.Array, tau: float | jax.Array) -> jax.Array:
+def value(problem: Problem, x: PyTree, pi: jax.Array, tau: Scalar) -> jax.Array:
     """V_tau^pi, unnormalised, entropy included. [S]."""
     at, x = model(problem, x)
     return soft_value(at.mdp, at.reward, as_float(pi), tau)
@@ -84,7 +84,7 @@ def leader_value(problem: Problem, x: PyTree, pi: jax.Array) -> jax.Array:
     return soft_value(at.mdp, (1 - at.mdp.discount) * at.cost, as_float(pi), 0.0)
 
 
-def regularized_return(problem: Problem, x: PyTree, pi: jax.Array, tau: float | jax.Array) -> jax.Array:
+def regularized_return(problem: Problem, x: PyTree, pi: jax.Array, tau: Scalar) -> jax.Array:
     """J_tau(x, pi) = E[sum_t gamma^t (r_x - tau log pi)], unnormalised."""
     return jnp.vdot(problem.mdp.astype(jnp.result_type(float)).initial, value(problem, x, pi, tau))
 

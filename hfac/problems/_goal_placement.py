@@ -19,9 +19,7 @@ def grid_world(size: int, slip: float, discount: float, initial: np.ndarray, end
     With probability `slip` the move is redrawn uniformly from the four.
     """
     rows, columns = np.divmod(np.arange(size * size), size)
-    targets = [
-        np.clip(rows + dr, 0, size - 1) * size + np.clip(columns + dc, 0, size - 1) for dr, dc in MOVES
-    ]
+    targets = [np.clip(rows + dr, 0, size - 1) * size + np.clip(columns + dc, 0, size - 1) for dr, dc in MOVES]
     next_states = np.repeat(np.stack(targets, -1)[:, None], len(MOVES), 1)
     probs = np.broadcast_to(slip / 4 + (1 - slip) * np.eye(len(MOVES)), next_states.shape)
     return from_successors(next_states, probs, initial, discount, ends)
@@ -69,12 +67,14 @@ def goal_placement(
     num_states = size * size
     allowed = np.ones(num_states, bool) if goal_cells is None else np.asarray(goal_cells, bool).ravel()
     if allowed.shape != (num_states,) or not allowed.any():
-        raise ValueError(f"goal_cells must be bool [{size}, {size}] with at least one True cell, got {allowed.sum()} of {allowed.size}")
-    utility = np.zeros((size, size))
-    utility[hazard_rows[0] : hazard_rows[1] + 1, hazard_columns[0] : hazard_columns[1] + 1] = hazard_utility
-    hazards = tuple(int(s) for s in np.flatnonzero(utility))
-    utility[landmark] = landmark_utility
-    utility = utility.ravel()
+        raise ValueError(
+            f"goal_cells must be bool [{size}, {size}] with a True cell, got {allowed.sum()} of {allowed.size}"
+        )
+    cells = np.zeros((size, size))
+    cells[hazard_rows[0] : hazard_rows[1] + 1, hazard_columns[0] : hazard_columns[1] + 1] = hazard_utility
+    hazards = tuple(int(s) for s in np.flatnonzero(cells))
+    cells[landmark] = landmark_utility
+    utility = cells.ravel()
     initial = np.full(num_states, (1 - start_mass) / num_states)
     initial[0] += start_mass
 

@@ -1,0 +1,378 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+
+from hfac import Problem, exact
+from hfac.exact import _best_response
+from hfac.mdp import from_dense
+from hfac.problems import goal_placement
+
+CHECKS = Path(__file__).parents[2] / "shared" / "data" / "goal_placement_checks.json"
+# Check values were solved independently in float64; both solvers stop near 1e-10.
+AS_GIVEN = 1e-8
+# Two float64 solvers with condition numbers near 1 / (1 - gamma).
+AS_TWIN = 1e-10
+
+# ---------------------------------------------------------------------------------------------------- goal placement
+
+
+@pytest.fixture(scope="module")
+def goals() -> SimpleNamespace:
+    """Compiled exact functions of goal placement."""
+    problem = goal_placement()
+    functions = {
+        "phi": lambda x, tau: exact.hyper_objective(problem, x, tau),
+        "grad": lambda x, tau: exact.hypergradient(problem, x, tau),
+        "best_return": lambda x, tau: exact.regularized_return(
+            problem, x, exact.best_response(problem, x, tau), tau
+        ),
+        "penalty_phi": lambda x, w, tau: exact.penalty_hyper_objective(problem, x, w, tau),
+        "penalty_grad": lambda x, w, tau: exact.penalty_hypergradient(problem, x, w, tau),
+    }
+    return SimpleNamespace(problem=problem, **{name: jax.jit(f) for name, f in functions.items()})
+
+
+def given(name: str):
+    if not CHECKS.exists():
+        pytest.skip(f"no check values at {CHECKS}")
+    return json.loads(CHECKS.read_text())[name]
+
+
+POINTS = {"x_zero": np.zeros(100), "x_sin": np.sin(np.arange(100.0))}
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("name", POINTS)
+def test_goal_placement_check_values(goals, name, which):
+    expected, x = given(name)[which], POINTS[name]
+    tau = expected["tau"]
+    grad = goals.grad(x, tau)
+    np.testing.assert_allclose(goals.phi(x, tau), expected["phi"], rtol=AS_GIVEN)
+    np.testing.assert_allclose(goals.best_return(x, tau), expected["best_return"], rtol=AS_GIVEN)
+    np.testing.assert_allclose(jnp.linalg.norm(grad), expected["grad_norm"], rtol=AS_GIVEN)
+    np.testing.assert_allclose(grad[:5], expected["grad_head"], rtol=AS_GIVEN)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("name", POINTS)
+def test_goal_placement_penalty_check_values(goals, name, which):
+    x, block = POINTS[name], given(name)[which]
+    tau = block["tau"]
+    for expected in block["penalty"]:
+        w = expected["w"]
+        grad = goals.penalty_grad(x, w, tau)
+        np.testing.assert_allclose(goals.penalty_phi(x, w, tau), expected["phi"], rtol=AS_GIVEN)
+        np.testing.assert_allclose(jnp.linalg.norm(grad), expected["grad_norm"], rtol=AS_GIVEN)
+        np.testing.assert_allclose(jnp.linalg.norm(grad - goals.grad(x, tau)), expected["bias"], rtol=AS_GIVEN)
+
+
+def test_goal_placement_occupancy_of_the_uniform_policy(goals):
+    expected, uniform = given("occupancy_uniform_policy"), np.full((100, 4), 0.25)
+    d = exact.visitation(goals.problem, uniform)
+    u = exact.leader_value(goals.problem, np.zeros(100), uniform)
+    np.testing.assert_allclose(d[:5], expected["head"], rtol=AS_GIVEN)
+    np.testing.assert_allclose(-goals.problem.mdp.initial @ u, expected["leader_value"], rtol=AS_GIVEN)
+    np.testing.assert_allclose(d.sum(), 1, rtol=1e-12)  # a 100 x 100 solve
+
+
+# -------------------------------------------------------------------------------------------------- the NumPy twin
+
+PROBLEMS = {
+    "random": helpers.small_random(0),
+    "ends": helpers.with_ends(1),
+    "union": helpers.union(2),
+    "one action": helpers.small_random(3, num_actions=1),
+    "policy term": helpers.with_ends(4, num_states=4, num_actions=2, g=True),
+}
+
+
+@pytest.fixture(scope="module", params=PROBLEMS)
+def small(request) -> SimpleNamespace:
+    """A small problem at one point, its dense twin, and the exact functions compiled."""
+    problem = PROBLEMS[request.param]
+    x = helpers.point(problem)
+
+    def of_policy(x, pi, tau):
+        return {
+            "value": exact.value(problem, x, pi, tau),
+            "leader_value": exact.leader_value(problem, x, pi),
+            "visitation": exact.visitation(problem, pi),
+            "regularized_return": exact.regularized_return(problem, x, pi, tau),
+            "upper_objective": exact.upper_objective(problem, x, pi),
+        }
+
+    return SimpleNamespace(
+        problem=problem,
+        x=x,
+        twin=oracles.tabulate(problem, x),
+        of_policy=jax.jit(of_policy),
+        best_response=jax.jit(lambda x, tau: exact.best_response(problem, x, tau)),
+        hyper_objective=jax.jit(lambda x, tau: exact.hyper_objective(problem, x, tau)),
+        limit_policy=jax.jit(lambda x: exact.limit_policy(problem, x)),
+        penalty_objective=jax.jit(lambda x, pi, w, tau: exact.penalty_objective(problem, x, pi, w, tau)),
+        penalty_response=jax.jit(lambda x, w, tau: exact.penalty_response(problem, x, w, tau)),
+        penalty_phi=jax.jit(lambda x, w, tau: exact.penalty_hyper_objective(problem, x, w, tau)),
+    )
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.03, 1.0])
+@pytest.mark.parametrize("is_random", [True, False])
+def test_quantities_of_a_policy_agree_with_the_twin(small, tau, is_random):
+    shape = small.twin.reward.shape
+    pi = helpers.random_policy(small.problem) if is_random else np.eye(shape[1])[np.arange(shape[0]) % shape[1]]
+    ours = small.of_policy(small.x, pi, tau)
+    theirs = {
+        "value": oracles.evaluate(small.twin, small.twin.reward, pi, tau),
+        "leader_value": oracles.leader_value(small.twin, pi),
+        "visitation": oracles.visitation(small.twin, pi),
+        "regularized_return": oracles.soft_return(small.twin, pi, tau),
+        "upper_objective": oracles.upper_objective(small.problem, small.twin, small.x, pi),
+    }
+    for name, expected in theirs.items():
+        np.testing.assert_allclose(ours[name], expected, rtol=AS_TWIN, atol=AS_TWIN, err_msg=name)
+
+
+@pytest.mark.parametrize("tau", [0.01, 0.1, 1.0, 10.0])
+def test_best_response_agrees_with_the_twin(small, tau):
+    pi = oracles.best_response(small.twin, tau)
+    # A value error e moves a probability by e / tau.
+    np.testing.assert_allclose(small.best_response(small.x, tau), pi, atol=AS_TWIN / tau)
+    expected = oracles.upper_objective(small.problem, small.twin, small.x, pi)
+    np.testing.assert_allclose(small.hyper_objective(small.x, tau), expected, rtol=AS_TWIN / min(tau, 1))
+
+
+@pytest.mark.parametrize("tau", [0.003, 0.03, 0.3])
+def test_soft_bellman_residual(small, tau):
+    pi = small.best_response(small.x, tau)
+    v = np.asarray(small.of_policy(small.x, pi, tau)["value"])
+    q = oracles.backup(small.twin, small.twin.reward, v) / tau
+    residual = v - tau * (q.max(-1) + np.log(np.exp(q - q.max(-1, keepdims=True)).sum(-1)))
+    assert np.abs(residual).max() < 1e-10
+
+
+def test_limit_policy_agrees_with_the_twin(small):
+    expected = oracles.limit_policy(small.twin)
+    np.testing.assert_allclose(small.limit_policy(small.x), expected, atol=AS_TWIN)
+
+
+@pytest.mark.parametrize(("w", "tau"), [(0.01, 0.1), (1.0, 0.1), (3.0, 0.03), (-0.5, 0.1)])
+def test_penalised_response_agrees_with_the_twin(small, w, tau):
+    if small.problem.g is not None:
+        pytest.skip("the twin solves soft MDPs; the policy term has a test of its own below")
+    pi, pi_pen = small.penalty_response(small.x, w, tau)
+    expected = oracles.penalized_response(small.twin, w, tau)
+    np.testing.assert_allclose(pi, oracles.best_response(small.twin, tau), atol=AS_TWIN / tau)
+    np.testing.assert_allclose(pi_pen, expected, atol=AS_TWIN / tau)
+    phi = oracles.penalty_objective(small.problem, small.twin, small.x, expected, w, tau)
+    # A gap of the returns is divided by w.
+    np.testing.assert_allclose(small.penalty_phi(small.x, w, tau), phi, atol=AS_TWIN / min(abs(w), 1))
+
+
+@pytest.mark.parametrize(("w", "tau"), [(0.1, 0.3), (2.0, 0.1)])
+def test_penalty_objective_agrees_with_the_twin_and_is_smallest_at_the_response(small, w, tau):
+    pi = helpers.random_policy(small.problem)
+    ours = small.penalty_objective(small.x, pi, w, tau)
+    expected = oracles.penalty_objective(small.problem, small.twin, small.x, pi, w, tau)
+    np.testing.assert_allclose(ours, expected, rtol=AS_TWIN / min(w, 1))
+    phi = small.penalty_phi(small.x, w, tau)
+    assert phi <= ours
+    _, pi_pen = small.penalty_response(small.x, w, tau)
+    for share in (0.01, 0.1):
+        assert phi <= small.penalty_objective(small.x, (1 - share) * pi_pen + share * pi, w, tau)
+    assert phi <= small.hyper_objective(small.x, tau) + 1e-12  # L at pi*_tau is Phi_tau; equal if there is one action
+
+
+def test_a_union_is_the_mixture_of_its_parts():
+    problem, pi = PROBLEMS["union"], helpers.random_policy(PROBLEMS["union"])
+    first, second = (helpers.on_mdp(part, 2) for part in helpers.union_parts(2))
+    d = np.r_[0.3 * exact.visitation(first, pi[:3]), 0.7 * exact.visitation(second, pi[3:])]
+    np.testing.assert_allclose(exact.visitation(problem, pi), d, rtol=1e-12)  # two 7 x 7 solves
+
+
+# ------------------------------------------------------------------------------------------------------ closed forms
+
+
+def tables(kernel, reward, cost=None, discount=0.9, ends=None, g=None, initial=None) -> Problem:
+    """A problem with r(s, a) and c(s, a) given as lists, times x, a number that starts at 1."""
+    reward = np.asarray(reward, float)
+    cost = np.zeros_like(reward) if cost is None else np.asarray(cost, float)
+    initial = np.eye(len(reward))[0] if initial is None else initial
+    return Problem(
+        mdp=from_dense(kernel, initial, discount, ends),
+        reward=lambda x, s, a, s_next: x * jnp.asarray(reward, x.dtype)[s, a],
+        cost=lambda x, s, a, s_next: x * jnp.asarray(cost, x.dtype)[s, a],
+        init_x=lambda key: jnp.ones(()),
+        g=g,
+    )
+
+
+def bandit(reward, **options) -> Problem:
+    """One state that never changes."""
+    return tables(np.ones((1, len(reward), 1)), [reward], **options)
+
+
+ONE = jnp.ones(())
+
+
+@pytest.mark.parametrize("tau", [0.05, 0.5, 5.0])
+def test_bandit(tau):
+    reward, cost = np.array([1.0, 0.7, -0.2]), np.array([0.3, -1.0, 2.0])
+    problem = bandit(reward, cost=[cost])
+    weights = np.exp(reward / tau)
+    pi = exact.best_response(problem, ONE, tau)
+    np.testing.assert_allclose(pi[0], weights / weights.sum(), rtol=1e-12)  # softmax(r / tau)
+    value = tau * np.log(weights.sum()) / (1 - 0.9)
+    np.testing.assert_allclose(exact.value(problem, ONE, pi, tau), [value], rtol=1e-12)
+    np.testing.assert_allclose(exact.hyper_objective(problem, ONE, tau), weights @ cost / weights.sum(), rtol=1e-12)
+    # w (1 - gamma) c is taken off the reward, 1 - gamma = 0.1
+    _, pi_pen = exact.penalty_response(problem, ONE, 2.0, tau)
+    weights = np.exp((reward - 0.2 * cost) / tau)
+    np.testing.assert_allclose(pi_pen[0], weights / weights.sum(), rtol=1e-12)
+
+
+def test_an_ending_state_earns_its_reward_and_entropy_and_nothing_after():
+    # state 0 -> 1, which ends; it would go on to a paradise
+    kernel = np.zeros((3, 2, 3))
+    kernel[0, :, 1] = kernel[1, :, 2] = kernel[2, :, 2] = 1
+    problem = tables(kernel, [[0.0, 0.0], [0.4, 0.4], [9.0, 9.0]], ends=np.array([False, True, False]))
+    tau, log2 = 0.3, np.log(2)
+    pi = exact.best_response(problem, ONE, tau)
+    v = exact.value(problem, ONE, pi, tau)
+    v1 = 0.4 + tau * log2  # r + tau log A
+    np.testing.assert_allclose(v, [tau * log2 + 0.9 * v1, v1, (9 + tau * log2) / 0.1], rtol=1e-12)  # 3 x 3 solve
+    # two steps, then nothing: (1 - gamma) (1, gamma, 0)
+    np.testing.assert_allclose(exact.visitation(problem, pi), [0.1, 0.09, 0.0], atol=1e-15)
+
+
+def fork() -> Problem:
+    """Two optimal ways from state 0: through 1, where both actions are equally good, or through 2, where one is."""
+    kernel = np.zeros((3, 2, 3))
+    kernel[0, 0, 1] = kernel[0, 1, 2] = 1
+    kernel[1:, :, 0] = 1
+    return tables(kernel, [[0, 0], [1, 1], [1, 0]], ends=np.array([False, True, True]))
+
+
+def test_ties_go_to_the_larger_discounted_entropy():
+    # The ways through 1 and 2 promise gamma log 2 and 0 of entropy: probabilities in the ratio 2^gamma : 1.
+    p = 2**0.9 / (2**0.9 + 1)
+    expected = [[p, 1 - p], [0.5, 0.5], [1.0, 0.0]]
+    np.testing.assert_allclose(exact.limit_policy(fork(), ONE), expected, atol=1e-12)  # one softmax
+    # Without rewards every policy is optimal: the uniform one from state 1 and 2, and equal promises at 0.
+    np.testing.assert_allclose(exact.limit_policy(fork(), 0 * ONE), np.full((3, 2), 0.5), atol=1e-12)
+
+
+def test_limit_of_best_responses():
+    problem, x = fork(), ONE
+    limit = exact.limit_policy(problem, x)
+    respond = jax.jit(lambda tau: exact.best_response(problem, x, tau))
+    errors = np.array([np.abs(respond(tau) - limit).max() for tau in (0.3, 0.1, 0.05, 0.03)])
+    # State 2 errs by exp(-1 / tau).
+    np.testing.assert_allclose(errors, 1 / (1 + np.exp([1 / 0.3, 10, 20, 1 / 0.03])), rtol=0.2, atol=1e-14)
+    assert np.all(errors[1:] < errors[:-1] / 100)
+
+
+@pytest.mark.parametrize("name", ["random", "ends", "union"])
+def test_limit_hyper_objective_is_the_limit(name):
+    problem = PROBLEMS[name]
+    x = helpers.point(problem)
+    phi = jax.jit(lambda tau: exact.hyper_objective(problem, x, tau))
+    limit = exact.limit_hyper_objective(problem, x)
+    errors = np.array([abs(phi(tau) - limit) for tau in (0.1, 0.01, 0.001)])
+    assert np.all(errors[1:] <= errors[:-1])
+    assert errors[-1] < 1e-6  # exp(-gap / tau): the gaps of these problems exceed 0.02
+
+
+# ----------------------------------------------------------------------------------------------------- no silent lies
+
+
+def test_a_solver_that_runs_out_of_iterations_returns_nan(monkeypatch):
+    monkeypatch.setattr(_best_response, "MAX_ITERATIONS", 1)
+    problem = PROBLEMS["random"]
+    x = helpers.point(problem)
+    assert np.isnan(exact.best_response(problem, x, 0.1)).all()
+    assert np.isnan(exact.hyper_objective(problem, x, 0.1))
+    assert np.isnan(exact.penalty_hyper_objective(problem, x, 0.1, 0.1))
+    assert np.isnan(exact.limit_policy(problem, x)).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_point_that_is_not_finite_gives_nan(bad):
+    problem = PROBLEMS["random"]
+    x = helpers.point(problem).at[1].set(bad)
+    assert np.isnan(exact.best_response(problem, x, 0.1)).all()
+    assert np.isnan(exact.limit_policy(problem, x)).all()
+    assert np.isnan(exact.hypergradient(problem, x, 0.1)).all()
+
+
+# ------------------------------------------------------------------------------------------------------- policy terms
+
+
+def brute_force(objective, num_rounds: int = 30, num_points: int = 21) -> tuple[float, np.ndarray]:
+    """Smallest value of objective(p, q) over the unit square by grids that shrink around the best point."""
+    low, high = np.zeros(2), np.ones(2)
+    for _ in range(num_rounds):
+        axes = np.linspace(low, high, num_points)
+        values = np.array([[objective(p, q) for q in axes[:, 1]] for p in axes[:, 0]])
+        i, j = np.unravel_index(np.argmin(values), values.shape)
+        best, width = np.array([axes[i, 0], axes[j, 1]]), (high - low) / 4
+        low, high = np.clip(best - width, 0, 1), np.clip(best + width, 0, 1)
+    return values.min(), best
+
+
+@pytest.mark.parametrize(("w", "tau"), [(0.2, 0.3), (2.0, 0.1)])
+def test_penalised_response_with_a_policy_term_against_brute_force(w, tau):
+    rng = np.random.default_rng(5)
+    kernel = helpers.random_kernel(rng, 2, 2, 2)
+    reward, cost, target = rng.uniform(-1, 1, (3, 2, 2))
+    problem = tables(
+        kernel, reward, cost, initial=[0.4, 0.6], g=lambda x, pi: 0.5 * jnp.sum((pi - jnp.asarray(target, pi.dtype)) ** 2)
+    )
+    twin = oracles.tabulate(problem, ONE)
+    best = oracles.soft_return(twin, oracles.best_response(twin, tau), tau)
+
+    def objective(p: float, q: float) -> float:
+        pi = np.array([[p, 1 - p], [q, 1 - q]])
+        upper = (oracles.visitation(twin, pi)[:, None] * pi * twin.cost).sum() + 0.5 * ((pi - target) ** 2).sum()
+        return upper + (best - oracles.soft_return(twin, pi, tau)) / w
+
+    phi, (p, q) = brute_force(objective)
+    np.testing.assert_allclose(exact.penalty_hyper_objective(problem, ONE, w, tau), phi, rtol=1e-10)  # twin's solves
+    _, pi_pen = exact.penalty_response(problem, ONE, w, tau)
+    np.testing.assert_allclose(pi_pen[:, 0], [p, q], atol=1e-6)  # a minimum is flat: square root of 1e-12 and less
+
+
+def test_a_stationary_point_that_is_no_minimum_is_not_returned():
+    # L(p) = -5 (2p - 1)^2 - (tau / (1 - gamma) / w) H(p): at the uniform start the slope is zero, but it is a maximum.
+    problem = bandit([0.0, 0.0], g=lambda x, pi: -5.0 * (pi[0, 0] - pi[0, 1]) ** 2)
+    pi = np.asarray(exact.penalty_response(problem, ONE, 1.0, 0.1)[1])
+    assert np.isnan(pi).all() or abs(pi[0, 0] - 0.5) > 0.4
+
+
+# -------------------------------------------------------------------------------------------------------------- descent
+
+
+def test_minimize_descends_to_a_stationary_point():
+    problem = goal_placement(size=4, landmark=(3, 3), hazard_rows=(1, 2), hazard_columns=(1, 2), regularization=0.1)
+    tau = 0.3
+    start = problem.init_x(jax.random.key(0))
+    found = exact.minimize(problem, tau, num_steps=400, learning_rate=0.1)
+    first = exact.hyper_objective(problem, start, tau)
+    assert found.value < first - 0.01
+    assert found.grad_norm < 1e-6  # against 0.1 and more at the start
+    np.testing.assert_allclose(found.value, exact.hyper_objective(problem, found.x, tau), rtol=1e-12)
+    again = exact.minimize(problem, tau, num_steps=1, x=found.x)
+    np.testing.assert_allclose(again.value, found.value, atol=1e-4)  # starts where it is told: one step of 0.05
+
+
+def test_minimize_draws_its_start_from_the_key():
+    problem = PROBLEMS["random"]
+    ends = [exact.minimize(problem, 0.5, 0 + 1, 1e-9, key=jax.random.key(seed)).x for seed in (0, 1)]
+    for seed, x in enumerate(ends):
+        np.testing.assert_allclose(x, problem.init_x(jax.random.key(seed)), atol=1e-8)  # one step of 1e-9

@@ -1,0 +1,296 @@
+"""Sampled steps are unbiased: their mean is the step's own expectation, and that is what the mathematics says."""
+
+import functools
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hfac import exact, sampling
+from hfac import policies as policies_module
+from hfac.algorithms import hfac as build
+
+pytestmark = pytest.mark.skipif(not jax.config.jax_enable_x64, reason=cases.NEEDS_X64)
+
+W, TAU = 0.5, 0.3
+RATES = cases.constant(1.0, 1.0, 1.0, W, TAU)  # unit rates: what a step adds is its direction
+NUM_DRAWS, CHUNK = 100_000, 5_000
+BOUND = 5.0  # standard errors; about 1e4 comparisons of a fixed stream, so a true mean passes with 0.99
+
+
+def moments(sample, num_draws: int = NUM_DRAWS):
+    """Mean and its standard error over independent draws of `sample(key)`, leaf by leaf."""
+
+    def chunk(carry, i):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(7), i), CHUNK)
+        drawn = jax.vmap(sample)(keys)
+        first = jax.tree.map(lambda total, v: total + jnp.sum(v, 0), carry[0], drawn)
+        second = jax.tree.map(lambda total, v: total + jnp.sum(v**2, 0), carry[1], drawn)
+        return (first, second), None
+
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float64), jax.eval_shape(sample, jax.random.key(0)))
+    (first, second), _ = jax.jit(lambda z: jax.lax.scan(chunk, (z, z), jnp.arange(num_draws // CHUNK)))(zero)
+    mean = jax.tree.map(lambda v: np.asarray(v) / num_draws, first)
+    variance = jax.tree.map(lambda v, m: np.maximum(np.asarray(v) / num_draws - m**2, 0), second, mean)
+    return mean, jax.tree.map(lambda v: np.sqrt(v / num_draws), variance)
+
+
+def assert_within(mean, error, truth):
+    for name in truth:
+        slack = BOUND * error[name] + 1e-9  # rounding of sums of 1e5 terms
+        np.testing.assert_array_less(np.abs(mean[name] - truth[name]), slack, err_msg=name)
+
+
+def sampled_step(problem, state, options):
+    """One step from chains at d^pi, as floats: what it adds to every variable, and its samples."""
+    algorithm = build(problem, dtype=jnp.float64, **options)
+    visitation = cases.visits(problem, state)
+    batch_size = options.get("batch_size", 1)
+
+    def sample(key):
+        at = state
+        if options["sampler"] == "markov":
+            chains = cases.stationary_chains(
+                jax.random.fold_in(key, 1), visitation, batch_size, problem.mdp.ends is not None
+            )
+            at = state._replace(chains=chains)
+        new, info = algorithm.step(jax.random.fold_in(key, 0), at, RATES)
+        return cases.differences(new, at) | {"num_samples": info.num_samples.astype(jnp.float64)}
+
+    return sample
+
+
+def expected_samples(problem, state, options):
+    """Transitions per step, both chains: chains alive under markov, the whole rollout under iid."""
+    alive = sum(float(jnp.sum(d)) for d in cases.visits(problem, state)) * options.get("batch_size", 1)
+    return alive if options["sampler"] == "markov" else alive / (1 - float(problem.mdp.discount))
+
+
+@functools.cache
+def frozen(name: str, difference: str):
+    problem = cases.PROBLEMS[name]()
+    algorithm = build(problem, sampler="exact", difference=difference, dtype=jnp.float64)
+    return problem, cases.frozen_state(algorithm, problem, RATES)
+
+
+OPTIONS = {
+    "markov_forward": {"sampler": "markov"},
+    "markov_coupled_central": {"sampler": "markov", "coupled": True, "difference": "central", "batch_size": 2},
+    "iid_coupled_forward": {"sampler": "iid", "coupled": True, "batch_size": 2},
+    "iid_central": {"sampler": "iid", "difference": "central"},
+}
+CROSSED = {
+    "markov_coupled_forward": {"sampler": "markov", "coupled": True, "batch_size": 9},  # a batch that is reduced
+    "markov_central": {"sampler": "markov", "difference": "central"},
+    "iid_forward": {"sampler": "iid"},
+    "iid_coupled_central": {"sampler": "iid", "coupled": True, "difference": "central"},
+}
+COMBINATIONS = [(name, key, OPTIONS[key]) for name in cases.PROBLEMS for key in OPTIONS]
+COMBINATIONS += [("ends", key, CROSSED[key]) for key in CROSSED]
+
+
+@pytest.mark.parametrize(("name", "options"), [(n, o) for n, _, o in COMBINATIONS], ids=[f"{n}-{k}" for n, k, _ in COMBINATIONS])
+def test_sampled_directions_have_the_exact_mean(name, options):
+    problem, state = frozen(name, options.get("difference", "forward"))
+    mean, error = moments(sampled_step(problem, state, options))
+    new = cases.exact_step(problem, state, RATES, options.get("difference", "forward"))
+    truth = cases.differences(new, state._replace(chains=()))
+    truth["num_samples"] = expected_samples(problem, state, options)
+    assert_within(mean, error, truth)
+
+
+def twin(problem, state, difference: str) -> dict:
+    """Expected directions in plain NumPy loops, straight from the equations of the algorithm."""
+    dynamics, gamma = problem.mdp, float(problem.mdp.discount)
+    is_central = difference == "central"
+    x, zero = state.x, np.zeros(state.value.shape)
+    v, v_pen, u = (np.asarray(getattr(state, n)) for n in ("value", "value_pen", "leader_value"))
+    u_neg = np.asarray(state.leader_value_neg) if is_central else zero
+    ends = np.zeros(dynamics.num_states, bool) if dynamics.ends is None else dynamics.ends
+    s, a, k = (i.ravel() for i in np.indices(dynamics.next_states.shape))
+    t = dynamics.next_states[s, a, k]
+    bootstrap = np.where(ends[s], 0.0, gamma)
+    cost_of = problem.cost or (lambda x, s, a, t: 0.0 * jnp.sum(x))
+    rewards, reward_grads, costs, cost_grads = (
+        np.asarray(jax.vmap(function, (None, 0, 0, 0))(x, s, a, t))
+        for function in (problem.reward, jax.grad(problem.reward), cost_of, jax.grad(cost_of))
+    )
+
+    def side(theta, v, u, pull):
+        """One chain: critic, leader critic and actor directions; E[grad r], E[d_x c]."""
+        pi = np.asarray(jax.nn.softmax(theta))
+        d = np.asarray(exact.visitation(problem, pi))
+        p = d[s] * pi[s, a] * dynamics.probs[s, a, k]
+        delta = rewards - TAU * np.log(pi[s, a]) + bootstrap * v[t] - v[s]
+        delta_u = (1 - gamma) * costs + bootstrap * u[t] - u[s]
+        actor, critic, leader = np.zeros_like(pi), zero.copy(), zero.copy()
+        for i in range(s.size):
+            score = np.eye(pi.shape[1])[a[i]] - pi[s[i]]
+            actor[s[i]] += p[i] * (delta[i] - pull * delta_u[i]) * score
+            critic[s[i]] += p[i] * delta[i]
+            leader[s[i]] += p[i] * delta_u[i]
+        if problem.g is not None:
+            g_of_theta = jax.grad(lambda theta: problem.g(x, jax.nn.softmax(theta)))
+            actor -= pull * (1 - gamma) * np.asarray(g_of_theta(theta))
+        direct = p @ cost_grads
+        if problem.g is not None:
+            direct = direct + np.asarray(jax.grad(problem.g)(x, jnp.asarray(pi)))
+        return critic, leader, actor, p @ reward_grads, direct
+
+    critic, leader_neg, actor, r, direct = side(state.theta, v, u_neg, -W if is_central else 0.0)
+    critic_pen, leader, actor_pen, r_pen, direct_pen = side(state.theta_pen, v_pen, u, W)
+    span = (2 if is_central else 1) * W * (1 - gamma)
+    upper = (direct + direct_pen) / 2 if is_central else direct_pen
+    if problem.h is not None:
+        upper = upper + np.asarray(jax.grad(problem.h)(x))
+    found = {"x": -(upper + (r - r_pen) / span), "theta": actor, "theta_pen": actor_pen, "value": critic}
+    found |= {"value_pen": critic_pen, "leader_value": leader}
+    return found | ({"leader_value_neg": leader_neg} if is_central else {})
+
+
+@pytest.mark.parametrize("difference", ["forward", "central"])
+@pytest.mark.parametrize("name", cases.PROBLEMS)
+def test_exact_sampler_is_the_weighted_sum(name, difference):
+    problem, state = frozen(name, difference)
+    truth = twin(problem, state, difference)
+    new = cases.exact_step(problem, state, RATES, difference)
+    found = cases.differences(new, state._replace(chains=()))
+    for key in truth:
+        np.testing.assert_allclose(found[key], truth[key], rtol=0, atol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize("name", cases.PROBLEMS)
+def test_exact_sampler_in_float32(name):
+    problem, state = frozen(name, "forward")
+    truth = twin(problem, state, "forward")
+    low = jax.tree.map(lambda v: v.astype(jnp.float32) if v.dtype == jnp.float64 else v, state)
+    low = low._replace(optimizers={})
+    zeros = {k: jnp.zeros_like(v) for k, v in cases.variables(low).items()}
+    new = cases.exact_step(problem, low, RATES, dtype=jnp.float32)
+    found = cases.differences(new, low)
+    for key in truth:
+        assert found[key].dtype == zeros[key].dtype == jnp.float32
+        error = np.linalg.norm(found[key] - truth[key]) / np.linalg.norm(truth[key])
+        assert error < 1e-5, key  # 7 digits, two lost in the sums and in new - old
+
+
+def true_critics(problem, state, difference):
+    """The state with the values of its own policies as critics."""
+    pi, pi_pen = cases.policies(state)
+    state = state._replace(
+        value=exact.value(problem, state.x, pi, TAU),
+        value_pen=exact.value(problem, state.x, pi_pen, TAU),
+        leader_value=exact.leader_value(problem, state.x, pi_pen),
+    )
+    if difference == "central":
+        state = state._replace(leader_value_neg=exact.leader_value(problem, state.x, pi))
+    return state
+
+
+def central_difference(function, theta, step: float = 1e-5):
+    """Gradient of a scalar by central differences, entry by entry."""
+    basis = jnp.eye(theta.size).reshape(theta.size, *theta.shape)
+    each = jax.jit(lambda basis: jax.lax.map(lambda e: function(theta + step * e) - function(theta - step * e), basis))
+    return (each(basis) / (2 * step)).reshape(theta.shape)
+
+
+@pytest.mark.parametrize("difference", ["forward", "central"])
+@pytest.mark.parametrize("name", cases.PROBLEMS)
+def test_actors_ascend_the_true_gradients(name, difference):
+    problem, state = frozen(name, difference)
+    state = true_critics(problem, state, difference)
+    found = cases.differences(cases.exact_step(problem, state, RATES, difference), state._replace(chains=()))
+    span = 1 - float(problem.mdp.discount)
+
+    def soft_return(theta):
+        return exact.regularized_return(problem, state.x, jax.nn.softmax(theta), TAU)
+
+    def upper(theta):
+        return exact.upper_objective(problem, state.x, jax.nn.softmax(theta))
+
+    pull = W * central_difference(upper, state.theta_pen)
+    truth_pen = span * (central_difference(soft_return, state.theta_pen) - pull)
+    truth = span * central_difference(soft_return, state.theta)
+    if difference == "central":
+        truth += span * W * central_difference(upper, state.theta)
+    np.testing.assert_allclose(found["theta"], truth, rtol=0, atol=1e-8)  # step^2 and rounding / step: 1e-10
+    np.testing.assert_allclose(found["theta_pen"], truth_pen, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", cases.PROBLEMS)
+def test_true_critics_stand_still(name):
+    problem, state = frozen(name, "central")
+    state = true_critics(problem, state, "central")
+    found = cases.differences(cases.exact_step(problem, state, RATES, "central"), state._replace(chains=()))
+    for key in ("value", "value_pen", "leader_value", "leader_value_neg"):
+        np.testing.assert_allclose(found[key], 0, atol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize("difference", ["forward", "central"])
+@pytest.mark.parametrize("name", cases.PROBLEMS)
+def test_upper_direction_at_the_exact_policies(name, difference):
+    problem, state = frozen(name, difference)
+    best, best_pen = exact.penalty_response(problem, state.x, W, TAU)
+    if difference == "central":
+        best = exact.penalty_response(problem, state.x, -W, TAU)[1]
+    state = state._replace(theta=jnp.log(best), theta_pen=jnp.log(best_pen))
+    found = cases.differences(cases.exact_step(problem, state, RATES, difference), state._replace(chains=()))
+    truth = exact.penalty_hypergradient(problem, state.x, W, TAU, difference)
+    np.testing.assert_allclose(-found["x"], truth, rtol=0, atol=1e-8)  # the penalised policy is solved to 1e-8
+
+
+@pytest.mark.parametrize("name", ["goal", "ends", "union"])
+def test_a_long_chain_visits_as_the_policy_does(name):
+    problem, state = frozen(name, "forward")
+    dynamics = problem.mdp.astype(jnp.float64)
+    policy = policies_module.tabular_softmax(dynamics.num_states, dynamics.num_actions, jnp.float64)
+    sampler = sampling.markov(dynamics, policy, 1, False)
+    num_blocks, length = 200, 2_000  # restarts every 5 steps: blocks are independent
+
+    def step(chains, key):
+        drawn = sampler.draw(key, chains, state.theta, state.theta_pen)
+        visits = [jnp.zeros(dynamics.num_states).at[b.state].add(b.weight) for b in (drawn.batch, drawn.batch_pen)]
+        return drawn.chains, jnp.stack(visits)
+
+    def block(chains, key):
+        chains, visits = jax.lax.scan(step, chains, jax.random.split(key, length))
+        return chains, jnp.mean(visits, 0)
+
+    keys = jax.random.split(jax.random.key(3), num_blocks)
+    _, blocks = jax.jit(lambda keys: jax.lax.scan(block, sampler.init(jax.random.key(4)), keys))(keys)
+    error = np.std(blocks, axis=0, ddof=1) / np.sqrt(num_blocks)
+    truth = np.stack(cases.visits(problem, state))
+    np.testing.assert_array_less(np.abs(np.mean(blocks, 0) - truth), BOUND * error + 1e-5)  # the start's bias
+
+
+@pytest.mark.parametrize("sampler", ["markov", "iid"])
+def test_coupled_chains_agree_while_their_policies_do(sampler):
+    problem, state = frozen("goal", "forward")
+    state = state._replace(theta_pen=state.theta)
+    dynamics = problem.mdp.astype(jnp.float64)
+    policy = policies_module.tabular_softmax(dynamics.num_states, dynamics.num_actions, jnp.float64)
+    agreement = {}
+    for is_coupled in (True, False):
+        source = getattr(sampling, sampler)(dynamics, policy, 1, is_coupled)
+
+        def draw(key, source=source):
+            drawn = source.draw(jax.random.fold_in(key, 1), source.init(jax.random.fold_in(key, 0)), state.theta, state.theta)
+            return jnp.stack([drawn.batch.state, drawn.batch_pen.state, drawn.batch.action, drawn.batch_pen.action])
+
+        drawn = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(1), 20_000)))[..., 0]
+        agreement[is_coupled] = np.mean((drawn[:, 0] == drawn[:, 1]) & (drawn[:, 2] == drawn[:, 3]))
+        if not is_coupled:  # independent: correlation of the states within 5 standard errors of 0
+            assert abs(np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1]) < BOUND / np.sqrt(drawn.shape[0])
+    assert agreement[True] == 1
+    assert agreement[False] < 0.5
+
+
+@pytest.mark.parametrize(("sampler", "batch_size"), [("markov", 1), ("markov", 5), ("exact", 1)])
+def test_num_samples_without_ends(sampler, batch_size, key):
+    problem, _ = frozen("goal", "forward")
+    algorithm = build(problem, sampler=sampler, batch_size=batch_size)
+    _, info = jax.jit(algorithm.step)(key, algorithm.init(key, RATES), RATES)
+    assert info.num_samples == {"markov": 2 * batch_size, "exact": 0}[sampler]
+    assert info.num_samples.dtype == jnp.int32
