@@ -150,8 +150,8 @@ def main(study: Study) -> None:
         print(f"{arm}: {final:.4f} on its tuning seeds, {time.perf_counter() - began:.0f} s", flush=True)
     data = run_settings(algorithm, winners, range(study.seeds), study.steps, hfac.engine.record_points(study.steps))
     judged = hfac.judge(data, hfac.metrics.exact(problem, study.judge))
-    judged = judged.rename({SETTINGS[0]: "arm"}).assign_coords(arm=list(ARMS))
-    judged.attrs |= {"study": json.dumps({k: str(v) for k, v in dataclasses.asdict(study).items()})}
+    judged = judged.rename({SETTINGS[0]: "arm"}).assign_coords(arm=range(len(ARMS)))
+    judged.attrs |= {"arms": list(ARMS), "study": json.dumps({k: str(v) for k, v in dataclasses.asdict(study).items()})}
     hfac.results.write(judged, study.out / "results.zarr")
     write_csv(study.out / "search.csv", log)
     reference = float(hfac.exact.minimize(problem, study.judge).value)
@@ -170,7 +170,9 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 
 def write_table(study: Study, judged, reference: float) -> None:
     """Interquartile mean, worst run and the paired difference to the free powers, printed and stored."""
-    last = {arm: judged["hyper_objective"].sel(arm=arm).isel(step=-1, judged_tau=0).values for arm in ARMS}
+    last = dict(
+        zip(ARMS, judged["hyper_objective"].isel(step=-1, judged_tau=0).transpose("arm", "seed").values, strict=True)
+    )
     rows = []
     for arm, values in last.items():
         mean, difference = bootstrap(values), paired_difference(values, last["attenuating, free powers"])
@@ -199,9 +201,8 @@ def draw(study: Study, judged, reference: float) -> None:
 
     with plt.rc_context(plots.STYLE):
         figure, axis = plt.subplots(figsize=(plots.WIDTH, 3.8))
-        for arm, color in zip(ARMS, plots.COLORS, strict=False):
-            run = judged.sel(arm=arm)
-            plots.objective_line(axis, run.isel(judged_tau=0), arm, color)
+        for i, (arm, color) in enumerate(zip(ARMS, plots.COLORS, strict=False)):
+            plots.objective_line(axis, judged.isel(arm=i, judged_tau=0), arm, color)
         axis.axhline(reference, color="0.35", linestyle="--", linewidth=1.1, label=f"exact descent, {reference:.4f}")
         axis.set(xscale="log", xlabel="environment samples", ylabel=rf"$\Phi_{{\tau}}(x_k)$ at $\tau={study.judge:g}$")
         axis.set_title(f"goal placement, every arm tuned alike; {study.seeds} fresh seeds", fontsize=9, loc="left")

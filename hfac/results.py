@@ -133,7 +133,7 @@ def judge(
         found.append(jax.device_get(program({n: jnp.asarray(leaf[i]) for n, leaf in records.items()})))
         progress(i + 1, num_runs)
     has_failed = data["status"].values != Status.OK
-    judged = data.copy()
+    judged = data.drop_dims(metric.dim, errors="ignore")
     for name in found[0]:
         values = np.stack([row[name] for row in found])
         values = values.reshape(*shape, *values.shape[2:])
@@ -214,7 +214,7 @@ def write(data: "xarray.Dataset", path: Path, encoding: Mapping[str, Any] | None
 
 
 def load(path: Path) -> "xarray.Dataset":
-    """Read a stored result into memory.
+    """Read a stored result into memory; record points that a running or stopped sweep has not reached are left out.
 
     Raises:
       ValueError: if there is none at the path.
@@ -223,7 +223,9 @@ def load(path: Path) -> "xarray.Dataset":
 
     if not Path(path).is_dir():
         raise ValueError(f"no results at {path}; a sweep writes them to OUT/results.zarr")
-    return xarray.open_zarr(path, consolidated=False).load()
+    data = xarray.open_zarr(path, consolidated=False).load()
+    others = [dim for dim in data["samples"].dims if dim != "step"]
+    return data.isel(step=(data["samples"] >= 0).all(others).values)
 
 
 def save(data: "xarray.Dataset", path: Path) -> None:

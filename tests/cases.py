@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac import exact, mdp, problems, schedules
-from hfac.algorithms import hfac as build
 from hfac.problem import Problem
 from hfac.sampling import Chain
 
@@ -52,7 +51,7 @@ def random_problem(dynamics: mdp.TabularMDP, seed: int = 0, has_cost: bool = Tru
         return jnp.sin(jnp.sum(x * at(on_cost, x, s, a))) + 0.5 * jnp.sum(x**2 * at(on_next, x, s_next))
 
     def g(x, pi):
-        return jnp.sum((pi - at(target, x)) ** 2) * jnp.cos(x[0])
+        return 0.1 * (1 + 0.5 * jnp.sin(x[0])) * jnp.sum((pi - at(target, x)) ** 2)
 
     return Problem(
         mdp=dynamics,
@@ -80,7 +79,6 @@ PROBLEMS = {
     "ends": ending,
     "union": union,
     "policy_term": lambda: random_problem(dynamics(4), 4, has_g=True),
-    "policy_term_alone": lambda: random_problem(dynamics(5, 3), 5, has_cost=False, has_g=True),
 }
 
 
@@ -137,21 +135,16 @@ def policies(state) -> tuple[jax.Array, jax.Array]:
 
 def visits(problem: Problem, state) -> tuple[jax.Array, jax.Array]:
     """Exact visitation of both policies, [S]."""
-    return tuple(exact.visitation(problem, pi) for pi in policies(state))
+    return jax.jit(lambda *pis: tuple(jax.lax.map(lambda pi: exact.visitation(problem, pi), jnp.stack(pis))))(*policies(state))
 
 
 def stationary_chains(key, visitation, batch_size: int, has_ends: bool) -> tuple[Chain, Chain]:
     """Chains as a long run leaves them: states ~ d^pi, over with the probability that d^pi lacks."""
+    uniforms = jax.random.uniform(key, (2, batch_size, 1), visitation[0].dtype)
 
-    def one(key, d):
-        d = jnp.maximum(jnp.append(d, 1 - jnp.sum(d)), 0)
-        drawn = jax.random.choice(key, d.size, (batch_size,), p=d).astype(jnp.int32)
-        return Chain(jnp.where(drawn < d.size - 1, drawn, 0), (drawn == d.size - 1) if has_ends else None)
+    def one(d, u):
+        drawn = jnp.sum(u >= jnp.cumsum(d)[None], axis=-1, dtype=jnp.int32)
+        is_over = (drawn == d.size) if has_ends else None
+        return Chain(jnp.minimum(drawn, d.size - 1), is_over)
 
-    return tuple(one(jax.random.fold_in(key, i), d) for i, d in enumerate(visitation))
-
-
-def exact_step(problem: Problem, state, rates, difference: str = "forward", dtype=jnp.float64):
-    """One step of the `exact` sampler from the variables of a state."""
-    algorithm = build(problem, sampler="exact", difference=difference, dtype=dtype)
-    return jax.jit(algorithm.step)(jax.random.key(0), state._replace(chains=()), rates)[0]
+    return tuple(one(d, u) for d, u in zip(visitation, uniforms, strict=True))

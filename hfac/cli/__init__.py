@@ -17,6 +17,10 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 
+class Stopped(KeyboardInterrupt):
+    """A command was asked to stop and did; the message says where."""
+
+
 class InputError(ValueError):
     """Bad input: one line that says what, value, rule, remedy."""
 
@@ -39,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         getattr(importlib.import_module(module), function)(args[1:])
     except InputError as error:
         fail(f"hfac {args[0]}", str(error))
-    except KeyboardInterrupt:
-        print(f"hfac {args[0]}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"hfac {args[0]}: {str(stop) or 'interrupted'}", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import operator
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
@@ -75,10 +76,8 @@ def options_class(builder: Any, name: str, defaults: Mapping[str, Any]) -> type:
         if option.default is inspect.Parameter.empty or not _fits_a_flag(hints.get(option.name)):
             continue
         default = defaults.get(option.name, option.default)
-        described: Any = Annotated.__class_getitem__(
-            (hints[option.name], tyro.conf.arg(help=words.get(option.name) or ""))
-        )
-        fields.append((option.name, described, dataclasses.field(default=default)))
+        hint = operator.getitem(Annotated, (hints[option.name], tyro.conf.arg(help=words.get(option.name) or "")))
+        fields.append((option.name, hint, dataclasses.field(default=default)))
     return dataclasses.make_dataclass(name, fields, frozen=True)
 
 
@@ -115,20 +114,17 @@ def apply_file(
 def _typed(key: str, value: Any, hint: Any) -> Any:
     from hfac.cli._values import numbers, whole
 
-    optional = [part for part in typing.get_args(hint) if part is not type(None)]
-    text = repr(hint)
+    base = typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
     try:
-        if "tuple[float" in text:
+        if base == tuple[float, ...]:
             items = value if isinstance(value, list) else [value]
             return numbers([str(item) for item in items]) if items else ()
-        if "whole" in text or hint is int:
+        if base is int:
             return whole(str(value))
     except ValueError as error:
         raise InputError(f"--config: {key}: {error}") from None
-    if "tuple[str" in text:
+    if base == tuple[str, ...]:
         return tuple(str(item) for item in value)
-    if hint is Path or Path in optional:
-        return None if value is None else Path(value)
     return value
 
 

@@ -183,6 +183,7 @@ def schedule_grid_axes(settings: Sweep) -> dict[tuple[str, ...], list[tuple[floa
     Raises:
       InputError: if a value is out of range, or a zip names a flag without a list or lists of unequal length.
     """
+    _check_range("offset", "offset", settings.offset)
     lists: dict[str, tuple[float, ...]] = {}
     for rate in RATES:
         for field in FIELDS:
@@ -193,7 +194,6 @@ def schedule_grid_axes(settings: Sweep) -> dict[tuple[str, ...], list[tuple[floa
             if values:
                 _check_range(flag, field, values)
                 lists[flag] = values
-    _check_range("offset", "offset", settings.offset)
     groups = [tuple(group.replace("_", "-").split(",")) for group in settings.zip]
     if len(settings.offset) > 1:
         lists |= {f"{rate}-offset": settings.offset for rate in RATES}

@@ -13,7 +13,8 @@ import numpy as np
 from hfac import exact, metrics, plots, recommended, results, statistics
 from hfac import schedules as schedules_module
 from hfac.algorithms import REGISTRY as ALGORITHMS
-from hfac.cli import _config, _sweep, as_input_error
+from hfac.cli import Stopped, _config, _sweep, as_input_error
+from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
 from hfac.engine import _run, num_cores
 from hfac.engine import _sweep as engine
@@ -42,7 +43,8 @@ def execute(name: str, settings: _sweep.Sweep, problem_options: Any, algorithm_o
     for remark in [*grid[0].review(settings.steps), *unbounded(problem)]:
         say(f"note: {remark}", settings.quiet)
     notes = {"problem": name, "algorithm": settings.algorithm, "settings": words}
-    run_recorded(algorithm, grid, seeds, settings, folder, notes)
+    with held_back() as asked:
+        run_recorded(algorithm, grid, seeds, settings, folder, notes, asked)
     judge_and_report(
         results.load(folder / "results.zarr"), problem, settings.judge, folder, settings.figures, settings.quiet
     )
@@ -99,7 +101,13 @@ def unbounded(problem: Problem) -> list[str]:
 
 
 def run_recorded(
-    algorithm: Any, grid: Any, seeds: np.ndarray, settings: _sweep.Sweep, folder: Path, notes: Mapping[str, Any]
+    algorithm: Any,
+    grid: Any,
+    seeds: np.ndarray,
+    settings: _sweep.Sweep,
+    folder: Path,
+    notes: Mapping[str, Any],
+    asked: Interrupts,
 ) -> None:
     """Run record point by record point, writing each to the store as it comes."""
     points = _run.record_points(settings.steps)
@@ -109,7 +117,7 @@ def run_recorded(
     num_runs = int(np.prod(coordinates.shape, dtype=int)) * len(seeds)
     progress = Progress(settings.steps, "steps", settings.quiet)
     states = program.start(runs)
-    store = None
+    store: results.Store | None = None
     chunk, step, num_samples, began = 64, 0, np.zeros(num_runs, np.int64), time.perf_counter()
     total_samples = 0
     for index, point in enumerate(points):
@@ -125,6 +133,9 @@ def run_recorded(
             done = total_samples + int(num_samples.sum())
             rate = done / max(time.perf_counter() - began - program.compile_seconds, 1e-9)
             progress.update(step, f"{num_runs} runs, {rate:,.0f} samples/s")
+            if asked.is_set:
+                progress.close()
+                raise Stopped(f"stopped at step {step:,} of {settings.steps:,}; {folder} holds the records before it")
             if step == point:
                 break
         kept = jax.device_get(jax.tree.map(lambda leaf: leaf[:num_runs, 0], history.record))

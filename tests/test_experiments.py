@@ -1,0 +1,51 @@
+"""Every experiment runs at toy size and leaves what it says."""
+
+import csv
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+
+def relaxed():
+    """Experiments are users' code: they run under jax's default promotion rules."""
+    return jax.numpy_dtype_promotion("standard")
+
+
+def test_embed(capsys):
+    from experiments import embed
+
+    config = embed.Embed(seeds=2, steps=200, rounds=2)
+    with relaxed(), jax.numpy_rank_promotion("allow"):
+        assert embed.own_scan(config).shape == (2, 100)
+        assert len(embed.inside_another_loop(config)) == 2
+        forward, differences = embed.derivative_of_a_run(steps=50)
+        assert forward == pytest.approx(differences, rel=1e-6)  # central differences in float64, step 1e-5
+        assert embed.descend_with_optax(steps=30) < 0.05  # from 0.108 at x = 0
+
+
+def test_goal_placement_study(tmp_path, capsys):
+    from experiments import goal_placement
+
+    study = goal_placement.Study(out=tmp_path / "study", seeds=3, steps=200, candidates=8)
+    with relaxed(), jax.numpy_rank_promotion("allow"):
+        goal_placement.main(study)
+    table = list(csv.DictReader((study.out / "table.csv").open()))
+    assert [row["arm"] for row in table] == list(goal_placement.ARMS)
+    assert table[-1]["minus free powers, paired [95 %]"] == "0.0000 [0.0000, 0.0000]"
+    searched = list(csv.DictReader((study.out / "search.csv").open()))
+    per_arm = {arm: sum(row["arm"] == arm for row in searched) for arm in goal_placement.ARMS}
+    assert len(set(per_arm.values())) == 1  # the same budget for every arm
+    assert (study.out / "goal_placement.png").stat().st_size > 10_000
+
+
+def test_arms_hold_what_they_say():
+    from experiments import goal_placement as g
+
+    rng = np.random.default_rng(0)
+    for arm, (powers, tau) in g.ARMS.items():
+        setting = dict(zip(g.SETTINGS, g.draw_settings(rng, powers, tau), strict=True))
+        if tau is not None:
+            assert setting["entropy.scale"] == tau and setting["entropy.power"] == 0, arm
+    assert "experiments" in sys.modules
