@@ -4,6 +4,7 @@ The batch's weights make the sum a sample mean or, with the exact sampler, an ex
 discount, tau the entropy weight, w the penalty parameter (small = strong).
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -15,6 +16,7 @@ from hfac.types import PyTree, Transition, add_updates, map_values, weighted_sum
 
 def log_prob(policy: Policy, theta: PyTree, batch: Transition) -> jax.Array:
     """Log pi_theta(a|s) of every transition, [B]."""
+    chex.assert_equal_shape([batch.state, batch.action])
     every = jax.vmap(policy.log_probs, (None, 0))(theta, batch.state)
     return jnp.take_along_axis(every, batch.action[:, None], axis=-1)[:, 0]
 
@@ -28,12 +30,14 @@ def temporal_difference(critic: Critic, v: PyTree, batch: Transition, reward: ja
       batch: transitions.
       reward: [B], entropy bonus included if there is one.
     """
+    chex.assert_equal_shape([reward, batch.weight])
     value = jax.vmap(critic.value, (None, 0))
     return reward + batch.discount * value(v, batch.next_state) - value(v, batch.state)
 
 
 def policy_gradient(policy: Policy, theta: PyTree, batch: Transition, advantage: jax.Array) -> PyTree:
     """E[ A(s, a) grad log pi_theta(a|s) ]: (1 - gamma) times the policy gradient. Ascent direction."""
+    chex.assert_equal_shape([advantage, batch.weight])
     scores = jax.vmap(policy.score, (None, 0, 0))(theta, batch.state, batch.action)
     return weighted_sum(batch.weight * advantage, scores)
 

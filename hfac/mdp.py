@@ -45,9 +45,7 @@ class TabularMDP:
 
     def astype(self, dtype: Any) -> "TabularMDP":
         """The same dynamics as device arrays, floating-point leaves in `dtype`."""
-        return jax.tree.map(
-            lambda a: jnp.asarray(a, dtype if np.issubdtype(np.asarray(a).dtype, np.floating) else None), self
-        )
+        return jax.tree.map(lambda a: jnp.asarray(a, dtype if jnp.issubdtype(a.dtype, jnp.floating) else None), self)
 
     def continuation(self) -> jax.Array:
         """Discount after an action in each state: gamma, or 0 where the episode ends. [S]."""

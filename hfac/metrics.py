@@ -10,7 +10,6 @@ import optax
 
 from hfac import exact as oracle
 from hfac.problem import Problem
-from hfac.types import PyTree
 
 
 class Metric(NamedTuple):
@@ -23,7 +22,7 @@ class Metric(NamedTuple):
 
 
 def state(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
-    """Record function that keeps what the residuals need: every tracked table, and w and tau."""
+    """Record function that keeps what the residuals need: x as it is tracked, every tracked table, w and tau."""
     del info
     inner = getattr(state, "inner", state)
     rates = schedules.at(inner.step)
@@ -42,15 +41,21 @@ def state(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
 
 
 def exact(
-    problem: Problem, tau: float | Sequence[float] = 0.003, limit: bool = False, gradient: bool = False
+    problem: Problem,
+    tau: float | Sequence[float] = 0.003,
+    limit: bool = False,
+    gradient: bool = False,
+    residuals: bool = False,
 ) -> Metric:
-    """Exact worth of x: Phi_tau at one or more tau, and optionally Phi and |grad Phi_tau|.
+    """Exact worth of a record: Phi_tau(x) at one or more tau, and on request what else the oracle knows.
 
     Args:
       problem: any tabular problem.
       tau: entropy weights at which x is judged, > 0.
       limit: also the unregularised Phi(x).
       gradient: also the Euclidean norm of grad Phi_tau(x).
+      residuals: also the residuals of the convergence analysis, at the schedule's own w and tau; they need a sweep
+        that was recorded with `hfac.metrics.state`.
 
     Raises:
       ValueError: if a tau is not positive.
@@ -67,21 +72,14 @@ def exact(
         found = {name: jax.lax.map(judge, jnp.asarray(taus)) for name, judge in each.items()}
         if limit:
             found["limit_hyper_objective"] = oracle.limit_hyper_objective(problem, x)
-        return found
+        return found | (_residuals(problem, record) if residuals else {})
 
     return Metric(function, "judged_tau", taus, ("hyper_objective", "hypergradient_norm"))
 
 
-def residuals(problem: Problem) -> Metric:
-    """The residuals of the convergence analysis at a record of `state`, w and tau the schedule's at that step."""
-
-    def function(record: Mapping[str, Any]) -> dict[str, jax.Array]:
-        return dict(_residuals(problem, record))
-
-    return Metric(function, "none", np.zeros(0), ())
-
-
-def _residuals(problem: Problem, record: Mapping[str, Any]) -> PyTree:
+def _residuals(problem: Problem, record: Mapping[str, Any]) -> dict[str, jax.Array]:
+    if "theta_pen" not in record:
+        raise ValueError("residuals need every tracked table; sweep with record=hfac.metrics.state")
     x, w, tau = record["x"], jnp.asarray(record["penalty"], float), jnp.asarray(record["entropy"], float)
     pi, pi_pen = (jax.nn.softmax(jnp.asarray(record[name], float)) for name in ("theta", "theta_pen"))
     best, best_pen = oracle.penalty_response(problem, x, w, tau)

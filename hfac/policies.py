@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -91,5 +92,6 @@ def sample_action(log_probs: jax.Array, u: jax.Array) -> jax.Array:
     Returns:
       int32 [B].
     """
+    chex.assert_shape(u, log_probs.shape[:1])
     cumulative = jnp.cumsum(jnp.exp(log_probs), axis=-1)[:, :-1]
     return jnp.sum(u[:, None] >= cumulative, axis=-1, dtype=jnp.int32)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 
 from hfac import statistics
@@ -24,12 +25,12 @@ from hfac.types import Status
 if TYPE_CHECKING:
     import xarray
 
-PACKAGES = ("jax", "jaxlib", "numpy", "optax", "chex")
+PACKAGES = ("jax", "numpy", "optax", "chex")
 
 
 def provenance() -> dict[str, Any]:
     """What produced a result: versions, device, time, and the code's git commit if it is run from a checkout."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    found = {name: importlib.metadata.version(name) for name in PACKAGES} | {"jaxlib": jaxlib.__version__}
     device = jax.devices()[0]
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

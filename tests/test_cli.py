@@ -109,7 +109,9 @@ def test_help_needs_no_jax():
     code = "import sys; from hfac.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
     code += "assert 'jax' not in sys.modules and 'numpy' not in sys.modules, 'help imported too much'"
     for args in (["--help"], ["sweep", "--help"], ["report", "--help"]):
-        done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert "usage" in done.stdout
 

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -69,12 +70,14 @@ def visitation(problem: Problem, pi: Any) -> jax.Array:
       pi: policy table [S, A], rows sum to 1.
     """
     pi = as_float(pi)
+    chex.assert_shape(pi, problem.mdp.next_states.shape[:2])
     return visits(problem.mdp.astype(pi.dtype), pi)
 
 
 def value(problem: Problem, x: PyTree, pi: jax.Array, tau: Scalar) -> jax.Array:
     """V_tau^pi, unnormalised, entropy included. [S]."""
     at, x = model(problem, x)
+    chex.assert_shape(pi, at.reward.shape)
     return soft_value(at.mdp, at.reward, as_float(pi), tau)
 
 

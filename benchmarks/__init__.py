@@ -1,0 +1,1 @@
+"""Throughput, scaling and compile times; a C reference of the same step."""

@@ -1,0 +1,98 @@
+"""Judging: residuals against brute force, blocks of records, and the program that must never hang."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hfac
+from hfac import exact, metrics, schedules
+from hfac.problems import goal_placement
+
+RUNS_OF_THE_PROGRAM = 20
+
+
+@pytest.fixture(scope="module")
+def judged():
+    problem = goal_placement(size=4, landmark=(3, 3), hazard_rows=(1, 2), hazard_columns=(1, 2))
+    algorithm = hfac.algorithms.hfac(problem)
+    data = hfac.sweep(algorithm, schedules.attenuating(offset=500.0), 2, 300, record=metrics.state, record_at=[0, 300])
+    return problem, hfac.judge(data, metrics.exact(problem, [0.1, 0.03], limit=True, gradient=True, residuals=True))
+
+
+def test_residuals_agree_with_brute_force(judged):
+    problem, data = judged
+    run = data.isel(seed=1, step=-1)
+    w, tau = float(run["penalty"]), float(run["entropy"])
+    x = jnp.asarray(run["x"].values, jnp.float64)
+    pi, pi_pen = (np.exp(t) / np.exp(t).sum(-1, keepdims=True) for t in (run["theta"].values, run["theta_pen"].values))
+    best = exact.best_response(problem, x, tau)
+    gap = exact.regularized_return(problem, x, best, tau) - exact.regularized_return(problem, x, pi, tau)
+    assert float(run["best_response_gap"]) == pytest.approx(float(gap), rel=1e-5)  # tables are float32
+    assert float(run["best_response_gap"]) > 0 and float(run["penalty_gap"]) > 0
+    penalty = exact.penalty_objective(problem, x, pi_pen, w, tau) - exact.penalty_hyper_objective(problem, x, w, tau)
+    assert float(run["penalty_gap"]) == pytest.approx(float(penalty), rel=1e-5)
+    grad = exact.hypergradient(problem, x, tau)
+    assert float(run["hypergradient_square"]) == pytest.approx(float(grad @ grad), rel=1e-5)
+    for name, truth in (
+        ("value", exact.value(problem, x, pi, tau)),
+        ("value_pen", exact.value(problem, x, pi_pen, tau)),
+        ("leader_value", exact.leader_value(problem, x, pi_pen)),
+    ):
+        assert float(run[f"{name}_error"]) == pytest.approx(float(jnp.sum((run[name].values - truth) ** 2)), rel=1e-4)
+
+
+def test_judged_values_are_the_oracles(judged):
+    problem, data = judged
+    x = jnp.asarray(data["x"].isel(seed=0, step=-1).values, jnp.float64)
+    for i, tau in enumerate((0.1, 0.03)):
+        here = data.isel(seed=0, step=-1, judged_tau=i)
+        assert float(here["hyper_objective"]) == pytest.approx(float(exact.hyper_objective(problem, x, tau)), rel=1e-12)
+        norm = float(jnp.linalg.norm(exact.hypergradient(problem, x, tau)))
+        assert float(here["hypergradient_norm"]) == pytest.approx(norm, rel=1e-10)
+    assert float(data["limit_hyper_objective"].isel(seed=0, step=-1)) == pytest.approx(
+        float(exact.limit_hyper_objective(problem, x)), rel=1e-12
+    )
+
+
+def test_residuals_need_the_state():
+    problem = goal_placement(size=4, landmark=(3, 3), hazard_rows=(1, 2), hazard_columns=(1, 2))
+    data = hfac.sweep(hfac.algorithms.hfac(problem), schedules.attenuating(), 1, 3)
+    with pytest.raises(ValueError, match="record=hfac.metrics.state"):
+        hfac.judge(data, metrics.exact(problem, residuals=True))
+
+
+@pytest.mark.parametrize("tau", [0.0, -1.0, float("nan"), [0.1, 0.0]])
+def test_tau_must_be_positive(tau):
+    with pytest.raises(ValueError, match="tau must be positive"):
+        metrics.exact(goal_placement(), tau)
+
+
+PROGRAM = """
+import jax, numpy as np
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_enable_x64", True)
+import hfac
+problem = hfac.problems.goal_placement(size=6, landmark=(5, 5), hazard_rows=(2, 3), hazard_columns=(2, 3))
+data = hfac.sweep(hfac.algorithms.hfac(problem), hfac.schedules.attenuating(), 4, 100, record=hfac.metrics.state)
+judged = hfac.judge(data, hfac.metrics.exact(problem, [0.01, 0.003], limit=True, gradient=True, residuals=True))
+print(float(judged["hyper_objective"].sum()), float(judged["penalty_gap"].sum()))
+"""
+
+
+def test_program_finishes_every_time_in_fresh_processes(tmp_path):
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}  # compile once, then only run
+
+    def once(_: int) -> str:
+        done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120, env=environment, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    first = once(0)
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(once, range(RUNS_OF_THE_PROGRAM - 1)))
+    assert set(said) == {first}
