@@ -200,9 +200,8 @@ def main(config: Throughput) -> None:
         print(" ".join([*cells, f"{row['c_spread']:>7.1%}", str(row["valid"])]), flush=True)
     if config.quality_steps:
         same = quality(config, program, text)
-        print(
-            f"Phi_0.003 after {same['phi_steps']:,} steps, interquartile mean of {C_RUNS}: {same['phi']:.4f}, C {same['c_phi']:.4f}"
-        )
+        where = f"Phi_0.003 after {same['phi_steps']:,} steps, interquartile mean of {C_RUNS} runs"
+        print(f"{where}: {same['phi']:.4f}, C {same['c_phi']:.4f}")
         rows = [row | same for row in rows]
     if config.json is not None:
         config.json.write_text(json.dumps(rows[0] if len(rows) == 1 else rows, indent=2) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ class TabularMDP:
     """Dynamics of a finite MDP; build one with `from_successors`, `from_dense` or `disjoint_union`.
 
     `threshold` and `alias` are Walker's alias tables: one uniform number and two look-ups draw a
-    successor, whatever K is.
+    successor, whatever K is. The joint lists hold every state reachable from s once, for sweeps over all states.
     """
 
     next_states: Any  # int32 [S, A, K]
@@ -30,6 +30,8 @@ class TabularMDP:
     initial: Any  # [S], rho
     start_threshold: Any  # [S]
     start_alias: Any  # int32 [S]
+    joint_successors: Any  # int32 [S, L], union of the successors over actions
+    joint_probs: Any  # [S, A, L], probabilities of those
     discount: Any  # [], gamma in (0, 1)
     ends: Any  # bool [S], or None: the episode is over after an action taken here
 
@@ -90,6 +92,7 @@ def from_successors(next_states: Any, probs: Any, initial: Any, discount: float,
         ends = ends if ends.any() else None
     threshold, alias = _alias_tables(probs)
     start_threshold, start_alias = _alias_tables(initial)
+    joint_successors, joint_probs = _joint_lists(next_states, probs)
     return TabularMDP(
         next_states=next_states.astype(np.int32),
         probs=probs,
@@ -98,6 +101,8 @@ def from_successors(next_states: Any, probs: Any, initial: Any, discount: float,
         initial=initial,
         start_threshold=start_threshold,
         start_alias=start_alias.astype(np.int32),
+        joint_successors=joint_successors,
+        joint_probs=joint_probs,
         discount=np.float64(discount),
         ends=ends,
     )
@@ -200,3 +205,21 @@ def _alias_tables(probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         is_open[every, light] = False
         mass[every, heavy] -= 1 - threshold[every, light]
     return threshold.reshape(probs.shape), alias.reshape(probs.shape)
+
+
+def _joint_lists(next_states: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct successors of every state over all actions [S, L], and their probabilities [S, A, L]."""
+    num_states, num_actions, _ = next_states.shape
+    ordered = np.sort(next_states.reshape(num_states, -1), axis=1)
+    is_new = np.concatenate([np.ones((num_states, 1), bool), np.diff(ordered, axis=1) > 0], axis=1)
+    slot = np.cumsum(is_new, axis=1) - 1
+    length = int(slot.max()) + 1
+    joint = np.repeat(ordered[:, :1], length, axis=1)
+    np.put_along_axis(joint, slot, ordered, axis=1)
+    row = np.arange(num_states)[:, None, None]
+    where = np.empty_like(next_states)
+    for s in range(num_states):
+        where[s] = np.searchsorted(ordered[s][is_new[s]], next_states[s])
+    joint_probs = np.zeros((num_states, num_actions, length))
+    np.add.at(joint_probs, (row, np.arange(num_actions)[:, None], where), probs)
+    return joint.astype(np.int32), joint_probs

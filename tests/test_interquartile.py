@@ -35,11 +35,11 @@ def test_the_last_axis_is_the_seeds():
 @pytest.mark.parametrize("level", [0.5, 0.95])
 def test_the_interval_covers(level):
     # The normal's interquartile mean is its mean.
-    samples = np.random.default_rng(1).normal(2.0, 1.0, (400, 40))
-    intervals = [bootstrap(row, level=level, num_resamples=200) for row in samples]
+    samples = np.random.default_rng(1).normal(2.0, 1.0, (200, 40))
+    intervals = [bootstrap(row, level=level, num_resamples=100) for row in samples]
     covers = np.mean([low <= 2.0 <= high for _, low, high in intervals])
-    # Five standard errors of 400 coin flips, and 0.04 that a percentile interval of 40 seeds falls short.
-    assert abs(covers - level) < 5 * np.sqrt(level * (1 - level) / 400) + 0.04
+    # Five standard errors of 200 coin flips, and 0.04 that a percentile interval of 40 seeds falls short.
+    assert abs(covers - level) < 5 * np.sqrt(level * (1 - level) / 200) + 0.04
     assert all(low <= estimate <= high for estimate, low, high in intervals)
 
 

@@ -90,10 +90,18 @@ OPTIONS = {  # every sampler, coupled or not, forward and central
     "iid-coupled": {"sampler": "iid", "coupled": True},
     "iid-coupled-central": {"sampler": "iid", "coupled": True, "difference": "central"},
 }
-COMBINATIONS = [("ends", key) for key in OPTIONS]
-COMBINATIONS += [("goal", "markov-forward"), ("goal", "iid-coupled-central")]
-COMBINATIONS += [("union", "markov-coupled"), ("union", "iid-central")]
-COMBINATIONS += [("policy_term", "markov-central"), ("policy_term", "iid-coupled")]
+COMBINATIONS = [
+    ("ends", "markov-forward"),
+    ("ends", "iid-central"),
+    ("goal", "markov-coupled"),
+    ("goal", "iid-coupled-central"),
+    ("union", "markov-coupled-central"),
+    ("union", "iid-forward"),
+    ("policy_term", "markov-central"),
+    ("policy_term", "iid-coupled"),
+]
+EVERY = [(name, which) for name in cases.PROBLEMS for which in OPTIONS if (name, which) not in COMBINATIONS]
+COMBINATIONS += [pytest.param(*pair, marks=pytest.mark.slow) for pair in EVERY]
 
 
 @pytest.mark.parametrize(("name", "which"), COMBINATIONS)
@@ -104,57 +112,59 @@ def test_sampled_directions_have_the_exact_mean(name, which):
     assert_within(mean, error, directions(state) | {"num_samples": expected_samples(problem, state, options)})
 
 
+def tables(problem, x, s, a, t):
+    cost = problem.cost or (lambda x, s, a, t: 0.0 * jnp.sum(x))
+    functions = (problem.reward, jax.grad(problem.reward), cost, jax.grad(cost))
+    return *(jax.vmap(function, (None, 0, 0, 0))(x, s, a, t) for function in functions), jax.grad(problem.h)(x)
+
+
+def at_policy(problem, x, theta):
+    pi = jax.nn.softmax(theta)
+    g = problem.g or (lambda x, pi: 0.0 * jnp.sum(pi))
+    g_theta = jax.grad(lambda theta: g(x, jax.nn.softmax(theta)))(theta)
+    return pi, exact.visitation(problem, pi), g_theta, jax.grad(g)(x, pi)
+
+
 def twin(problem, state, difference: str) -> dict:
     """Expected directions in plain NumPy loops, straight from the equations of the algorithm."""
     dynamics, gamma = problem.mdp, float(problem.mdp.discount)
     is_central = difference == "central"
-    x, zero = state.x, np.zeros(state.value.shape)
     v, v_pen, u = (np.asarray(getattr(state, n)) for n in ("value", "value_pen", "leader_value"))
-    u_neg = np.asarray(state.leader_value_neg) if is_central else zero
+    u_neg = np.asarray(state.leader_value_neg) if is_central else np.zeros_like(u)
     ends = np.zeros(dynamics.num_states, bool) if dynamics.ends is None else dynamics.ends
     s, a, k = (i.ravel() for i in np.indices(dynamics.next_states.shape))
     t = dynamics.next_states[s, a, k]
     bootstrap = np.where(ends[s], 0.0, gamma)
-    cost_of = problem.cost or (lambda x, s, a, t: 0.0 * jnp.sum(x))
-    rewards, reward_grads, costs, cost_grads = (
-        np.asarray(jax.vmap(function, (None, 0, 0, 0))(x, s, a, t))
-        for function in (problem.reward, jax.grad(problem.reward), cost_of, jax.grad(cost_of))
-    )
+    rewards, reward_grads, costs, cost_grads, h_grad = jax.device_get(jax.jit(functools.partial(tables, problem))(state.x, s, a, t))
+
+    look_up = jax.jit(functools.partial(at_policy, problem))
 
     def side(theta, v, u, pull):
-        """One chain: critic, leader critic and actor directions; E[grad r], E[d_x c]."""
-        pi = np.asarray(jax.nn.softmax(theta))
-        d = np.asarray(exact.visitation(problem, pi))
+        """One chain: critic, leader critic and actor directions; E[grad r]; d_x c + d_x g."""
+        pi, d, g_theta, g_x = jax.device_get(look_up(state.x, theta))
         p = d[s] * pi[s, a] * dynamics.probs[s, a, k]
         delta = rewards - TAU * np.log(pi[s, a]) + bootstrap * v[t] - v[s]
         delta_u = (1 - gamma) * costs + bootstrap * u[t] - u[s]
-        actor, critic, leader = np.zeros_like(pi), zero.copy(), zero.copy()
+        actor, critic, leader = -pull * (1 - gamma) * g_theta, np.zeros_like(v), np.zeros_like(v)
         for i in range(s.size):
             score = np.eye(pi.shape[1])[a[i]] - pi[s[i]]
             actor[s[i]] += p[i] * (delta[i] - pull * delta_u[i]) * score
             critic[s[i]] += p[i] * delta[i]
             leader[s[i]] += p[i] * delta_u[i]
-        if problem.g is not None:
-            g_of_theta = jax.grad(lambda theta: problem.g(x, jax.nn.softmax(theta)))
-            actor -= pull * (1 - gamma) * np.asarray(g_of_theta(theta))
-        direct = p @ cost_grads
-        if problem.g is not None:
-            direct = direct + np.asarray(jax.grad(problem.g)(x, jnp.asarray(pi)))
-        return critic, leader, actor, p @ reward_grads, direct
+        return critic, leader, actor, p @ reward_grads, p @ cost_grads + g_x
 
     critic, leader_neg, actor, r, direct = side(state.theta, v, u_neg, -W if is_central else 0.0)
     critic_pen, leader, actor_pen, r_pen, direct_pen = side(state.theta_pen, v_pen, u, W)
     span = (2 if is_central else 1) * W * (1 - gamma)
-    upper = (direct + direct_pen) / 2 if is_central else direct_pen
-    if problem.h is not None:
-        upper = upper + np.asarray(jax.grad(problem.h)(x))
+    upper = h_grad + ((direct + direct_pen) / 2 if is_central else direct_pen)
     found = {"x": -(upper + (r - r_pen) / span), "theta": actor, "theta_pen": actor_pen, "value": critic}
     found |= {"value_pen": critic_pen, "leader_value": leader}
     return found | ({"leader_value_neg": leader_neg} if is_central else {})
 
 
-@pytest.mark.parametrize("difference", ["forward", "central"])
-@pytest.mark.parametrize("name", [*cases.PROBLEMS, "alone"])
+@pytest.mark.parametrize(
+    ("name", "difference"), [(n, d) for n in cases.PROBLEMS for d in ("forward", "central")] + [("alone", "forward")]
+)
 def test_exact_sampler_is_the_weighted_sum(name, difference):
     problem, state, directions = frozen(name, difference)
     truth, found = twin(problem, state, difference), directions(state)
@@ -175,31 +185,37 @@ def test_exact_sampler_in_float32(name):
         assert error < 2e-5, key  # 1e-7, times what sums, a solve and new - old lose
 
 
-def central_difference(function, step: float = 1e-5):
+def central_difference(function, theta, step: float = 1e-5):
     """Gradient of a scalar of theta by central differences, entry by entry."""
-
-    def gradient(theta):
-        basis = jnp.eye(theta.size).reshape(theta.size, *theta.shape)
-        each = jax.lax.map(lambda e: function(theta + step * e) - function(theta - step * e), basis)
-        return (each / (2 * step)).reshape(theta.shape)
-
-    return jax.jit(gradient)
+    basis = jnp.eye(theta.size).reshape(theta.size, *theta.shape)
+    each = jax.lax.map(lambda e: function(theta + step * e) - function(theta - step * e), basis)
+    return (each / (2 * step)).reshape(theta.shape)
 
 
 @pytest.mark.parametrize("difference", ["forward", "central"])
 @pytest.mark.parametrize("name", cases.PROBLEMS)
 def test_with_true_critics_actors_ascend_the_true_gradients(name, difference):
     problem, state, directions = frozen(name, difference)
-    value = jax.jit(lambda pi: exact.value(problem, state.x, pi, TAU))
-    leader_value = jax.jit(lambda pi: exact.leader_value(problem, state.x, pi))
-    soft_return = central_difference(lambda t: exact.regularized_return(problem, state.x, jax.nn.softmax(t), TAU))
-    upper = central_difference(lambda t: exact.upper_objective(problem, state.x, jax.nn.softmax(t)))
-    pi, pi_pen = cases.policies(state)
-    state = state._replace(value=value(pi), value_pen=value(pi_pen), leader_value=leader_value(pi_pen))
-    truth, truth_pen = soft_return(state.theta), soft_return(state.theta_pen) - W * upper(state.theta_pen)
+
+    @jax.jit
+    def true(theta):
+        """Both values of a policy, and the gradients of J_tau and f."""
+        pi = jax.nn.softmax(theta)
+        values = exact.value(problem, state.x, pi, TAU), exact.leader_value(problem, state.x, pi)
+        soft_return = central_difference(
+            lambda theta: exact.regularized_return(problem, state.x, jax.nn.softmax(theta), TAU), theta
+        )
+        return *values, soft_return, central_difference(
+            lambda theta: exact.upper_objective(problem, state.x, jax.nn.softmax(theta)), theta
+        )
+
+    value, leader_value_neg, truth, upper_neg = true(state.theta)
+    value_pen, leader_value, truth_pen, upper = true(state.theta_pen)
+    state = state._replace(value=value, value_pen=value_pen, leader_value=leader_value)
+    truth_pen = truth_pen - W * upper
     if difference == "central":
-        state = state._replace(leader_value_neg=leader_value(pi))
-        truth = truth + W * upper(state.theta)
+        state = state._replace(leader_value_neg=leader_value_neg)
+        truth = truth + W * upper_neg
 
     found, span = directions(state), 1 - float(problem.mdp.discount)
     np.testing.assert_allclose(found.pop("theta"), span * truth, rtol=0, atol=1e-8)  # step^2 and rounding / step
@@ -211,7 +227,7 @@ def test_with_true_critics_actors_ascend_the_true_gradients(name, difference):
 
 @pytest.mark.parametrize(
     ("name", "difference"),
-    [(n, d) for n in ("goal", "ends", "union") for d in ("forward", "central")] + [("policy_term", "central")],
+    [(n, d) for n in ("goal", "ends", "union") for d in ("forward", "central")] + [pytest.param("policy_term", "central", marks=pytest.mark.slow)],  # half a minute to compile
 )
 def test_upper_direction_at_the_exact_policies(name, difference):
     problem, state, directions = frozen(name, difference)

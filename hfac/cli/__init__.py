@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 COMMANDS = {
     "sweep": ("hfac.cli._sweep:main", "run a method over seeds and schedules on a problem"),
+    "plan": ("hfac.cli._plan:main", "what a sweep would cost: runs, bytes, compilations, expected time"),
     "report": ("hfac.cli._report:main", "table and figures of a stored sweep, judged again if asked"),
 }
 EXIT_BAD_INPUT = 2

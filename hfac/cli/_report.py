@@ -34,15 +34,17 @@ def main(args: Sequence[str]) -> None:
         raise InputError(f"--judge must be positive, got {min(settings.judge):g}")
     from hfac.cli import _sweep
 
-    resolved = _sweep.resolve(["--config", str(settings.dir / "config.json")])
+    resolved = _sweep.resolve(["--config", str(settings.dir / "config.json")], "sweep")
     assert resolved is not None
-    name, sweep, problem_options, _ = resolved
+    sweep = resolved.settings
     from hfac import results
     from hfac.cli import _sweep_run
     from hfac.problems import REGISTRY
 
     _sweep_run.configure_jax(sweep.devices, sweep.cache)
-    problem = _config.build(_config.lookup(REGISTRY, name, "problem"), (), problem_options, "problem")
+    problem = _config.build(
+        _config.lookup(REGISTRY, resolved.problem, "problem"), (), resolved.problem_options, "problem"
+    )
     with as_input_error():
         data = results.load(settings.dir / "results.zarr")
     taus = settings.judge or sweep.judge

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
@@ -19,6 +19,10 @@ FIELDS = ("scale", "power", "offset", "floor")
 CHUNK_SECONDS = 1.0
 FROM_PRESET = "(default: the preset's)"
 FromPreset = Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET)]
+DESCRIPTIONS = {
+    "sweep": "Run a method over seeds and schedules on PROBLEM, judge every record exactly, store and draw it.",
+    "plan": "Say what a sweep would cost, without running it: runs, bytes, compilations, expected time.",
+}
 TABLES = ("problem_options", "algorithm_options")
 
 
@@ -95,30 +99,45 @@ class Sweep:
     """Print errors only."""
 
 
+class Request(NamedTuple):
+    """A parsed command line."""
+
+    problem: str
+    settings: Sweep
+    problem_options: Any
+    algorithm_options: Any
+
+
 def main(args: Sequence[str]) -> None:
     """Run the command."""
-    request = resolve(list(args))
+    request = resolve(list(args), "sweep")
     if request is not None:
         from hfac.cli import _sweep_run
 
-        _sweep_run.execute(*request)
+        _sweep_run.execute(request)
 
 
-def resolve(args: list[str]) -> tuple[str, Sweep, Any, Any] | None:
-    """Parse all that needs no run: (problem name, settings, problem options, method options), or None after help."""
+def resolve(args: list[str], command: str) -> Request | None:
+    """Parse all that needs no run, or return None after the general help.
+
+    Raises:
+      InputError: if something is wrong with it.
+    """
     path, rest = _config.take(args, "--config")
     loaded = {} if path is None else _config.read_file(path)
     for key in ("command", "version"):
         loaded.pop(key, None)
     in_file = loaded.pop("problem", None)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else in_file
-    description = "Run a method over seeds and schedules on PROBLEM, judge every record exactly, store and draw it."
-    usage = f"PROBLEM is one of: {', '.join(PROBLEMS)}. `hfac sweep PROBLEM --help` adds its options and the method's. "
+    description = DESCRIPTIONS[command]
+    usage = (
+        f"PROBLEM is one of: {', '.join(PROBLEMS)}. `hfac {command} PROBLEM --help` adds its options and the method's. "
+    )
     usage += "--config FILE (TOML or JSON) sets defaults that flags override."
     if name is None:
         if not any(arg in ("-h", "--help") for arg in rest):
-            raise InputError(f"which problem? hfac sweep PROBLEM ...; there are {', '.join(PROBLEMS)}")
-        parse(Sweep, rest, "hfac sweep PROBLEM", f"{description} {usage}")
+            raise InputError(f"which problem? hfac {command} PROBLEM ...; there are {', '.join(PROBLEMS)}")
+        parse(Sweep, rest, f"hfac {command} PROBLEM", f"{description} {usage}")
         return None
     plain, nested = _config.apply_file(loaded, Sweep, TABLES)
     algorithm = _config.take(list(rest), "--algorithm")[0] or plain.get("algorithm", "hfac")
@@ -146,9 +165,11 @@ def resolve(args: list[str]) -> tuple[str, Sweep, Any, Any] | None:
             ),
         ],
     )
-    parsed = parse(full, rest, f"hfac sweep {name}", f"{description} --config FILE sets defaults that flags override.")
+    parsed = parse(
+        full, rest, f"hfac {command} {name}", f"{description} --config FILE sets defaults that flags override."
+    )
     _check(parsed.settings)
-    return name, parsed.settings, parsed.problem_options, parsed.algorithm_options
+    return Request(name, parsed.settings, parsed.problem_options, parsed.algorithm_options)
 
 
 def _algorithm_defaults(problem: str, algorithm: str, preset: str | None) -> dict[str, Any]:
@@ -246,15 +267,13 @@ def make_folder(settings: Sweep, problem: str) -> Path:
     return folder
 
 
-def write_config(folder: Path, problem: str, settings: Sweep, problem_options: Any, algorithm_options: Any) -> None:
+def write_config(folder: Path, request: Request) -> None:
     """Write the resolved configuration; ``hfac sweep --config`` reproduces the sweep from it."""
     from hfac import __version__
 
-    plain = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(settings).items()}
+    plain = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(request.settings).items()}
     plain.pop("out")
-    content = {"command": "sweep", "version": __version__, "problem": problem, **plain}
-    content |= {
-        "problem_options": dataclasses.asdict(problem_options),
-        "algorithm_options": dataclasses.asdict(algorithm_options),
-    }
+    content = {"command": "sweep", "version": __version__, "problem": request.problem, **plain}
+    for table in TABLES:
+        content[table] = dataclasses.asdict(getattr(request, table))
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

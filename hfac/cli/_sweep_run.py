@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,38 +20,66 @@ from hfac.engine import _run, num_cores
 from hfac.engine import _sweep as engine
 from hfac.problem import Problem
 from hfac.problems import REGISTRY as PROBLEMS
-from hfac.types import Status
+from hfac.types import Algorithm, Status
 
 if TYPE_CHECKING:
     import xarray
 
 
-def execute(name: str, settings: _sweep.Sweep, problem_options: Any, algorithm_options: Any) -> None:
-    """Run, judge, store and draw a sweep; everything is checked before anything is written."""
+class Job(NamedTuple):
+    """A sweep that is ready to run."""
+
+    problem: Problem
+    algorithm: Algorithm
+    grid: tuple[schedules_module.Schedules, schedules_module.Coordinates]
+    seeds: np.ndarray
+    preset: str
+    words: str  # the base schedules' scales
+
+    @property
+    def num_runs(self) -> int:
+        """Configurations x seeds."""
+        return int(np.prod(self.grid[1].shape, dtype=int)) * len(self.seeds)
+
+
+def prepare(request: _sweep.Request) -> Job:
+    """Build what a request asks for; nothing is written.
+
+    Raises:
+      InputError: if a builder refuses an option.
+    """
+    name, settings, problem_options, algorithm_options = request
     configure_jax(settings.devices, settings.cache)
     problem = _config.build(_config.lookup(PROBLEMS, name, "problem"), (), problem_options, "problem")
     builder = _config.lookup(ALGORITHMS, settings.algorithm, "algorithm")
     algorithm = _config.build(builder, (problem,), algorithm_options, "algorithm")
     base, preset = base_schedules(name, settings)
-    axes = _sweep.schedule_grid_axes(settings)
-    grid, words = crossed(base, axes)
+    grid, words = crossed(base, _sweep.schedule_grid_axes(settings))
     seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
-    folder = _sweep.make_folder(settings, name)
-    _sweep.write_config(folder, name, settings, problem_options, algorithm_options)
-    num_runs = int(np.prod(grid[1].shape, dtype=int)) * settings.seeds
-    say(f"{name} / {settings.algorithm}: {num_runs} runs x {settings.steps:,} steps, {preset} settings", settings.quiet)
-    for remark in [*grid[0].review(settings.steps), *unbounded(problem)]:
-        say(f"note: {remark}", settings.quiet)
-    notes = {"problem": name, "algorithm": settings.algorithm, "settings": words}
+    return Job(problem, algorithm, grid, seeds, preset, words)
+
+
+def execute(request: _sweep.Request) -> None:
+    """Run, judge, store and draw a sweep; everything is checked before anything is written."""
+    job, settings = prepare(request), request.settings
+    folder = _sweep.make_folder(settings, request.problem)
+    _sweep.write_config(folder, request)
+    introduce(job, request)
     with held_back() as asked:
-        run_recorded(algorithm, grid, seeds, settings, folder, notes, asked)
-    judge_and_report(
-        results.load(folder / "results.zarr"), problem, settings.judge, folder, settings.figures, settings.quiet
-    )
-    say(
-        f"written to {folder}/: config.json, results.zarr, summary.csv{', figures/' if settings.figures else ''}",
-        settings.quiet,
-    )
+        run_recorded(job, request, folder, asked)
+    data = results.load(folder / "results.zarr")
+    judge_and_report(data, job.problem, settings.judge, folder, settings.figures, settings.quiet)
+    drawn = ", figures/" if settings.figures else ""
+    say(f"written to {folder}/: config.json, results.zarr, summary.csv{drawn}", settings.quiet)
+
+
+def introduce(job: Job, request: _sweep.Request) -> None:
+    """Say what is about to run, and what the theory would question."""
+    settings = request.settings
+    what = f"{request.problem} / {settings.algorithm}: {job.num_runs} runs x {settings.steps:,} steps"
+    say(f"{what}, {job.preset} settings", settings.quiet)
+    for remark in [*job.grid[0].review(settings.steps), *unbounded(job.problem)]:
+        say(f"note: {remark}", settings.quiet)
 
 
 def configure_jax(devices: int, cache: bool) -> None:
@@ -100,21 +128,19 @@ def unbounded(problem: Problem) -> list[str]:
     return [f"{problem.name} states no {name}: that critic is not projected" for name in missing]
 
 
-def run_recorded(
-    algorithm: Any,
-    grid: Any,
-    seeds: np.ndarray,
-    settings: _sweep.Sweep,
-    folder: Path,
-    notes: Mapping[str, Any],
-    asked: Interrupts,
-) -> None:
-    """Run record point by record point, writing each to the store as it comes."""
+def run_recorded(job: Job, request: _sweep.Request, folder: Path, asked: Interrupts) -> None:
+    """Run record point by record point, writing each to the store as it comes.
+
+    Raises:
+      Stopped: if somebody asked to stop.
+    """
+    settings, algorithm = request.settings, job.algorithm
+    notes = {"problem": request.problem, "algorithm": settings.algorithm, "settings": job.words}
     points = _run.record_points(settings.steps)
-    runs, coordinates, seeds, plan = engine.lay_out(algorithm, grid, seeds)
+    runs, coordinates, seeds, plan = engine.lay_out(algorithm, job.grid, job.seeds)
     record = _run.default_record(algorithm)
     program = engine.program(algorithm, record, plan, 0)
-    num_runs = int(np.prod(coordinates.shape, dtype=int)) * len(seeds)
+    num_runs = job.num_runs
     progress = Progress(settings.steps, "steps", settings.quiet)
     states = program.start(runs)
     store: results.Store | None = None

@@ -8,12 +8,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac.exact._policy import Model, as_float, backup, model, soft_value, upper_objective
+from hfac.exact import _linear
+from hfac.exact._policy import Model, as_float, backup, model, soft_sweeps, soft_value, upper_objective
 from hfac.mdp import TabularMDP
 from hfac.problem import Problem
 from hfac.types import PyTree, Scalar
 
 MAX_ITERATIONS = 200
+MAX_SWEEPS = 20_000
 TIE_TOLERANCE = 1e-9  # relative to max |Q|: actions this close to the best are optimal
 
 
@@ -33,6 +35,9 @@ def soft_optimal(
 ) -> Response:
     """Maximise the entropy-regularised return by soft policy iteration (Newton on the soft Bellman equation).
 
+    Above `DENSE_LIMIT` states, policies are evaluated by a few sweeps instead (modified policy iteration, Puterman
+    and Shin, 1978), and the iteration is linear.
+
     Args:
       mdp: dynamics in the dtype of `rewards`.
       rewards: [S, A].
@@ -41,18 +46,21 @@ def soft_optimal(
       start: values to start from [S]; zero unless given. A close start saves iterations.
     """
     mask = jnp.zeros_like(rewards) if allowed is None else jnp.where(allowed, 0.0, -jnp.inf)
-    tolerance = 0.1 * jnp.sqrt(jnp.finfo(rewards.dtype).eps)
+    is_dense = mdp.num_states <= _linear.DENSE_LIMIT
+    tolerance = _linear.tolerance(rewards.dtype)
+    if is_dense:  # quadratic convergence: the step after this change is exact
+        tolerance = 0.1 * float(jnp.finfo(rewards.dtype).eps) ** 0.5
 
     def policy(v: jax.Array) -> jax.Array:
         return jax.nn.softmax(backup(mdp, rewards, v) / tau + mask)
 
     def is_open(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         _, change, iteration = carry
-        return (change > tolerance) & (iteration < MAX_ITERATIONS)
+        return (change > tolerance) & (iteration < (MAX_ITERATIONS if is_dense else MAX_SWEEPS))
 
     def improve(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         v, _, iteration = carry
-        new = soft_value(mdp, rewards, policy(v), tau)
+        new = soft_value(mdp, rewards, policy(v), tau) if is_dense else soft_sweeps(mdp, rewards, policy(v), tau, v)
         return new, jnp.max(jnp.abs(new - v)) / (1 + jnp.max(jnp.abs(new))), iteration + 1
 
     v0 = jnp.zeros_like(rewards[:, 0]) if start is None else start
@@ -78,7 +86,7 @@ def optimal_actions(mdp: TabularMDP, rewards: jax.Array) -> jax.Array:
     def improve(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         v, _, iteration = carry
         greedy = jax.nn.one_hot(jnp.argmax(backup(mdp, rewards, v), -1), rewards.shape[1], dtype=rewards.dtype)
-        new = soft_value(mdp, rewards, greedy, jnp.zeros((), rewards.dtype))
+        new = soft_value(mdp, rewards, greedy, 0.0)
         gain = jnp.max(new - v)
         is_improving = (iteration == 0) | (gain > 100 * eps * (1 + jnp.max(jnp.abs(new))))
         return jnp.where(iteration == 0, new, jnp.maximum(new, v)), is_improving, iteration + 1

@@ -49,7 +49,7 @@ def entropy(pi: jax.Array) -> jax.Array:
 
 def backup(mdp: TabularMDP, rewards: jax.Array, v: jax.Array) -> jax.Array:
     """Bellman backup ``Q = r + gamma P v``. [S, A]."""
-    return rewards + mdp.continuation()[:, None] * jnp.sum(mdp.probs * v[mdp.next_states], axis=-1)
+    return rewards + mdp.continuation()[:, None] * jnp.einsum("sal,sl->sa", mdp.joint_probs, v[mdp.joint_successors])
 
 
 def visits(mdp: TabularMDP, pi: jax.Array) -> jax.Array:
@@ -60,6 +60,17 @@ def visits(mdp: TabularMDP, pi: jax.Array) -> jax.Array:
 def soft_value(mdp: TabularMDP, rewards: jax.Array, pi: jax.Array, tau: Scalar) -> jax.Array:
     """V^pi of the rewards [S, A] with entropy weight tau. [S]."""
     return _linear.evaluate(_linear.factorize(mdp, pi), jnp.sum(pi * rewards, -1) + tau * entropy(pi))
+
+
+def soft_sweeps(
+    mdp: TabularMDP, rewards: jax.Array, pi: jax.Array, tau: Scalar, v: jax.Array, count: int = 8
+) -> jax.Array:
+    """A few Bellman sweeps of a policy's soft value from v, without a factorisation. [S]."""
+    chain = _linear.sparse(mdp, pi)
+    income = jnp.sum(pi * rewards, -1) + tau * entropy(pi)
+    for _ in range(count):
+        v = income + _linear.backward(chain, v)
+    return v
 
 
 def visitation(problem: Problem, pi: Any) -> jax.Array:
@@ -103,8 +114,8 @@ def upper_objective(problem: Problem, x: PyTree, pi: jax.Array) -> jax.Array:
     """f(x, pi) = h(x) + E_{d^pi, pi, P}[c] + g(x, pi)."""
     at, x = model(problem, x)
     pi = as_float(pi)
-    total = jnp.vdot(visits(at.mdp, pi)[:, None] * pi, at.cost)
-    return total + _direct_terms(problem, x, pi)
+    running = jnp.vdot(at.mdp.initial, soft_value(at.mdp, (1 - at.mdp.discount) * at.cost, pi, 0.0))
+    return running + _direct_terms(problem, x, pi)
 
 
 def _direct_terms(problem: Problem, x: PyTree, pi: jax.Array) -> jax.Array:

@@ -9,6 +9,7 @@ from hfac._registry import names, resolve
 
 REGISTRY = {
     "goal_placement": "hfac.problems._goal_placement:goal_placement",
+    "reward_shaping": "hfac.problems._reward_shaping:reward_shaping",
 }
 
 

@@ -6,23 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac.mdp import TabularMDP, from_successors
 from hfac.problem import GridLayout, Problem
+from hfac.problems._grid import MOVES, check_grid, corner_start, grid_world
 from hfac.types import Key, PyTree
-
-MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left
-
-
-def grid_world(size: int, slip: float, discount: float, initial: np.ndarray, ends: Any = None) -> TabularMDP:
-    """A size x size grid, state = row * size + column; a move off the grid stays.
-
-    With probability `slip` the move is redrawn uniformly from the four.
-    """
-    rows, columns = np.divmod(np.arange(size * size), size)
-    targets = [np.clip(rows + dr, 0, size - 1) * size + np.clip(columns + dc, 0, size - 1) for dr, dc in MOVES]
-    next_states = np.repeat(np.stack(targets, -1)[:, None], len(MOVES), 1)
-    probs = np.broadcast_to(slip / 4 + (1 - slip) * np.eye(len(MOVES)), next_states.shape)
-    return from_successors(next_states, probs, initial, discount, ends)
 
 
 def goal_placement(
@@ -63,7 +49,8 @@ def goal_placement(
     Raises:
       ValueError: if a number or cell is out of range or no cell is allowed.
     """
-    _check(size, slip, start_mass, regularization, landmark, hazard_rows, hazard_columns)
+    check_grid(size, slip, start_mass, regularization)
+    _check_cells(size, landmark=landmark, hazard_rows=hazard_rows, hazard_columns=hazard_columns)
     num_states = size * size
     allowed = np.ones(num_states, bool) if goal_cells is None else np.asarray(goal_cells, bool).ravel()
     if allowed.shape != (num_states,) or not allowed.any():
@@ -75,8 +62,6 @@ def goal_placement(
     hazards = tuple(int(s) for s in np.flatnonzero(cells))
     cells[landmark] = landmark_utility
     utility = cells.ravel()
-    initial = np.full(num_states, (1 - start_mass) / num_states)
-    initial[0] += start_mass
 
     def init_x(key: Key) -> jax.Array:
         del key
@@ -102,7 +87,7 @@ def goal_placement(
         return 0.5 * regularization * jnp.sum(x**2)
 
     return Problem(
-        mdp=grid_world(size, slip, discount, initial),
+        mdp=grid_world(size, slip, discount, corner_start(size, start_mass)),
         reward=reward,
         init_x=init_x,
         h=h if regularization else None,
@@ -121,22 +106,7 @@ def goal_placement(
     )
 
 
-def _check(
-    size: int,
-    slip: float,
-    start_mass: float,
-    regularization: float,
-    landmark: tuple[int, int],
-    hazard_rows: tuple[int, int],
-    hazard_columns: tuple[int, int],
-) -> None:
-    if size < 2:
-        raise ValueError(f"size must be at least 2, got {size}")
-    for name, value in (("slip", slip), ("start_mass", start_mass)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], got {value}")
-    if not (np.isfinite(regularization) and regularization >= 0):
-        raise ValueError(f"regularization must be finite and >= 0, got {regularization}")
-    for name, pair in (("landmark", landmark), ("hazard_rows", hazard_rows), ("hazard_columns", hazard_columns)):
+def _check_cells(size: int, **cells: tuple[int, int]) -> None:
+    for name, pair in cells.items():
         if len(pair) != 2 or not all(0 <= i < size for i in pair):
             raise ValueError(f"{name} must be two numbers in [0, {size}), got {tuple(pair)}")

@@ -1,0 +1,92 @@
+"""One trace and one compilation serve a whole sweep, a repeated sweep, and the user's own transformations."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import cases
+import hfac
+from hfac import engine
+from hfac.algorithms import hfac as build
+from hfac.engine import _run
+from hfac.schedules import grid
+
+GRID = grid(cases.gentle(), {"entropy.scale": [0.05, 0.1, 0.2]})
+
+
+@pytest.fixture(autouse=True)
+def no_traces_yet():
+    chex.clear_trace_counter()
+
+
+def watched(num_traces=1, **options):
+    algorithm = build(cases.goal(), **options)
+    return algorithm._replace(step=chex.assert_max_traces(algorithm.step, n=num_traces))
+
+
+@pytest.mark.parametrize("num_devices", [1, 2])
+def test_a_sweep_traces_its_step_once(num_devices, monkeypatch):
+    devices = jax.local_devices()[:num_devices]
+    monkeypatch.setattr(jax, "local_devices", lambda *args, **kwargs: devices)
+    data = hfac.sweep(watched(), GRID, seeds=4, num_steps=20)
+    assert data.attrs["num_devices"] == num_devices
+    assert data.attrs["compile_seconds"] > 0
+
+
+def test_a_second_sweep_compiles_nothing():
+    algorithm = watched(1)
+    first = hfac.sweep(algorithm, GRID, seeds=4, num_steps=20)
+    other = grid(cases.gentle(upper=0.02), {"entropy.scale": [0.1, 0.2, 0.3]})  # other numbers, same shapes
+    again = hfac.sweep(algorithm, other, seeds=[5, 6, 7, 8], num_steps=25, record_at=first.step.values + 5)
+    assert again.attrs["compile_seconds"] == 0.0
+    assert again.x.shape == first.x.shape
+
+
+def test_a_second_run_compiles_nothing():
+    algorithm = watched(1)
+    for seed in (0, 1):
+        hfac.run(algorithm, hfac.run_key(seed), cases.gentle(entropy=0.1 + 0.1 * seed), 10)
+
+
+def test_inside_a_users_jit_vmap_and_scan():
+    algorithm = watched(1)
+
+    @jax.jit
+    def user(seeds, schedules):
+        def one(seed):
+            key = hfac.run_key(seed)
+            state = algorithm.init(jax.random.fold_in(key, 0), schedules)
+            step = jax.random.fold_in(key, 1)
+            loop = lambda s, k: (algorithm.step(jax.random.fold_in(step, k), s, schedules)[0], None)  # noqa: E731
+            return jax.lax.scan(loop, state, jnp.arange(15, dtype=jnp.int32))[0]
+
+        return jax.vmap(one)(seeds)
+
+    states = user(jnp.arange(4, dtype=jnp.int32), cases.gentle())
+    user(jnp.arange(4, 8, dtype=jnp.int32), cases.gentle(upper=0.02))
+    data, swept = hfac.sweep(build(cases.goal()), cases.gentle(), seeds=4, num_steps=15, return_state=True)
+    np.testing.assert_allclose(states.x, swept.x, rtol=0, atol=1e-6)  # the same streams, another fusion
+    assert data.step.values[-1] == 15
+
+
+@pytest.mark.parametrize("options", [{}, {"coupled": True, "difference": "central", "batch_size": 4}, {"sampler": "iid"}])
+def test_the_program_exports_to_every_platform(options):
+    algorithm = build(cases.goal(), **options)
+    record = _run.default_record(algorithm)
+
+    def program(seeds, schedules, lengths):
+        def one(seed, schedules):
+            key = engine.run_key(seed)
+            state = _run.first_state(algorithm, key, schedules)
+            return _run.advance(algorithm, record, key, schedules, state, lengths)
+
+        return jax.vmap(one)(seeds, schedules)
+
+    rates = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((4,), jnp.float32), cases.gentle())
+    seeds, lengths = (jax.ShapeDtypeStruct((n,), jnp.int32) for n in (4, 3))
+    platforms = ("cpu", "cuda", "tpu")
+    exported = jax.export.export(jax.jit(program), platforms=platforms)(seeds, rates, lengths)
+    assert set(exported.platforms) == set(platforms)
+    assert "f64" not in exported.mlir_module()
