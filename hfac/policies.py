@@ -1,5 +1,6 @@
 """Policies: functions from parameters and a state to action probabilities, with their scores."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,6 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from hfac.types import Key, PyTree, Rows
+
+
+UNROLLED_ACTIONS = 8  # sums over so few actions are written out: one fused kernel instead of several
 
 
 class Policy(NamedTuple):
@@ -26,13 +30,21 @@ def tabular_softmax(num_states: int, num_actions: int, dtype: Any = jnp.float32)
         return jnp.zeros((num_states, num_actions), dtype)
 
     def log_probs(theta: jax.Array, state: jax.Array) -> jax.Array:
-        return jax.nn.log_softmax(theta[state])
+        return _log_softmax(theta[state])
 
     def score(theta: jax.Array, state: jax.Array, action: jax.Array) -> Rows:
         chosen = (jnp.arange(num_actions) == action).astype(theta.dtype)
         return Rows(state, chosen - jnp.exp(log_probs(theta, state)))
 
     return Policy(init, log_probs, score)
+
+
+def _log_softmax(logits: jax.Array) -> jax.Array:
+    """Log-softmax of one row [A]; written out for few actions, so that it fuses instead of reducing."""
+    if logits.shape[0] > UNROLLED_ACTIONS:
+        return jax.nn.log_softmax(logits)
+    shifted = logits - functools.reduce(jnp.maximum, list(logits))
+    return shifted - jnp.log(sum(jnp.exp(shifted[a]) for a in range(logits.shape[0])))
 
 
 def from_flax(module: Any, features: Any) -> Policy:
@@ -93,5 +105,11 @@ def sample_action(log_probs: jax.Array, u: jax.Array) -> jax.Array:
       int32 [B].
     """
     chex.assert_shape(u, log_probs.shape[:1])
-    cumulative = jnp.cumsum(jnp.exp(log_probs), axis=-1)[:, :-1]
-    return jnp.sum(u[:, None] >= cumulative, axis=-1, dtype=jnp.int32)
+    probs = jnp.exp(log_probs)
+    if probs.shape[1] > UNROLLED_ACTIONS:
+        return jnp.sum(u[:, None] >= jnp.cumsum(probs, axis=-1)[:, :-1], axis=-1, dtype=jnp.int32)
+    action, cumulative = jnp.zeros(u.shape, jnp.int32), jnp.zeros_like(u)
+    for a in range(probs.shape[1] - 1):
+        cumulative = cumulative + probs[:, a]
+        action = action + (u >= cumulative).astype(jnp.int32)
+    return action
