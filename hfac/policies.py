@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from hfac.types import Key, PyTree, Rows
 
-
 UNROLLED_ACTIONS = 8  # sums over so few actions are written out: one fused kernel instead of several
 
 
@@ -33,7 +32,7 @@ def tabular_softmax(num_states: int, num_actions: int, dtype: Any = jnp.float32)
         return _log_softmax(theta[state])
 
     def score(theta: jax.Array, state: jax.Array, action: jax.Array) -> Rows:
-        chosen = (jnp.arange(num_actions) == action).astype(theta.dtype)
+        chosen = (jnp.arange(num_actions, dtype=action.dtype) == action).astype(theta.dtype)
         return Rows(state, chosen - jnp.exp(log_probs(theta, state)))
 
     return Policy(init, log_probs, score)

@@ -24,7 +24,9 @@ def unbounded(problem: Problem) -> Problem:
     return dataclasses.replace(problem, reward_bound=None, cost_bound=None)
 
 
-def dynamics(seed: int = 0, num_states: int = 5, num_actions: int = 3, width: int = 3, discount: float = 0.8, ends=None):
+def dynamics(
+    seed: int = 0, num_states: int = 5, num_actions: int = 3, width: int = 3, discount: float = 0.8, ends=None
+):
     """Random successor lists."""
     rng = np.random.default_rng(seed)
     next_states = rng.integers(num_states, size=(num_states, num_actions, width))
@@ -135,7 +137,9 @@ def policies(state) -> tuple[jax.Array, jax.Array]:
 
 def visits(problem: Problem, state) -> tuple[jax.Array, jax.Array]:
     """Exact visitation of both policies, [S]."""
-    return jax.jit(lambda *pis: tuple(jax.lax.map(lambda pi: exact.visitation(problem, pi), jnp.stack(pis))))(*policies(state))
+    return jax.jit(lambda *pis: tuple(jax.lax.map(lambda pi: exact.visitation(problem, pi), jnp.stack(pis))))(
+        *policies(state)
+    )
 
 
 def stationary_chains(key, visitation, batch_size: int, has_ends: bool) -> tuple[Chain, Chain]:

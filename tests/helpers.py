@@ -3,16 +3,26 @@
 Every function of x follows x's dtype, because dtype promotion is strict in the tests.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from hfac import Problem, TabularMDP
 from hfac.mdp import disjoint_union, from_dense
 
 SIZE_X = 4
+FLOAT = jnp.result_type(float)  # float64 where x64 is on
+ROUNDING = 50 * float(jnp.finfo(FLOAT).eps)  # a few dozen operations on numbers near 1
+needs_x64 = pytest.mark.skipif(FLOAT != jnp.float64, reason="judged in float64")
+
+
+def compiled(function: Callable) -> Callable:
+    """`jax.jit` that spends less on optimisation: the tests compile much and run little."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def random_kernel(rng: np.random.Generator, num_states: int, num_actions: int, num_successors: int) -> np.ndarray:
@@ -101,7 +111,7 @@ def union(seed: int, g: bool = False) -> Problem:
 def point(problem: Problem, seed: int = 0) -> jax.Array:
     """A point x away from the start, in the default float type."""
     size = problem.init_x(jax.random.key(0)).size
-    return jnp.asarray(np.random.default_rng([seed, 3]).normal(size=size), jnp.result_type(float))
+    return jnp.asarray(np.random.default_rng([seed, 3]).normal(size=size), FLOAT)
 
 
 def random_policy(problem: Problem, seed: int = 0) -> np.ndarray:

@@ -1,12 +1,12 @@
 """One trace and one compilation serve a whole sweep, a repeated sweep, and the user's own transformations."""
 
+import cases
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import cases
 import hfac
 from hfac import engine
 from hfac.algorithms import hfac as build
@@ -71,22 +71,26 @@ def test_inside_a_users_jit_vmap_and_scan():
     assert data.step.values[-1] == 15
 
 
-@pytest.mark.parametrize("options", [{}, {"coupled": True, "difference": "central", "batch_size": 4}, {"sampler": "iid"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"coupled": True, "difference": "central", "batch_size": 4}, {"sampler": "iid"}]
+)
 def test_the_program_exports_to_every_platform(options):
     algorithm = build(cases.goal(), **options)
     record = _run.default_record(algorithm)
 
-    def program(seeds, schedules, lengths):
-        def one(seed, schedules):
-            key = engine.run_key(seed)
-            state = _run.first_state(algorithm, key, schedules)
-            return _run.advance(algorithm, record, key, schedules, state, lengths)
+    def advance(seed, schedules, state, lengths):
+        return _run.advance(algorithm, record, engine.run_key(seed), schedules, state, lengths)
 
-        return jax.vmap(one)(seeds, schedules)
+    def batched(leaf):
+        leaf = jnp.asarray(leaf)
+        dtype = jnp.float32 if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype
+        return jax.ShapeDtypeStruct((4, *leaf.shape), dtype)
 
-    rates = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((4,), jnp.float32), cases.gentle())
+    rates = jax.tree.map(batched, cases.gentle())
+    states = jax.tree.map(batched, algorithm.init(jax.random.key(0), cases.gentle()))
     seeds, lengths = (jax.ShapeDtypeStruct((n,), jnp.int32) for n in (4, 3))
+    program = jax.jit(jax.vmap(advance, (0, 0, 0, None)))
     platforms = ("cpu", "cuda", "tpu")
-    exported = jax.export.export(jax.jit(program), platforms=platforms)(seeds, rates, lengths)
+    exported = jax.export.export(program, platforms=platforms)(seeds, rates, states, lengths)
     assert set(exported.platforms) == set(platforms)
     assert "f64" not in exported.mlir_module()

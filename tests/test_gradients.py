@@ -11,9 +11,10 @@ import hfac
 from hfac import exact
 from hfac.problems import goal_placement
 
+pytestmark = helpers.needs_x64
+
 PROBLEMS = {
     "goal_placement": goal_placement,
-    "union with an end": lambda: helpers.union(2),
     "ends, policy term": lambda: helpers.with_ends(4, num_states=4, num_actions=2, g=True),
 }
 STEP = 1e-3  # of the central differences
@@ -29,11 +30,11 @@ def compiled(request) -> SimpleNamespace:
         problem=problem,
         x=x,
         directions=directions,
-        phi=jax.jit(lambda x, tau: exact.hyper_objective(problem, x, tau)),
-        grad=jax.jit(lambda x, tau: exact.hypergradient(problem, x, tau)),
-        penalty_phi=jax.jit(lambda x, w, tau: exact.penalty_hyper_objective(problem, x, w, tau)),
-        penalty_grad=jax.jit(lambda x, w, tau: exact.penalty_hypergradient(problem, x, w, tau)),
-        central_grad=jax.jit(lambda x, w, tau: exact.penalty_hypergradient(problem, x, w, tau, "central")),
+        phi=helpers.compiled(lambda x, tau: exact.hyper_objective(problem, x, tau)),
+        grad=helpers.compiled(lambda x, tau: exact.hypergradient(problem, x, tau)),
+        penalty_phi=helpers.compiled(lambda x, w, tau: exact.penalty_hyper_objective(problem, x, w, tau)),
+        penalty_grad=helpers.compiled(lambda x, w, tau: exact.penalty_hypergradient(problem, x, w, tau)),
+        central_grad=helpers.compiled(lambda x, w, tau: exact.penalty_hypergradient(problem, x, w, tau, "central")),
     )
 
 
@@ -66,13 +67,13 @@ def test_hypergradient_of_a_bandit_by_hand():
     x = np.array([0.1, 0.3, -0.2])
     pi = np.exp(x / tau) / np.exp(x / tau).sum()
     expected = pi * (cost - pi @ cost) / tau
-    grad = jax.jit(lambda x: exact.hypergradient(problem, x, tau))(x)
+    grad = helpers.compiled(lambda x: exact.hypergradient(problem, x, tau))(x)
     np.testing.assert_allclose(grad, expected, rtol=1e-12)  # one state: rounding
     # The penalised policy is softmax((x - w (1 - gamma) c) / tau); the difference of the two over w (1 - gamma).
     w = 0.7
     shifted = np.exp((x - 0.2 * w * cost) / tau)
     expected = (pi - shifted / shifted.sum()) / (0.2 * w)
-    penalty = jax.jit(lambda x: exact.penalty_hypergradient(problem, x, w, tau))(x)
+    penalty = helpers.compiled(lambda x: exact.penalty_hypergradient(problem, x, w, tau))(x)
     np.testing.assert_allclose(penalty, expected, rtol=1e-12)
 
 
@@ -88,15 +89,13 @@ def test_bias_of_the_penalty(compiled, difference, weights, slope, band):
     assert abs(fitted - slope) < band
 
 
-def test_difference_must_be_known():
-    problem = helpers.small_random(0)
+def test_difference_must_be_known(compiled):
     with pytest.raises(ValueError, match="'forward' or 'central', got 'backward'"):
-        exact.penalty_hypergradient(problem, helpers.point(problem), 0.1, 0.1, "backward")
+        exact.penalty_hypergradient(compiled.problem, compiled.x, 0.1, 0.1, "backward")
 
 
-@pytest.mark.parametrize("name", ["union with an end", "ends, policy term"])
-def test_check_hypergradient(name):
-    problem, lines = PROBLEMS[name](), []
+def test_check_hypergradient():
+    problem, lines = helpers.union(2), []  # its second half has an end
     tau, w = 0.5, 1e-3
     checks = {check.method: check for check in hfac.check_hypergradient(problem, tau=tau, w=w, show=lines.append)}
     assert checks["implicit"].relative_error < 1e-7  # STEP^2 / tau^2 and rounding / STEP
@@ -111,6 +110,6 @@ def test_check_hypergradient(name):
 
 
 @pytest.mark.parametrize(("tau", "w"), [(0.0, 0.1), (0.1, -1.0), (float("nan"), 0.1)])
-def test_check_hypergradient_refuses(tau, w):
+def test_check_hypergradient_refuses(compiled, tau, w):
     with pytest.raises(ValueError, match=f"got tau = {tau}, w = {w}"):
-        hfac.check_hypergradient(helpers.small_random(0), tau=tau, w=w)
+        hfac.check_hypergradient(compiled.problem, tau=tau, w=w)

@@ -135,7 +135,9 @@ def twin(problem, state, difference: str) -> dict:
     s, a, k = (i.ravel() for i in np.indices(dynamics.next_states.shape))
     t = dynamics.next_states[s, a, k]
     bootstrap = np.where(ends[s], 0.0, gamma)
-    rewards, reward_grads, costs, cost_grads, h_grad = jax.device_get(jax.jit(functools.partial(tables, problem))(state.x, s, a, t))
+    rewards, reward_grads, costs, cost_grads, h_grad = jax.device_get(
+        jax.jit(functools.partial(tables, problem))(state.x, s, a, t)
+    )
 
     look_up = jax.jit(functools.partial(at_policy, problem))
 
@@ -205,8 +207,10 @@ def test_with_true_critics_actors_ascend_the_true_gradients(name, difference):
         soft_return = central_difference(
             lambda theta: exact.regularized_return(problem, state.x, jax.nn.softmax(theta), TAU), theta
         )
-        return *values, soft_return, central_difference(
-            lambda theta: exact.upper_objective(problem, state.x, jax.nn.softmax(theta)), theta
+        return (
+            *values,
+            soft_return,
+            central_difference(lambda theta: exact.upper_objective(problem, state.x, jax.nn.softmax(theta)), theta),
         )
 
     value, leader_value_neg, truth, upper_neg = true(state.theta)
@@ -227,7 +231,8 @@ def test_with_true_critics_actors_ascend_the_true_gradients(name, difference):
 
 @pytest.mark.parametrize(
     ("name", "difference"),
-    [(n, d) for n in ("goal", "ends", "union") for d in ("forward", "central")] + [pytest.param("policy_term", "central", marks=pytest.mark.slow)],  # half a minute to compile
+    [(n, d) for n in ("goal", "ends", "union") for d in ("forward", "central")]
+    + [pytest.param("policy_term", "central", marks=pytest.mark.slow)],  # half a minute to compile
 )
 def test_upper_direction_at_the_exact_policies(name, difference):
     problem, state, directions = frozen(name, difference)
@@ -275,7 +280,9 @@ def test_coupled_chains_agree_while_their_policies_do(sampler):
         source = getattr(sampling, sampler)(dynamics, policy, 1, is_coupled)
 
         def draw(key, source=source):
-            drawn = source.draw(jax.random.fold_in(key, 1), source.init(jax.random.fold_in(key, 0)), state.theta, state.theta)
+            drawn = source.draw(
+                jax.random.fold_in(key, 1), source.init(jax.random.fold_in(key, 0)), state.theta, state.theta
+            )
             return jnp.stack([drawn.batch.state, drawn.batch_pen.state, drawn.batch.action, drawn.batch_pen.action])
 
         drawn = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(1), 20_000)))[..., 0]

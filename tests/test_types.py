@@ -97,7 +97,9 @@ def test_the_sum_of_no_terms_is_zero(terms):
 
 def test_add_updates_on_trees():
     params = {"a": jnp.zeros(2, DTYPE), "b": jnp.zeros(2, DTYPE)}
-    found = types.add_updates(params, {"a": rows([1], [1]), "b": table([1, 1])}, {"a": rows([1], [1]), "b": rows([0], [5])})
+    found = types.add_updates(
+        params, {"a": rows([1], [1]), "b": table([1, 1])}, {"a": rows([1], [1]), "b": rows([0], [5])}
+    )
     assert types.is_rows(found["a"])
     dense = types.densify(params, found)
     np.testing.assert_array_equal(dense["a"], [0, 2])

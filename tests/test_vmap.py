@@ -20,7 +20,12 @@ def algorithm():
 
 def swept(algorithm, schedules, seeds, **options):
     options = {"num_steps": STEPS, "width": WIDTH, "return_state": True} | options
-    return hfac.sweep(algorithm, schedules, seeds, **options)
+    return hfac.sweep(algorithm, schedules, seeds, record_at=points(options["num_steps"]), **options)
+
+
+def points(num_steps):
+    """As many for every length: one compilation serves them all."""
+    return [0, num_steps // 2, num_steps]
 
 
 def assert_bits(first, second):
@@ -72,11 +77,11 @@ def test_root_changes_every_stream(algorithm):
     assert not np.any(np.all(first == second, axis=-1))
 
 
-@pytest.mark.parametrize("width", [1, 2, 7])
+@pytest.mark.parametrize("width", [1, 3])
 def test_other_widths_agree_to_rounding(algorithm, width):
     """10^4 steps: a rounding error flips a sampled action with probability 1e-7 a step, so no stream departs."""
     steps = 10_000
-    reference, _ = hfac.run(algorithm, hfac.run_key(2), cases.gentle(), steps)
+    reference, _ = hfac.run(algorithm, hfac.run_key(2), cases.gentle(), steps, record_at=points(steps))
     _, states = swept(algorithm, cases.gentle(), [0, 2, 4], num_steps=steps, width=width)
     for name, truth in cases.variables(reference).items():
         found = np.asarray(getattr(states, name))[1]
@@ -84,9 +89,9 @@ def test_other_widths_agree_to_rounding(algorithm, width):
 
 
 def test_a_sweep_is_a_set_of_runs(algorithm):
-    data, _ = swept(algorithm, cases.gentle(), [4, 9], record_at=[0, 10, STEPS])
+    data, _ = swept(algorithm, cases.gentle(), [4, 9])
     for seed in (4, 9):
-        _, history = hfac.run(algorithm, hfac.run_key(seed), cases.gentle(), STEPS, record_at=[0, 10, STEPS])
+        _, history = hfac.run(algorithm, hfac.run_key(seed), cases.gentle(), STEPS, record_at=points(STEPS))
         np.testing.assert_allclose(history.record["x"], data.x.sel(seed=seed), rtol=0, atol=1e-6)  # another fusion
         np.testing.assert_array_equal(history.step, data.step)
         np.testing.assert_array_equal(np.cumsum(history.num_samples), data.samples.sel(seed=seed))

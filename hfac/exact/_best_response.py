@@ -127,7 +127,7 @@ def penalty_response(problem: Problem, x: PyTree, w: Scalar, tau: Scalar) -> tup
 def penalized(problem: Problem, at: Model, x: PyTree, w: jax.Array, tau: Scalar) -> tuple[jax.Array, ...]:
     """Maximisers of J_tau - w_i f for every w_i of [n], solved as one batch."""
     tau = jnp.asarray(tau, at.reward.dtype)
-    rewards = at.reward - w[:, None, None] * (1 - at.mdp.discount) * at.cost
+    rewards = at.reward[None] - w[:, None, None] * ((1 - at.mdp.discount) * at.cost)[None]
     responses = jax.vmap(lambda r: soft_optimal(at.mdp, r, tau))(rewards)
     if problem.g is None:
         return tuple(responses.pi)

@@ -77,7 +77,7 @@ def goal_placement(
     def reward_grad(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> PyTree:
         del s, a
         p = goals(x)
-        return p[s_next] * ((jnp.arange(num_states) == s_next) - p)
+        return p[s_next] * ((jnp.arange(num_states, dtype=jnp.int32) == s_next).astype(x.dtype) - p)
 
     def cost(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> jax.Array:
         del a, s_next

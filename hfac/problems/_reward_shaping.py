@@ -38,6 +38,7 @@ def reward_shaping(
     check_grid(size, slip, start_mass, regularization)
     num_states = size * size
     goal = num_states - 1
+    mdp = grid_world(size, slip, discount, corner_start(size, start_mass), np.arange(num_states) == goal)
     leader_scale = 1 / (1 - discount)
 
     def init_x(key: Key) -> jax.Array:
@@ -64,7 +65,7 @@ def reward_shaping(
         return 0.5 * regularization * jnp.sum(x**2)
 
     return Problem(
-        mdp=grid_world(size, slip, discount, corner_start(size, start_mass), np.arange(num_states) == goal),
+        mdp=mdp,
         reward=reward,
         init_x=init_x,
         h=h if regularization else None,

@@ -1,0 +1,20 @@
+"""The benchmarks run at toy size and store what they promise; speed decides nothing here."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the C reference needs gcc")
+def test_throughput(tmp_path):
+    file = tmp_path / "throughput.json"
+    args = ["--runs", "4", "--alternations", "2", "--seconds", "0.05", "--quality-steps", "500", "--json", str(file)]
+    done = subprocess.run([sys.executable, "-m", "benchmarks.throughput", *args], capture_output=True, text=True, timeout=240, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert found["runs"] == 4 and found["ratio_to_c"] > 0 and found["ratio_to_c_all_cores"] > 0
+    assert found["c_ns_per_step"] > 0 and isinstance(found["valid"], bool)
+    assert found["phi"] == pytest.approx(found["c_phi"], abs=0.02)  # both still near the start, 0.108
