@@ -92,16 +92,13 @@ class Sweep:
 
     def __init__(self, num_runs: int) -> None:
         """Compile and warm up."""
-        import jax
-
         import hfac
-        from hfac.engine import _run, _sweep
+        from hfac.engine import _sweep
 
         problem = hfac.problems.goal_placement()
         algorithm = hfac.algorithms.hfac(problem)
-        self.runs, _, _, self.plan = _sweep.lay_out(algorithm, hfac.schedules.attenuating(), num_runs)
-        self.runs = jax.tree.map(jax.numpy.asarray, self.runs)
-        self.program = _sweep.program(algorithm, _run.default_record(algorithm), self.plan, 0)
+        layout = _sweep.lay_out(algorithm, hfac.schedules.attenuating(), num_runs)
+        self.program, self.runs, self.plan = layout.program, layout.runs, layout.program.plan
         self.num_runs = num_runs
         self.states = self.program.start(self.runs)
         self.advance(100)

@@ -76,7 +76,8 @@ class Problem:
             if bound is not None and not (np.isfinite(bound) and bound > 0):
                 raise ValueError(f"{name} must be positive and finite, got {bound}; use None for no bound")
         if not isinstance(jax.tree.leaves(self.mdp)[0], jax.core.Tracer):
-            _check_functions(self)
+            with jax.ensure_compile_time_eval():
+                _check_functions(self)
 
 
 def _check_functions(problem: Problem) -> None:
@@ -112,8 +113,7 @@ def transition_table(function: TransitionFn, mdp: TabularMDP, x: PyTree, name: s
     Raises:
       ValueError: if the function does not return a scalar.
     """
-    num_states, num_actions, width = mdp.next_states.shape
-    state, action, k = jnp.meshgrid(jnp.arange(num_states), jnp.arange(num_actions), jnp.arange(width), indexing="ij")
+    state, action, k = jnp.meshgrid(*(jnp.arange(n, dtype=jnp.int32) for n in mdp.next_states.shape), indexing="ij")
     next_state = jnp.asarray(mdp.next_states)[state, action, k]
     flat = jax.vmap(function, (None, 0, 0, 0))(x, state.ravel(), action.ravel(), next_state.ravel())
     if jnp.shape(flat) != (state.size,):

@@ -37,7 +37,8 @@ def interquartile_mean(values: np.ndarray) -> np.ndarray:
     edges = np.arange(count + 1) / count
     weights = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0, None) * 2
     kept = weights > 0
-    return np.sum(ordered[..., kept] * weights[kept], axis=-1)
+    with np.errstate(invalid="ignore"):  # -inf and inf in the middle half of differences: undefined, nan
+        return np.sum(ordered[..., kept] * weights[kept], axis=-1)
 
 
 def bootstrap(
@@ -60,7 +61,11 @@ def bootstrap(
     count = values.shape[-1]
     picks = np.random.default_rng(seed).integers(count, size=(num_resamples, count))
     draws = np.stack([statistic(values[..., pick]) for pick in picks])
-    low, high = (np.quantile(draws, q, axis=0, method="nearest") for q in ((1 - level) / 2, (1 + level) / 2))
+    # A resample whose statistic is undefined may lie anywhere: it widens the interval on both sides.
+    low, high = (
+        np.quantile(np.where(np.isnan(draws), anywhere, draws), q, axis=0, method="nearest")
+        for q, anywhere in (((1 - level) / 2, -np.inf), ((1 + level) / 2, np.inf))
+    )
     return Interval(statistic(values), low, high)
 
 

@@ -17,7 +17,7 @@ from hfac.mdp import disjoint_union, from_dense
 SIZE_X = 4
 FLOAT = jnp.result_type(float)  # float64 where x64 is on
 ROUNDING = 50 * float(jnp.finfo(FLOAT).eps)  # a few dozen operations on numbers near 1
-needs_x64 = pytest.mark.skipif(FLOAT != jnp.float64, reason="judged in float64")
+needs_x64 = pytest.mark.skipif(jnp.float64 != FLOAT, reason="judged in float64")
 
 
 def compiled(function: Callable) -> Callable:

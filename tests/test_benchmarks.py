@@ -12,7 +12,8 @@ import pytest
 def test_throughput(tmp_path):
     file = tmp_path / "throughput.json"
     args = ["--runs", "4", "--alternations", "2", "--seconds", "0.05", "--quality-steps", "500", "--json", str(file)]
-    done = subprocess.run([sys.executable, "-m", "benchmarks.throughput", *args], capture_output=True, text=True, timeout=240, check=False)  # fmt: skip
+    command = [sys.executable, "-m", "benchmarks.throughput", *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
     assert found["runs"] == 4 and found["ratio_to_c"] > 0 and found["ratio_to_c_all_cores"] > 0

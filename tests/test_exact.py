@@ -182,9 +182,8 @@ def test_a_point_that_is_not_finite_gives_nan(small):
 
 
 @pytest.mark.parametrize(("w", "tau"), [(0.01, 0.1), (1.0, 0.1), (3.0, 0.03), (-0.5, 0.1)])
+@pytest.mark.parametrize("small", ["random", "union with an end"], indirect=True)  # the twin knows no policy term
 def test_penalised_response_agrees_with_the_twin(small, w, tau):
-    if small.problem.g is not None:
-        pytest.skip("the twin solves soft MDPs; the policy term has a test of its own below")
     pi, pi_pen = small.penalty_response(small.x, w, tau)
     expected = oracles.penalized_response(small.twin, w, tau)
     np.testing.assert_allclose(pi, oracles.best_response(small.twin, tau), atol=AS_TWIN / tau)

@@ -62,7 +62,7 @@ def test_judged_values_are_the_oracles(judged):
 def test_residuals_need_the_state():
     problem = goal_placement(size=4, landmark=(3, 3), hazard_rows=(1, 2), hazard_columns=(1, 2))
     data = hfac.sweep(hfac.algorithms.hfac(problem), schedules.attenuating(), 1, 3)
-    with pytest.raises(ValueError, match="record=hfac.metrics.state"):
+    with pytest.raises(ValueError, match=r"record=hfac\.metrics\.state"):
         hfac.judge(data, metrics.exact(problem, residuals=True))
 
 
@@ -88,7 +88,8 @@ def test_program_finishes_every_time_in_fresh_processes(tmp_path):
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}  # compile once, then only run
 
     def once(_: int) -> str:
-        done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120, env=environment, check=False)  # fmt: skip
+        command = [sys.executable, "-c", PROGRAM]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 

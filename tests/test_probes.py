@@ -121,7 +121,7 @@ def test_one_upper_step_at_the_responses(difference):
     top = x + shift if difference == "central" else x
     logits = [jnp.asarray([[0, z / TAU]], jnp.float32) for z in (top, x - shift)]
     state = state._replace(x=jnp.float32(x), theta=logits[0], theta_pen=logits[1])
-    moved, _ = algorithm.step(jax.random.key(0), state, rates)
+    moved, _ = jax.jit(algorithm.step)(jax.random.key(0), state, rates)
     slope = (sigmoid(top / TAU) - sigmoid((x - shift) / TAU)) / (top - x + shift)
     np.testing.assert_allclose(moved.x, x - (0.1 * x + slope), rtol=1e-5)
 

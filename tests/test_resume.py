@@ -9,7 +9,7 @@ import pytest
 import hfac
 from hfac import engine
 from hfac.algorithms import hfac as build
-from hfac.engine import _run, _sweep
+from hfac.engine import _sweep
 
 OPTIONS = {
     "markov": {},
@@ -51,8 +51,7 @@ def test_sweep_and_sweep_on(algorithm):
 
 @pytest.mark.parametrize("chunks", [[[40, 60]], [[40], [60]], [[1], [2, 37], [60]], [[0], [100]]])
 def test_programs_in_chunks(algorithm, chunks):
-    runs, _, _, plan = _sweep.lay_out(algorithm, cases.gentle(), 3)
-    program = _sweep.program(algorithm, _run.default_record(algorithm), plan, 0)
+    program, runs, *_ = _sweep.lay_out(algorithm, cases.gentle(), 3)
     whole, history = program.whole(runs, [50, 50])
     states = program.start(runs)
     num_samples = 0

@@ -24,9 +24,10 @@ def init_optimizers(optimizers: Mapping[str, optax.GradientTransformation], vari
     Raises:
       ValueError: if an optimiser is named for no variable.
     """
+    present = [name for name, variable in variables.items() if variable is not None]
     for name in optimizers:
-        if name not in variables:
-            raise ValueError(f"optimizers has no variable '{name}'; variables are {', '.join(variables)}")
+        if name not in present:
+            raise ValueError(f"optimizers has no variable '{name}'; variables are {', '.join(present)}")
     with jax.numpy_dtype_promotion("standard"):
         return {name: optimizer.init(variables[name]) for name, optimizer in optimizers.items()}
 
@@ -142,7 +143,8 @@ def tail_average(algorithm: Algorithm, fraction: float) -> Algorithm:
         x = algorithm.solution(inner).x
         dtype = jnp.result_type(jax.tree.leaves(x)[0])
         rounds = (inner.step // AVERAGING_STRIDE).astype(dtype)
-        weight = jnp.where(inner.step % AVERAGING_STRIDE == 0, (eta + 1) / (eta + rounds), 0).astype(dtype)
+        is_due = (inner.step % AVERAGING_STRIDE == 0) & (inner.status == Status.OK)
+        weight = jnp.where(is_due, (eta + 1) / (eta + rounds), 0).astype(dtype)
         average = jax.tree.map(lambda mean, new: mean + weight * (new - mean), state.average, x)
         return Averaged(inner, average), info
 

@@ -33,8 +33,8 @@ def _estimate(request: "Request") -> None:
 
     job, settings = _sweep_run.prepare(request), request.settings
     points = _run.record_points(settings.steps)
-    runs, _, seeds, plan = engine.lay_out(job.algorithm, job.grid, job.seeds)
-    program = engine.program(job.algorithm, _run.default_record(job.algorithm), plan, 0)
+    layout = engine.lay_out(job.algorithm, job.grid, job.seeds)
+    program, runs, plan, seeds = layout.program, layout.runs, layout.program.plan, layout.seeds
     states = program.start(runs)
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(states)) // plan.num_slots
     states, history = jax.block_until_ready(program.advance(runs, states, [16]))

@@ -137,10 +137,8 @@ def run_recorded(job: Job, request: _sweep.Request, folder: Path, asked: Interru
     settings, algorithm = request.settings, job.algorithm
     notes = {"problem": request.problem, "algorithm": settings.algorithm, "settings": job.words}
     points = _run.record_points(settings.steps)
-    runs, coordinates, seeds, plan = engine.lay_out(algorithm, job.grid, job.seeds)
-    record = _run.default_record(algorithm)
-    program = engine.program(algorithm, record, plan, 0)
-    num_runs = job.num_runs
+    layout = engine.lay_out(algorithm, job.grid, job.seeds)
+    program, runs, plan, num_runs = layout.program, layout.runs, layout.program.plan, layout.num_runs
     progress = Progress(settings.steps, "steps", settings.quiet)
     states = program.start(runs)
     store: results.Store | None = None
@@ -167,7 +165,7 @@ def run_recorded(job: Job, request: _sweep.Request, folder: Path, asked: Interru
         kept = jax.device_get(jax.tree.map(lambda leaf: leaf[:num_runs, 0], history.record))
         if store is None:
             shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), kept)
-            labelled = results.template(shapes, points, seeds, coordinates)
+            labelled = results.template(shapes, points, layout.seeds, layout.coordinates)
             about = {**notes, "num_devices": len(plan.devices), "width": plan.width, "root": 0}
             store = results.Store(folder / "results.zarr", labelled.assign_attrs(results.provenance() | about))
         store.write(index, kept, num_samples)

@@ -89,6 +89,12 @@ def run(
 
 
 @functools.lru_cache(maxsize=256)
+def compiled_step(algorithm: Algorithm) -> Any:
+    """The step as one jitted function, so that a single trace serves everyone who looks at it."""
+    return jax.jit(algorithm.step)
+
+
+@functools.lru_cache(maxsize=256)
 def default_record(algorithm: Algorithm) -> Record:
     """Keeps the solution's x, the status and the step of the first fault."""
 
@@ -108,13 +114,10 @@ def first_state(algorithm: Algorithm, key: Key, schedules: Any, initial: Any = N
     state = algorithm.init(_random.fold_in(key, 0), schedules)
     if initial is None:
         return state
-    if _same_tree(initial, state):
+    if _is_like(initial, state):
         return initial
     x = algorithm.solution(state).x
-    matches = _same_tree(initial, x) and all(
-        jnp.shape(a) == jnp.shape(b) for a, b in zip(jax.tree.leaves(initial), jax.tree.leaves(x), strict=True)
-    )
-    if not matches:
+    if not _is_like(initial, x):
         shapes = jax.tree.map(jnp.shape, initial)
         raise ValueError(
             f"initial must be a state or an upper variable like {jax.tree.map(jnp.shape, x)}, got {shapes}"
@@ -122,8 +125,12 @@ def first_state(algorithm: Algorithm, key: Key, schedules: Any, initial: Any = N
     return state.start_from(jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), initial, x))
 
 
-def _same_tree(first: Any, second: Any) -> bool:
-    return bool(jax.tree.structure(first) == jax.tree.structure(second))  # type: ignore[operator]
+def _is_like(first: Any, second: Any) -> bool:
+    """Whether two trees have the same structure and the same shapes."""
+    if jax.tree.structure(first) != jax.tree.structure(second):  # type: ignore[operator]
+        return False
+    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+    return all(jnp.shape(a) == jnp.shape(b) for a, b in pairs)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -136,7 +143,7 @@ def advance(
     numbers are the same.
     """
     step_key = _random.fold_in(key, 1)
-    step = jax.jit(algorithm.step)  # one trace serves the shape of info and the loop
+    step = compiled_step(algorithm)
     _, info = jax.eval_shape(step, step_key, state, schedules)
     no_info = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), info)
 

@@ -91,22 +91,20 @@ def over_runs(function: Callable[..., PyTree], plan: Plan, num_shared: int = 0) 
     return everywhere
 
 
-def factorizes(function: Callable[..., Any], *args: Any) -> bool:
-    """Whether a function's program factorises a matrix.
+def has_factorization(jaxpr: Any) -> bool:
+    """Whether a program factorises a matrix.
 
     Measured with jaxlib 0.10.2: such programs can deadlock when several CPU devices run them at once.
     """
-    return _has_primitive(jax.make_jaxpr(function)(*args).jaxpr)
-
-
-def _has_primitive(jaxpr: Any) -> bool:
     for equation in jaxpr.eqns:
         if equation.primitive.name in FACTORIZATIONS:
             return True
-        for value in jax.tree.leaves(
-            list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")
-        ):
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_holds_equations):
             inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns") and _has_primitive(inner):
+            if hasattr(inner, "eqns") and has_factorization(inner):
                 return True
     return False
+
+
+def _holds_equations(value: Any) -> bool:
+    return hasattr(value, "eqns") or hasattr(value, "jaxpr")

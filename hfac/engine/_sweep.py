@@ -54,6 +54,12 @@ class Program:
         }
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
+    def factorizes(self, runs: Runs) -> bool:
+        """Whether a step factorises a matrix, which several CPU devices must not do at once."""
+        states = jax.eval_shape(self._programs["start"], runs)
+        lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
+        return _sharding.has_factorization(self._programs["advance"].trace(runs, states, lengths).jaxpr.jaxpr)
+
     def start(self, runs: Runs) -> Any:
         """First states of all slots."""
         return self._call("start", runs)
@@ -82,17 +88,32 @@ def program(algorithm: Algorithm, record: _run.Record, plan: _sharding.Plan, roo
     return Program(algorithm, record, plan, root)
 
 
+class Layout(NamedTuple):
+    """A sweep laid out on this machine."""
+
+    program: Program
+    runs: Runs  # of all slots, padding included
+    coordinates: Coordinates  # of the configurations
+    seeds: np.ndarray  # [N]
+
+    @property
+    def num_runs(self) -> int:
+        """Configurations x seeds."""
+        return int(np.prod(self.coordinates.shape, dtype=int)) * len(self.seeds)
+
+
 def lay_out(
     algorithm: Algorithm,
     schedules: Schedules | tuple[Schedules, Coordinates],
     seeds: Any,
+    record: _run.Record | None = None,
     initial: Any = None,
     width: int | None = None,
-) -> tuple[Runs, Coordinates, np.ndarray, _sharding.Plan]:
-    """Flatten configurations x seeds to one padded run axis.
+    root: int = 0,
+) -> Layout:
+    """Flatten configurations x seeds to one padded run axis, over all devices unless the step factorises matrices.
 
-    Returns:
-      Runs of all slots, the coordinates of the configurations, the seeds, and the plan.
+    Arguments are those of `sweep`.
 
     Raises:
       ValueError: if the seeds are not distinct whole numbers or `initial` has no run axis of the right length.
@@ -100,28 +121,24 @@ def lay_out(
     batch, coordinates = schedules if isinstance(schedules, tuple) else (schedules, Coordinates((), {}))
     distinct = check_seeds(seeds)
     num_configs = int(np.prod(coordinates.shape, dtype=int))
-    flat = jax.tree.map(
-        lambda leaf: np.repeat(np.broadcast_to(np.asarray(leaf, float), (num_configs,)), len(distinct)), batch
-    )
+
+    def per_run(leaf: Any) -> np.ndarray:
+        return np.repeat(np.broadcast_to(np.asarray(leaf, float), (num_configs,)), len(distinct))
+
     seed = np.tile(distinct, num_configs)
     for leaf in jax.tree.leaves(initial):
         if jnp.shape(leaf)[:1] != seed.shape:
             raise ValueError(f"initial must have one entry per run, {seed.size} here, got shape {jnp.shape(leaf)}")
-    runs = Runs(seed, flat, initial)
-    one = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), runs)
+    runs = Runs(seed, jax.tree.map(per_run, batch), initial)
+    record = record or _run.default_record(algorithm)
     devices = jax.local_devices()
-    if len(devices) > 1 and _step_factorizes(algorithm, one):
-        devices = devices[:1]
-    plan = _sharding.make_plan(seed.size, devices, width)
-    return _sharding.pad(plan, runs), coordinates, distinct, plan
-
-
-def _step_factorizes(algorithm: Algorithm, one: Runs) -> bool:
-    def step(one: Runs) -> Any:
-        key = _run.run_key(one.seed)
-        return algorithm.step(key, algorithm.init(key, one.schedules), one.schedules)
-
-    return _sharding.factorizes(step, one)
+    for usable in (devices, devices[:1]):
+        plan = _sharding.make_plan(seed.size, usable, width)
+        prepared = program(algorithm, record, plan, root)
+        padded = jax.tree.map(jnp.asarray, _sharding.pad(plan, runs))
+        if len(plan.devices) == 1 or not prepared.factorizes(padded):
+            break
+    return Layout(prepared, padded, coordinates, distinct)
 
 
 def check_seeds(seeds: Any) -> np.ndarray:
@@ -130,7 +147,9 @@ def check_seeds(seeds: Any) -> np.ndarray:
     Raises:
       ValueError: if they are not distinct whole numbers >= 0 that fit 31 bits.
     """
-    array = np.arange(seeds) if np.ndim(seeds) == 0 else np.asarray(seeds)
+    array = np.asarray(seeds)
+    if array.ndim == 0 and array == np.round(array):
+        array = np.arange(int(array))
     if array.ndim != 1 or array.size == 0 or np.any(array != np.round(array.astype(float))):
         raise ValueError(f"seeds must be a count >= 1 or a list of whole numbers, got {seeds}")
     if array.min() < 0 or array.max() >= 2**31 or len(set(array.tolist())) < array.size:
@@ -171,15 +190,13 @@ def sweep(
       ValueError: if an argument is out of range.
     """
     points = _run.record_points(num_steps, record_at)
-    runs, coordinates, seeds, plan = lay_out(algorithm, schedules, seeds, initial, width)
-    compiled = program(algorithm, record or _run.default_record(algorithm), plan, root)
+    layout = lay_out(algorithm, schedules, seeds, record, initial, width, root)
+    compiled, plan = layout.program, layout.program.plan
     before, began = compiled.compile_seconds, time.perf_counter()
-    lengths = np.diff(points, prepend=0)
-    states, history = jax.block_until_ready(compiled.whole(runs, lengths))
+    states, history = jax.block_until_ready(compiled.whole(layout.runs, np.diff(points, prepend=0)))
     if points[-1] < num_steps:
-        states, _ = compiled.advance(runs, states, [num_steps - points[-1]])
-    num_runs = int(np.prod(coordinates.shape, dtype=int)) * len(seeds)
-    states, history = jax.tree.map(lambda leaf: leaf[:num_runs], (states, history))
+        states, _ = jax.block_until_ready(compiled.advance(layout.runs, states, [num_steps - points[-1]]))
+    states, history = jax.tree.map(lambda leaf: leaf[: layout.num_runs], (states, history))
     compile_seconds = compiled.compile_seconds - before
     provenance = {
         "compile_seconds": compile_seconds,
@@ -189,6 +206,11 @@ def sweep(
         "root": root,
     }
     dataset = results.dataset(
-        jax.device_get(history.record), np.asarray(history.num_samples), points, seeds, coordinates, provenance
+        jax.device_get(history.record),
+        np.asarray(history.num_samples),
+        points,
+        layout.seeds,
+        layout.coordinates,
+        provenance,
     )
     return (dataset, states) if return_state else dataset

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from hfac.exact import _linear
-from hfac.exact._policy import Model, as_float, backup, model, soft_sweeps, soft_value, upper_objective
+from hfac.exact._policy import Model, as_float, backup, model, soft_sweeps, soft_value, upper_objective, visits
 from hfac.mdp import TabularMDP
 from hfac.problem import Problem
 from hfac.types import PyTree, Scalar
@@ -131,38 +131,56 @@ def penalized(problem: Problem, at: Model, x: PyTree, w: jax.Array, tau: Scalar)
     responses = jax.vmap(lambda r: soft_optimal(at.mdp, r, tau))(rewards)
     if problem.g is None:
         return tuple(responses.pi)
-    return tuple(_newton(problem, at, x, w[i], tau, responses.pi[i]) for i in range(w.shape[0]))
+    return tuple(jax.lax.map(lambda pair: _newton(problem, at, x, pair[0], tau, pair[1]), (w, responses.pi)))
 
 
 def _newton(
-    problem: Problem, at: Model, x: PyTree, w: jax.Array, tau: jax.Array, pi: jax.Array, num_stages: int = 4
+    problem: Problem, at: Model, x: PyTree, w: jax.Array, tau: jax.Array, pi: jax.Array, max_iterations: int = 100
 ) -> jax.Array:
-    """Minimise w g - (J_tau - w c) over logits, moving the weight of g from 0 to w in stages."""
+    """Minimise w g - (J_tau - w c) over logits by Newton steps, guarded by a search along the natural gradient.
+
+    Plain Newton steps leave the basin where the Hessian is indefinite and then stop near a deterministic policy,
+    where every gradient vanishes. A step is taken only if the loss does not rise; a point where nothing lowers it
+    counts as the minimum only if it is stationary and the Hessian has no negative curvature.
+    """
     shape = pi.shape
     gauge = jnp.kron(jnp.eye(shape[0]), jnp.ones((shape[1], shape[1])))  # logits move freely along 1 in each state
     rewards = at.reward - w * (1 - at.mdp.discount) * at.cost
+    tiny, eps = jnp.finfo(pi.dtype).tiny, jnp.finfo(pi.dtype).eps
+    fractions = 4.0 ** -jnp.arange(12, dtype=pi.dtype)
 
-    def loss(logits: jax.Array, fraction: jax.Array) -> jax.Array:
-        pi = jax.nn.softmax(logits.reshape(shape))
-        soft_return = jnp.vdot(at.mdp.initial, soft_value(at.mdp, rewards, pi, tau))
-        return fraction * w * problem.g(x, pi) - soft_return  # type: ignore[misc]
+    def table(logits: jax.Array) -> jax.Array:
+        return jax.nn.softmax(logits.reshape(shape))
 
-    def step(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        logits, fraction, iteration = carry
-        grad, hessian = jax.grad(loss)(logits, fraction), jax.hessian(loss)(logits, fraction)
-        return logits - jnp.linalg.solve(hessian + gauge, grad), fraction, iteration + 1
+    def loss(logits: jax.Array) -> jax.Array:
+        soft_return = jnp.vdot(at.mdp.initial, soft_value(at.mdp, rewards, table(logits), tau))
+        return w * problem.g(x, table(logits)) - soft_return  # type: ignore[misc]
 
-    def is_open(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        logits, fraction, iteration = carry
-        return (jnp.max(jnp.abs(jax.grad(loss)(logits, fraction))) > 1e-13) & (iteration < 12)
+    def improve(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        logits, _, _, iteration = carry
+        pi = table(logits)
+        (value, grad), curve = jax.linearize(jax.value_and_grad(loss), logits)
+        hessian = jax.vmap(curve)(jnp.eye(logits.size))[1] + gauge
+        is_minimum = (jnp.max(jnp.abs(grad)) < 1e-8) & (jnp.min(jnp.linalg.eigvalsh(hessian)) > -1e-8)
+        occupancy = visits(at.mdp, pi)[:, None] / (1 - at.mdp.discount) * pi
+        natural = grad / jnp.maximum(occupancy.ravel(), tiny) / tau
+        steps = jnp.concatenate([jnp.linalg.solve(hessian, grad)[None], fractions[:, None] * natural[None]])
+        losses = jax.lax.map(loss, logits[None] - steps)  # not vmap: no second batched factorisation
+        losses = losses.at[0].add(-4 * eps * (1 + jnp.abs(value)))  # at rounding the Newton step wins
+        best = jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
+        new = jnp.where(
+            losses[best] <= value, jax.nn.log_softmax((logits - steps[best]).reshape(shape)).ravel(), logits
+        )
+        return new, is_minimum, jnp.max(jnp.abs(table(new) - pi)), iteration + 1
 
-    def stage(logits: jax.Array, fraction: jax.Array) -> tuple[jax.Array, None]:
-        return jax.lax.while_loop(is_open, step, (logits, fraction, jnp.int32(0)))[0], None
+    def is_open(carry: tuple[jax.Array, ...]) -> jax.Array:
+        _, _, change, iteration = carry
+        return (change > 1e-13) & (iteration < max_iterations)
 
-    start = jnp.log(jnp.maximum(pi, jnp.finfo(pi.dtype).tiny)).ravel()
-    logits, _ = jax.lax.scan(stage, start, jnp.linspace(0, 1, num_stages + 1, dtype=pi.dtype)[1:])
-    is_converged = jnp.max(jnp.abs(jax.grad(loss)(logits, jnp.ones(())))) < 1e-8
-    return jnp.where(is_converged, jax.nn.softmax(logits.reshape(shape)), jnp.nan)
+    start = jnp.log(jnp.maximum(pi, tiny)).ravel()
+    first: tuple[jax.Array, ...] = (start, jnp.array(False), jnp.full((), jnp.inf, pi.dtype), jnp.int32(0))
+    logits, is_minimum, _, _ = jax.lax.while_loop(is_open, improve, first)
+    return jnp.where(is_minimum, table(logits), jnp.nan)
 
 
 def penalty_objective(problem: Problem, x: PyTree, pi: jax.Array, w: Scalar, tau: Scalar) -> jax.Array:

@@ -148,7 +148,8 @@ def minimize(
         at, _ = model(problem, x)
         response = soft_optimal(at.mdp, at.reward, jnp.asarray(tau, at.reward.dtype), start=v)
         grad = _implicit(problem, at, x, jnp.asarray(tau, at.reward.dtype), response.pi)
-        updates, moments = optimizer.update(grad, moments)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, moments = optimizer.update(grad, moments)
         return (optax.apply_updates(x, updates), moments, response.value), None
 
     @jax.jit

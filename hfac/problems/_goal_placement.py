@@ -51,6 +51,9 @@ def goal_placement(
     """
     check_grid(size, slip, start_mass, regularization)
     _check_cells(size, landmark=landmark, hazard_rows=hazard_rows, hazard_columns=hazard_columns)
+    for name, value in (("landmark_utility", landmark_utility), ("hazard_utility", hazard_utility)):
+        if not np.isfinite(value):
+            raise ValueError(f"{name} must be finite, got {value}")
     num_states = size * size
     allowed = np.ones(num_states, bool) if goal_cells is None else np.asarray(goal_cells, bool).ravel()
     if allowed.shape != (num_states,) or not allowed.any():
@@ -94,7 +97,7 @@ def goal_placement(
         cost=cost,
         reward_grad=reward_grad,
         reward_bound=1.0,
-        cost_bound=float(np.abs(utility).max()),
+        cost_bound=float(np.abs(utility).max()) or None,
         layout=GridLayout(
             shape=(size, size),
             moves=MOVES,
@@ -110,3 +113,5 @@ def _check_cells(size: int, **cells: tuple[int, int]) -> None:
     for name, pair in cells.items():
         if len(pair) != 2 or not all(0 <= i < size for i in pair):
             raise ValueError(f"{name} must be two numbers in [0, {size}), got {tuple(pair)}")
+        if name != "landmark" and pair[0] > pair[1]:
+            raise ValueError(f"{name} must be (first, last) with first <= last, got {tuple(pair)}")
