@@ -93,6 +93,7 @@ def derivative_of_a_run(steps: int = 200) -> tuple[float, float]:
     problem = hfac.problems.goal_placement(size=4, landmark=(3, 3), hazard_rows=(1, 2), hazard_columns=(1, 2))
     algorithm = hfac.algorithms.hfac(problem, sampler="exact", dtype=jnp.float64)
 
+    @jax.jit
     def final_objective(scale):
         schedules = hfac.schedules.fixed(upper=scale, actor=10.0, critic=1.0, penalty=0.3, entropy=0.3)
         state, _ = hfac.run(algorithm, hfac.run_key(0), schedules, steps, record_at=[steps])

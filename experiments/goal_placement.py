@@ -107,13 +107,13 @@ def run_settings(algorithm, settings: list[tuple], seeds, steps: int, record_at=
     return hfac.sweep(algorithm, grid, list(seeds), steps, record_at=[steps] if record_at is None else record_at)
 
 
-def last_objective(problem, data, tau: float) -> np.ndarray:
+def last_objective(metric, data) -> np.ndarray:
     """Phi_tau at the last step, [settings, seeds]."""
-    judged = hfac.judge(data.isel(step=[-1]), hfac.metrics.exact(problem, tau))
+    judged = hfac.judge(data.isel(step=[-1]), metric)
     return judged["hyper_objective"].isel(step=0, judged_tau=0).values
 
 
-def search(study: Study, problem, algorithm, arm: str) -> tuple[tuple, list[dict]]:
+def search(study: Study, metric, algorithm, arm: str) -> tuple[tuple, list[dict]]:
     """Random search with successive halving; returns the best setting and the log."""
     powers, tau = ARMS[arm]
     rng = np.random.default_rng([study.search_seed, list(ARMS).index(arm)])
@@ -122,7 +122,7 @@ def search(study: Study, problem, algorithm, arm: str) -> tuple[tuple, list[dict
     for share, num_seeds, divisor in ((0.1, 2, 8), (0.3, 4, 4), (1.0, 8, None)):
         steps = max(1, int(share * study.steps))
         data = run_settings(algorithm, settings, range(first_seed, first_seed + num_seeds), steps)
-        worth = interquartile_mean(last_objective(problem, data, study.judge))
+        worth = interquartile_mean(last_objective(metric, data))
         first_seed += num_seeds
         order = np.argsort(worth)
         log += [
@@ -141,15 +141,16 @@ def main(study: Study) -> None:
     began = time.perf_counter()
     problem = hfac.problems.goal_placement()
     algorithm = hfac.algorithms.hfac(problem, coupled=study.coupled)
+    metric = hfac.metrics.exact(problem, study.judge)
     winners, log = [], []
     for arm in ARMS:
-        setting, rows = search(study, problem, algorithm, arm)
+        setting, rows = search(study, metric, algorithm, arm)
         winners.append(setting)
         log += rows
         final = min(row["worth"] for row in rows if row["steps"] == study.steps)
         print(f"{arm}: {final:.4f} on its tuning seeds, {time.perf_counter() - began:.0f} s", flush=True)
     data = run_settings(algorithm, winners, range(study.seeds), study.steps, hfac.engine.record_points(study.steps))
-    judged = hfac.judge(data, hfac.metrics.exact(problem, study.judge))
+    judged = hfac.judge(data, metric)
     judged = judged.rename({SETTINGS[0]: "arm"}).assign_coords(arm=range(len(ARMS)))
     judged.attrs |= {"arms": list(ARMS), "study": json.dumps({k: str(v) for k, v in dataclasses.asdict(study).items()})}
     hfac.results.write(judged, study.out / "results.zarr")

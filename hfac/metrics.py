@@ -1,5 +1,6 @@
 """What a recorded state is worth: functions built on `hfac.exact`, evaluated in a program of their own."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,15 @@ class Metric(NamedTuple):
     dim: str  # dimension of vector values
     labels: np.ndarray  # [n]
     vectors: tuple[str, ...]  # names of the values that have the dimension
+
+
+@functools.lru_cache(maxsize=32)
+def program(function: Callable[[Mapping[str, Any]], dict[str, jax.Array]]) -> Callable[..., dict[str, Any]]:
+    """A metric compiled for a list of records, evaluated one after another.
+
+    Several batched factorisations side by side can deadlock on CPUs; a sequence of single ones cannot.
+    """
+    return jax.jit(lambda records: jax.lax.map(function, records))
 
 
 def state(state: Any, info: Any, schedules: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
-from hfac import statistics
+from hfac import metrics, statistics
 from hfac.metrics import Metric
 from hfac.schedules import Coordinates
 from hfac.types import Status
@@ -113,9 +113,6 @@ def judge(
 ) -> "xarray.Dataset":
     """Add a metric's values to a sweep, +inf where the run had failed. A stored sweep can be judged again.
 
-    The records are evaluated one after another in a program of its own: several factorisations side by side can
-    deadlock on CPUs.
-
     Args:
       data: a sweep that recorded what the metric reads.
       metric: from `hfac.metrics`.
@@ -127,11 +124,11 @@ def judge(
     records = {
         n: data[n].transpose(*dims, ...).values.reshape(-1, shape[-1], *data[n].shape[len(dims) :]) for n in names
     }
-    program = jax.jit(lambda run: jax.lax.map(metric.function, run))
+    evaluate = metrics.program(metric.function)
     num_runs = next(iter(records.values())).shape[0]
     found: list[dict[str, np.ndarray]] = []
     for i in range(num_runs):
-        found.append(jax.device_get(program({n: jnp.asarray(leaf[i]) for n, leaf in records.items()})))
+        found.append(jax.device_get(evaluate({n: jnp.asarray(leaf[i]) for n, leaf in records.items()})))
         progress(i + 1, num_runs)
     has_failed = data["status"].values != Status.OK
     judged = data.drop_dims(metric.dim, errors="ignore")

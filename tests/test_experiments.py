@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,6 +12,11 @@ import pytest
 def relaxed():
     """Experiments are users' code: they run under jax's default promotion rules."""
     return jax.numpy_dtype_promotion("standard")
+
+
+def rows(path: Path) -> list[dict]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_embed(capsys):
@@ -31,10 +37,10 @@ def test_goal_placement_study(tmp_path, capsys):
     study = goal_placement.Study(out=tmp_path / "study", seeds=3, steps=200, candidates=8)
     with relaxed(), jax.numpy_rank_promotion("allow"):
         goal_placement.main(study)
-    table = list(csv.DictReader((study.out / "table.csv").open()))
+    table = rows(study.out / "table.csv")
     assert [row["arm"] for row in table] == list(goal_placement.ARMS)
     assert table[-1]["minus free powers, paired [95 %]"] == "0.0000 [0.0000, 0.0000]"
-    searched = list(csv.DictReader((study.out / "search.csv").open()))
+    searched = rows(study.out / "search.csv")
     per_arm = {arm: sum(row["arm"] == arm for row in searched) for arm in goal_placement.ARMS}
     assert len(set(per_arm.values())) == 1  # the same budget for every arm
     assert (study.out / "goal_placement.png").stat().st_size > 10_000
