@@ -81,7 +81,8 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
 from hfac import metrics, problems
 problem = problems.goal_placement(size=6, landmark=(5, 5), hazard_rows=(2, 3), hazard_columns=(2, 3))
-draws = {name: jax.random.normal(jax.random.key(i), (16, 36)) for i, name in enumerate(("x", "value", "value_pen", "leader_value"))}
+tables = ("x", "value", "value_pen", "leader_value")
+draws = {name: jax.random.normal(jax.random.key(i), (16, 36)) for i, name in enumerate(tables)}
 draws |= {name: jax.random.normal(jax.random.key(9), (16, 36, 4)) for name in ("theta", "theta_pen")}
 draws |= {"penalty": jnp.full(16, 1.0), "entropy": jnp.full(16, 0.1)}
 metric = metrics.exact(problem, [0.01, 0.003], limit=True, gradient=True, residuals=True)
