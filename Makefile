@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO ?= runs/demo
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-slow lint study clean
+.PHONY: install demo test test-slow lint study bench clean
 
 install: $(VENV)/installed
 
@@ -31,6 +31,9 @@ lint: install
 
 study: install
 	$(BIN)/python -m experiments.goal_placement
+
+bench: install
+	$(BIN)/python -m benchmarks.throughput
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from hfac.critics import Critic
 from hfac.policies import Policy, policy_table
-from hfac.problem import Problem, weighted_grad
+from hfac.problem import Problem, on_batch, weighted_grad
 from hfac.types import PyTree, Transition, add_updates, map_values, weighted_sum
 
 
@@ -19,6 +19,21 @@ def log_prob(policy: Policy, theta: PyTree, batch: Transition) -> jax.Array:
     chex.assert_equal_shape([batch.state, batch.action])
     every = jax.vmap(policy.log_probs, (None, 0))(theta, batch.state)
     return jnp.take_along_axis(every, batch.action[:, None], axis=-1)[:, 0]
+
+
+def soft_reward(
+    problem: Problem, policy: Policy, x: PyTree, theta: PyTree, batch: Transition, tau: jax.Array
+) -> jax.Array:
+    """r_x(s, a, s') - tau log pi_theta(a|s) of every transition, [B]."""
+    reward = on_batch(problem.reward, x, batch, batch.weight.dtype)
+    return reward - tau * log_prob(policy, theta, batch)
+
+
+def leader_cost(problem: Problem, x: PyTree, batch: Transition) -> jax.Array:
+    """(1 - gamma) c(x, s, a, s') of every transition, [B]: its value U is on f's own scale; 0 without a cost."""
+    if problem.cost is None:
+        return jnp.zeros_like(batch.weight)
+    return (1 - _discount(problem, batch.weight)) * on_batch(problem.cost, x, batch, batch.weight.dtype)
 
 
 def temporal_difference(critic: Critic, v: PyTree, batch: Transition, reward: jax.Array) -> jax.Array:

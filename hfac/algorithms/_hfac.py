@@ -14,7 +14,7 @@ import optax
 
 from hfac import critics, estimators, policies, sampling
 from hfac.algorithms import _common
-from hfac.problem import Problem, on_batch
+from hfac.problem import Problem
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, PyTree, Solution, Status, Transition
 
@@ -87,7 +87,7 @@ def hfac(
     mdp = problem.mdp.astype(dtype)
     policy = policy or policies.tabular_softmax(mdp.num_states, mdp.num_actions, dtype)
     critic = critics.table(mdp.num_states, dtype)
-    draw_from = {
+    source = {
         "markov": lambda: sampling.markov(mdp, policy, batch_size, coupled),
         "iid": lambda: sampling.iid(mdp, policy, batch_size, coupled),
         "exact": lambda: sampling.exact(mdp, policy),
@@ -100,31 +100,12 @@ def hfac(
         del schedules
         keys = [jax.random.fold_in(key, i) for i in range(4)]
         theta, v = policy.init(keys[0]), critic.init(keys[1])
-        variables = {
-            "x": _common.cast(problem.init_x(keys[2]), dtype),
-            "theta": theta,
-            "theta_pen": theta,
-            "value": v,
-            "value_pen": v,
-            "leader_value": v,
-            "leader_value_neg": v if is_central else None,
-        }
-        return State(
-            step=jnp.int32(0),
-            status=jnp.int32(Status.OK),
-            failed_at=jnp.int32(-1),
-            chains=draw_from.init(keys[3]),
-            optimizers=_common.init_optimizers(optimizers, variables),
-            **variables,
-        )
-
-    def soft_reward(x: PyTree, theta: PyTree, batch: Transition, tau: jax.Array) -> jax.Array:
-        return on_batch(problem.reward, x, batch, dtype) - tau * estimators.log_prob(policy, theta, batch)
-
-    def leader_cost(x: PyTree, batch: Transition) -> jax.Array:
-        if problem.cost is None:
-            return jnp.zeros_like(batch.weight)
-        return (1 - mdp.discount) * on_batch(problem.cost, x, batch, dtype)
+        x = _common.cast(problem.init_x(keys[2]), dtype)
+        tracked = {"x": x, "theta": theta, "theta_pen": theta, "value": v, "value_pen": v, "leader_value": v}
+        tracked["leader_value_neg"] = v if is_central else None
+        moments = _common.init_optimizers(optimizers, tracked)
+        fresh = {"step": jnp.int32(0), "status": jnp.int32(Status.OK), "failed_at": jnp.int32(-1)}
+        return State(chains=source.init(keys[3]), optimizers=moments, **fresh, **tracked)
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         zeta, alpha, beta, w, tau = schedules.at(state.step, dtype)
@@ -132,12 +113,14 @@ def hfac(
         v, v_pen, u, u_neg = state.value, state.value_pen, state.leader_value, state.leader_value_neg
 
         # a ~ pi_theta(.|s), s' ~ P(.|s, a); the same from theta_pen at the second chain's state
-        batch, batch_pen, chains, num_samples = draw_from.draw(key, state.chains, theta, theta_pen)
+        batch, batch_pen, chains, num_samples = source.draw(key, state.chains, theta, theta_pen)
 
         # delta = r_x - tau log pi + gamma V(s') - V(s), for both policies and for the leader's cost
-        delta = estimators.temporal_difference(critic, v, batch, soft_reward(x, theta, batch, tau))
-        delta_pen = estimators.temporal_difference(critic, v_pen, batch_pen, soft_reward(x, theta_pen, batch_pen, tau))
-        delta_u = estimators.temporal_difference(critic, u, batch_pen, leader_cost(x, batch_pen))
+        reward = estimators.soft_reward(problem, policy, x, theta, batch, tau)
+        reward_pen = estimators.soft_reward(problem, policy, x, theta_pen, batch_pen, tau)
+        delta = estimators.temporal_difference(critic, v, batch, reward)
+        delta_pen = estimators.temporal_difference(critic, v_pen, batch_pen, reward_pen)
+        delta_u = estimators.temporal_difference(critic, u, batch_pen, estimators.leader_cost(problem, x, batch_pen))
 
         # x descends the penalty hyper-gradient; theta ascends J, theta_pen ascends J - w f
         pi, pi_pen = (estimators.policy_if_needed(problem, policy, params) for params in (theta, theta_pen))
@@ -153,7 +136,7 @@ def hfac(
             "leader_value": (beta, estimators.semi_gradient(critic, u, batch_pen, delta_u)),
         }
         if is_central:  # theta ascends J + w f and has a leader critic of its own
-            delta_neg = estimators.temporal_difference(critic, u_neg, batch, leader_cost(x, batch))
+            delta_neg = estimators.temporal_difference(critic, u_neg, batch, estimators.leader_cost(problem, x, batch))
             move["theta"] = (alpha, estimators.actor(problem, policy, x, theta, batch, delta + w * delta_neg, -w))
             move["leader_value_neg"] = (beta, estimators.semi_gradient(critic, u_neg, batch, delta_neg))
 
