@@ -74,6 +74,7 @@ def objective(data: "xarray.Dataset", problem: Problem, references: References) 
             axis.axhline(references[float(tau)], color="0.35", linestyle="--", linewidth=1.1, label=label)
         axis.set_ylabel(rf"$\Phi_{{\tau}}(x_k)$ at $\tau={tau:g}$")
         axis.set_xscale("log")
+        axis.set_xlim(1, 2 * max(float(data["samples"].max()), float(data["step"].max()), 1.0))
         axis.legend(loc="lower left", fontsize=7.5)
     count = data.sizes["seed"]
     axes[-1, 0].set_xlabel(
@@ -116,7 +117,8 @@ def grid(data: "xarray.Dataset", problem: Problem, references: References) -> "F
     order = np.argsort(judged.isel(best).isel(step=-1).values)
     run = data.isel(best).isel(seed=int(order[(len(order) - 1) // 2]))
     values = run["hyper_objective"].sel(judged_tau=tau).values
-    middle = int(np.argmin(np.abs(values - (values[0] + values[-1]) / 2)))
+    is_healthy = bool(np.isfinite(values).all())
+    middle = int(np.argmin(np.abs(values - (values[0] + values[-1]) / 2))) if is_healthy else len(values) // 2
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH * 1.5, 3.5))
     fields = [np.asarray(layout.field(run["x"].isel(step=t).values)) for t in (0, middle, -1)]
     limits = (min(float(field[field > 0].min()) for field in fields), max(float(field.max()) for field in fields))

@@ -397,7 +397,7 @@ def test_a_stationary_point_that_is_no_minimum_is_not_returned():
 def test_minimize_descends_to_a_stationary_point():
     problem, tau = PROBLEMS["random"], 0.5
     start = helpers.point(problem)
-    found = exact.minimize(problem, tau, num_steps=500, learning_rate=0.1, x=start)
+    found = exact.minimize(problem, tau, num_steps=500, learning_rates=(0.1,), x=start)
     both = helpers.compiled(lambda x: (exact.hyper_objective(problem, x, tau), exact.hypergradient(problem, x, tau)))
     (first, first_grad), (phi, grad) = both(start), both(found.x)
     assert phi < first - 0.1
@@ -409,5 +409,5 @@ def test_minimize_descends_to_a_stationary_point():
 
 def test_minimize_starts_from_the_key():
     problem, key = PROBLEMS["random"], jax.random.key(3)
-    found = exact.minimize(problem, 0.5, num_steps=1, learning_rate=1e-9, key=key)
+    found = exact.minimize(problem, 0.5, num_steps=1, learning_rates=(1e-9,), key=key)
     np.testing.assert_allclose(found.x, problem.init_x(key), rtol=0, atol=1.1e-9)  # Adam's first step is its rate

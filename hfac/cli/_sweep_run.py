@@ -187,8 +187,8 @@ def judge_and_report(
     num_runs = data["status"].isel(step=0).size
     progress = Progress(num_runs, "runs judged exactly", quiet)
     judged = results.judge(data, metrics.exact(problem, taus), lambda done, total: progress.update(done))
+    say(f"judged in {clock(progress.close())}; descending the exact objective for the reference lines", quiet)
     references = {float(tau): reference(problem, float(tau)) for tau in taus}
-    say(f"judged in {clock(progress.close())}", quiet)
     judged = judged.assign_coords(reference=("judged_tau", [references[float(tau)] for tau in taus]))
     results.save(judged, folder / "results.zarr")
     rows = results.summary(judged)
