@@ -47,7 +47,8 @@ def test_a_second_sweep_compiles_nothing():
 def test_a_second_run_compiles_nothing():
     algorithm = watched(1)
     for seed in (0, 1):
-        hfac.run(algorithm, hfac.run_key(seed), cases.gentle(entropy=0.1 + 0.1 * seed), 10)
+        state, _ = hfac.run(algorithm, hfac.run_key(seed), cases.gentle(entropy=0.1 + 0.1 * seed), 10)
+        assert int(state.step) == 10  # a second trace would have raised
 
 
 def test_inside_a_users_jit_vmap_and_scan():

@@ -61,7 +61,8 @@ def test_any_one_part_of_the_objective_will_do(part):
 
 
 def test_impossible_transitions_may_be_infinite():
-    build(reward=lambda x, s, a, s_next: jnp.where((a == 1) & (s_next == 0), jnp.inf, x[s]))  # probability 0
+    problem = build(reward=lambda x, s, a, s_next: jnp.where((a == 1) & (s_next == 0), jnp.inf, x[s]))
+    assert problem.reward(jnp.zeros(2), 0, 1, 0) == jnp.inf  # probability 0, so it is no fault
 
 
 def test_x_may_be_a_tree():
