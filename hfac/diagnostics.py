@@ -93,6 +93,6 @@ def _expected_estimate(problem: Problem, x: PyTree, tau: float, w: float) -> PyT
     pi, pi_pen = exact.penalty_response(problem, x, w, tau)
     mdp = problem.mdp.astype(jnp.float64)
     sampler = sampling.exact(mdp, policies.tabular_softmax(mdp.num_states, mdp.num_actions, jnp.float64))
-    draw = sampler.draw(jax.random.key(0), (), jnp.log(pi), jnp.log(pi_pen))
+    batch, batch_pen = sampler.draw(jax.random.key(0), (), jnp.log(pi), jnp.log(pi_pen)).batches
     weight = jnp.asarray(w, jnp.float64)
-    return densify(x, estimators.penalty_hypergradient(problem, x, draw.batch, draw.batch_pen, pi, pi_pen, weight))
+    return densify(x, estimators.penalty_hypergradient(problem, x, batch, batch_pen, pi, pi_pen, weight))

@@ -92,9 +92,8 @@ def semi_gradient(critic: Critic, v: PyTree, batch: Transition, delta: jax.Array
 
 def reward_contrast(problem: Problem, x: PyTree, batch: Transition, batch_pen: Transition, scale: jax.Array) -> PyTree:
     """Scale ( E[grad r_x(s, a, s')] - E_pen[grad r_x(s, a, s')] ), the penalty's part of the hyper-gradient."""
-    both = jax.tree.map(lambda *parts: jnp.concatenate(parts), batch, batch_pen)
-    weights = scale * jnp.concatenate([batch.weight, -batch_pen.weight])
-    return weighted_grad(problem.reward, problem.reward_grad, x, both, weights)
+    pairs = [(batch, scale * batch.weight), (batch_pen, -scale * batch_pen.weight)]
+    return add_updates(x, *(weighted_grad(problem.reward, problem.reward_grad, x, *pair) for pair in pairs))
 
 
 def cost_gradient(problem: Problem, x: PyTree, batch: Transition) -> PyTree | None:

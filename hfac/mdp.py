@@ -19,17 +19,17 @@ _ROW_SUM_TOLERANCE = 1e-9
 class TabularMDP:
     """Dynamics of a finite MDP; build one with `from_successors`, `from_dense` or `disjoint_union`.
 
-    `threshold` and `alias` are Walker's alias tables: one uniform number and two look-ups draw a
+    `threshold` and `draws` are Walker's alias tables: one uniform number and two look-ups draw a
     successor, whatever K is. The joint lists hold every state reachable from s once, for sweeps over all states.
     """
 
     next_states: Any  # int32 [S, A, K]
     probs: Any  # [S, A, K], rows sum to 1; 0 pads short lists
     threshold: Any  # [S, A, K]
-    alias: Any  # int32 [S, A, K], the successor beyond the threshold
+    draws: Any  # int32 [S, A, K, 2], the successor below and beyond the threshold
     initial: Any  # [S], rho
     start_threshold: Any  # [S]
-    start_alias: Any  # int32 [S]
+    start_draws: Any  # int32 [S, 2]
     joint_successors: Any  # int32 [S, L], union of the successors over actions
     joint_probs: Any  # [S, A, L], probabilities of those
     discount: Any  # [], gamma in (0, 1)
@@ -97,10 +97,10 @@ def from_successors(next_states: Any, probs: Any, initial: Any, discount: float,
         next_states=next_states.astype(np.int32),
         probs=probs,
         threshold=threshold,
-        alias=np.take_along_axis(next_states, alias, axis=-1).astype(np.int32),
+        draws=np.stack([next_states, np.take_along_axis(next_states, alias, axis=-1)], -1).astype(np.int32),
         initial=initial,
         start_threshold=start_threshold,
-        start_alias=start_alias.astype(np.int32),
+        start_draws=np.stack([np.arange(num_states), start_alias], -1).astype(np.int32),
         joint_successors=joint_successors,
         joint_probs=joint_probs,
         discount=np.float64(discount),
@@ -159,14 +159,19 @@ def disjoint_union(mdps: Sequence[TabularMDP], weights: Sequence[float]) -> Tabu
 def sample_start(mdp: TabularMDP, u: jax.Array) -> jax.Array:
     """Draw states from rho. u: uniforms [B] -> int32 [B]."""
     cell, fraction = _cell(u, mdp.num_states)
-    return jnp.where(fraction < mdp.start_threshold[cell], cell, mdp.start_alias[cell])
+    return mdp.start_draws[cell, _is_beyond(fraction, mdp.start_threshold[cell])]
 
 
 def sample_next(mdp: TabularMDP, u: jax.Array, state: jax.Array, action: jax.Array) -> jax.Array:
     """Draw successors from P(.|s, a). u, state, action: [B] -> int32 [B]."""
     cell, fraction = _cell(u, mdp.next_states.shape[2])
     where = (state, action, cell)
-    return jnp.where(fraction < mdp.threshold[where], mdp.next_states[where], mdp.alias[where])
+    return mdp.draws[(*where, _is_beyond(fraction, mdp.threshold[where]))]
+
+
+def _is_beyond(fraction: jax.Array, threshold: jax.Array) -> jax.Array:
+    """1 for the alias, 0 for the cell itself: an index, since a select would be a branch that a core mispredicts."""
+    return (fraction >= threshold).astype(jnp.int32)
 
 
 def _cell(u: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:

@@ -1,14 +1,15 @@
-"""Samplers: how a step obtains its two batches of transitions, one per tracked policy.
+"""Samplers: how a step obtains its batches of transitions, one batch per tracked policy.
 
     markov   one chain per batch entry, continued from step to step with geometric restarts (Algorithm 1)
     iid      a fresh draw from d^pi at every step: a rollout of geometric length (Algorithm 2)
     exact    every transition with its probability, so that sums are expectations (model-based)
 
-Every sampler has the marginal law d^pi(s) pi(a|s) P(s'|s, a) for each policy; `coupled` only ties the two together.
+Every sampler has the marginal law d^pi(s) pi(a|s) P(s'|s, a) for each policy; `coupled` only ties them together.
 """
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ from hfac.types import Key, PyTree, Transition
 
 
 class Chain(NamedTuple):
-    """Where a batch of Markov chains stands."""
+    """Where the Markov chains of one policy stand."""
 
     state: jax.Array  # int32 [B]
     is_over: jax.Array | None  # bool [B], the episode has ended and waits for its restart; None: episodes never end
@@ -31,82 +32,102 @@ class Chain(NamedTuple):
 class Draw(NamedTuple):
     """What a sampler hands to a step."""
 
-    batch: Transition  # from the first policy
-    batch_pen: Transition  # from the second
+    batches: tuple[Transition, ...]  # one of B transitions for each policy
     chains: Any  # to be carried
     num_samples: jax.Array  # int32 [], environment transitions used
 
 
 class Sampler(NamedTuple):
-    """A way to draw transitions from two policies at once."""
+    """A way to draw transitions from several policies at once."""
 
     init: Callable[[Key], Any]  # key -> chains
-    draw: Callable[[Key, Any, PyTree, PyTree], Draw]  # (key, chains, theta, theta_pen) -> Draw
+    draw: Callable[..., Draw]  # (key, chains, *thetas) -> Draw
 
 
-def markov(mdp: TabularMDP, policy: Policy, batch_size: int, is_coupled: bool) -> Sampler:
-    """Algorithm 1: both chains move one step and restart from rho with probability 1 - gamma.
+def build(
+    name: str, mdp: TabularMDP, policy: Policy, batch_size: int = 1, is_coupled: bool = False, num_policies: int = 2
+) -> Sampler:
+    """The sampler called `name`.
+
+    Args:
+      name: markov, iid or exact.
+      mdp: dynamics, in the dtype of every float that is drawn.
+      policy: gives action probabilities; each policy is a parameter tree of it.
+      batch_size: transitions per policy and step, B >= 1.
+      is_coupled: every policy's chains use the same random numbers.
+      num_policies: P.
+
+    Raises:
+      ValueError: if the name is none of them, the batch is no positive whole number, or `exact` is asked to draw.
+    """
+    if name not in ("markov", "iid", "exact"):
+        raise ValueError(f"sampler must be 'markov', 'iid' or 'exact', got '{name}'")
+    if int(batch_size) != batch_size or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number >= 1, got {batch_size}")
+    if name == "exact" and (is_coupled or batch_size != 1):
+        raise ValueError("the exact sampler draws nothing; drop coupled and batch_size, or use markov or iid")
+    if name == "exact":
+        return exact(mdp, policy)
+    return {"markov": markov, "iid": iid}[name](mdp, policy, batch_size, is_coupled, num_policies)
+
+
+def markov(mdp: TabularMDP, policy: Policy, batch_size: int, is_coupled: bool, num_policies: int = 2) -> Sampler:
+    """Algorithm 1: every chain moves one step and restarts from rho with probability 1 - gamma.
 
     A chain whose episode has ended waits for its restart with weight 0, which keeps every average over the batch
     unbiased for d^pi, a distribution that then sums to less than one.
     """
-    dtype = mdp.probs.dtype
+    uniforms = _uniforms(mdp, batch_size, is_coupled, num_policies)
 
-    def init(key: Key) -> tuple[Chain, Chain]:
-        u = _pair_uniforms(key, (batch_size,), dtype, is_coupled)
-        return tuple(_start(mdp, u_start) for u_start in u)  # type: ignore[return-value]
+    def init(key: Key) -> tuple[Chain, ...]:
+        return tuple(_start(mdp, u_start) for (u_start,) in uniforms(key, 1))
 
-    def advance(u: jax.Array, chain: Chain, theta: PyTree) -> tuple[Transition, Chain, jax.Array]:
+    def advance(chain: Chain, theta: PyTree, u: jax.Array) -> tuple[Transition, Chain]:
         u_action, u_next, u_restart, u_start = u
         batch, moved = _move(mdp, policy, theta, chain, u_action, u_next)
         is_restart = u_restart >= mdp.discount
         fresh = _start(mdp, u_start)
-        chain = jax.tree.map(lambda new, old: jnp.where(is_restart, new, old), fresh, moved)
-        return batch, chain, _count(batch)
+        return batch, jax.tree.map(lambda new, old: jnp.where(is_restart, new, old), fresh, moved)
 
-    def draw(key: Key, chains: tuple[Chain, Chain], theta: PyTree, theta_pen: PyTree) -> Draw:
-        u, u_pen = _pair_uniforms(key, (4, batch_size), dtype, is_coupled)
-        batch, chain, count = advance(u, chains[0], theta)
-        batch_pen, chain_pen, count_pen = advance(u_pen, chains[1], theta_pen)
-        return Draw(batch, batch_pen, (chain, chain_pen), count + count_pen)
+    def draw(key: Key, chains: tuple[Chain, ...], *thetas: PyTree) -> Draw:
+        moves = [advance(*each) for each in zip(chains, thetas, uniforms(key, 4), strict=True)]
+        batches, chains = zip(*moves, strict=True)
+        return Draw(batches, chains, _count(batches))
 
     return Sampler(init, draw)
 
 
-def iid(mdp: TabularMDP, policy: Policy, batch_size: int, is_coupled: bool) -> Sampler:
+def iid(mdp: TabularMDP, policy: Policy, batch_size: int, is_coupled: bool, num_policies: int = 2) -> Sampler:
     """Algorithm 2: follow each policy from rho for a geometric number of steps; the transition after it is the sample.
 
     An exact draw from d^pi without a model. Every simulated transition counts as a sample.
     """
-    dtype = mdp.probs.dtype
+    uniforms = _uniforms(mdp, batch_size, is_coupled, num_policies)
 
     def init(key: Key) -> tuple[()]:
         del key
         return ()
 
-    def rollout(carry: Any, u: jax.Array, is_walking: jax.Array, theta: PyTree) -> Any:
-        chain, count = carry
-        batch, moved = _move(mdp, policy, theta, chain, *u)
-        chain = jax.tree.map(lambda new, old: jnp.where(is_walking, new, old), moved, chain)
-        return chain, count + jnp.sum((batch.weight > 0) & is_walking, dtype=jnp.int32)
+    def draw(key: Key, chains: tuple[()], *thetas: PyTree) -> Draw:
+        firsts = uniforms(_random.fold_in(key, 0), 4)
+        times = [jnp.floor(jnp.log1p(-u[0]) / jnp.log(mdp.discount)).astype(jnp.int32) for u in firsts]
+        longest = functools.reduce(jnp.maximum, [jnp.max(time) for time in times])
 
-    def draw(key: Key, chains: tuple[()], theta: PyTree, theta_pen: PyTree) -> Draw:
-        pair = _pair_uniforms(_random.fold_in(key, 0), (4, batch_size), dtype, is_coupled)
-        times = [jnp.floor(jnp.log1p(-u[0]) / jnp.log(mdp.discount)).astype(jnp.int32) for u in pair]
-        carries = [(_start(mdp, u[1]), jnp.int32(0)) for u in pair]
-        longest = jnp.maximum(jnp.max(times[0]), jnp.max(times[1]))
+        def follow(carry: Any, theta: PyTree, u: jax.Array, is_walking: jax.Array) -> Any:
+            chain, count = carry
+            batch, moved = _move(mdp, policy, theta, chain, *u)
+            chain = jax.tree.map(lambda new, old: jnp.where(is_walking, new, old), moved, chain)
+            return chain, count + jnp.sum((batch.weight > 0) & is_walking, dtype=jnp.int32)
 
         def walk(t: jax.Array, carries: Any) -> Any:
-            moves = _pair_uniforms(_random.fold_in(key, t + 1), (2, batch_size), dtype, is_coupled)
-            parts = zip(carries, moves, times, (theta, theta_pen), strict=True)
-            return [rollout(carry, u, t < time, policy_params) for carry, u, time, policy_params in parts]
+            each = zip(carries, thetas, uniforms(_random.fold_in(key, t + 1), 2), times, strict=True)
+            return [follow(carry, theta, u, t < time) for carry, theta, u, time in each]
 
+        carries = [(_start(mdp, u[1]), jnp.int32(0)) for u in firsts]
         ends = jax.lax.fori_loop(0, longest, walk, carries)
-        (batch, count), (batch_pen, count_pen) = (
-            (_move(mdp, policy, params, chain, u[2], u[3])[0], count)
-            for (chain, count), u, params in zip(ends, pair, (theta, theta_pen), strict=True)
-        )
-        return Draw(batch, batch_pen, chains, count + count_pen + _count(batch) + _count(batch_pen))
+        each = zip(ends, thetas, firsts, strict=True)
+        batches = tuple(_move(mdp, policy, theta, chain, u[2], u[3])[0] for (chain, _), theta, u in each)
+        return Draw(batches, chains, sum((count for _, count in ends), _count(batches)))
 
     return Sampler(init, draw)
 
@@ -122,26 +143,28 @@ def exact(mdp: TabularMDP, policy: Policy) -> Sampler:
         del key
         return ()
 
-    def draw(key: Key, chains: tuple[()], theta: PyTree, theta_pen: PyTree) -> Draw:
+    def draw(key: Key, chains: tuple[()], *thetas: PyTree) -> Draw:
         del key
-        pis = jnp.stack([policy_table(policy, params, num_states) for params in (theta, theta_pen)])
-        mass = jax.vmap(lambda pi: visits(mdp, pi)[:, None] * pi)(pis)  # one batch: see DESIGN of exact._linear
-        batches = [
-            Transition(
-                state, action, mdp.next_states.ravel(), (m[..., None] * mdp.probs).ravel(), mdp.continuation()[state]
-            )
-            for m in mass
-        ]
-        return Draw(batches[0], batches[1], chains, jnp.int32(0))
+        pis = jnp.stack([policy_table(policy, theta, num_states) for theta in thetas])
+        mass = jax.vmap(lambda pi: visits(mdp, pi)[:, None] * pi)(pis)  # one batch: see exact._linear
+        every = (state, action, mdp.next_states.ravel())
+        discount = mdp.continuation()[state]
+        batches = (Transition(*every, (m[..., None] * mdp.probs).ravel(), discount) for m in mass)
+        return Draw(tuple(batches), chains, jnp.int32(0))
 
     return Sampler(init, draw)
 
 
-def _pair_uniforms(key: Key, shape: tuple[int, ...], dtype: Any, is_coupled: bool) -> tuple[jax.Array, jax.Array]:
-    """Uniforms for the two chains from one draw; coupled chains share theirs."""
-    num_chains = 1 if is_coupled else 2
-    u = _random.uniform(key, num_chains * math.prod(shape), dtype).reshape(num_chains, *shape)
-    return u[0], u[-1]
+def _uniforms(mdp: TabularMDP, batch_size: int, is_coupled: bool, num_policies: int) -> Callable[[Key, int], jax.Array]:
+    """The function ``(key, n) -> uniforms [P, n, B]`` of one draw; coupled policies share theirs."""
+    num_streams = 1 if is_coupled else num_policies
+
+    def uniforms(key: Key, num: int) -> jax.Array:
+        shape = (num_streams, num, batch_size)
+        u = _random.uniform(key, math.prod(shape), mdp.probs.dtype).reshape(shape)
+        return jnp.broadcast_to(u, (num_policies, *shape[1:]))
+
+    return uniforms
 
 
 def _start(mdp: TabularMDP, u: jax.Array) -> Chain:
@@ -164,5 +187,5 @@ def _move(
     return Transition(chain.state, action, next_state, weight, mdp.continuation()[chain.state]), moved
 
 
-def _count(batch: Transition) -> jax.Array:
-    return jnp.sum(batch.weight > 0, dtype=jnp.int32)
+def _count(batches: Sequence[Transition]) -> jax.Array:
+    return functools.reduce(jnp.add, [jnp.sum(batch.weight > 0, dtype=jnp.int32) for batch in batches])

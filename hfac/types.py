@@ -88,10 +88,11 @@ class SolutionFn(Protocol):
 
 
 class Rows(NamedTuple):
-    """An update that touches only some rows of a table; repeated rows add up."""
+    """An update that touches some rows of a table, repeated rows adding up, and perhaps all of it."""
 
     index: jax.Array  # type: ignore[assignment]  # int32 [B]
     values: jax.Array  # [B, ...] one row of the table each
+    dense: jax.Array | None = None  # [S, ...] added to the whole table
 
 
 def is_rows(node: Any) -> bool:
@@ -113,6 +114,9 @@ def apply_updates(params: PyTree, updates: PyTree, bound: jax.Array | None = Non
 def _apply(param: jax.Array, update: jax.Array | Rows, bound: jax.Array | None) -> jax.Array:
     if not isinstance(update, Rows):
         return param + update if bound is None else jnp.clip(param + update, -bound, bound)
+    if update.dense is not None:
+        moved = _apply(param + update.dense, update._replace(dense=None), None)
+        return moved if bound is None else jnp.clip(moved, -bound, bound)
     touched = param.at[update.index]
     if bound is None:
         return touched.add(update.values)
@@ -126,9 +130,10 @@ def map_values(function: Any, *updates: PyTree) -> PyTree:
     """Map over the values of update trees of equal structure, keeping row indices as they are."""
 
     def leaf(*nodes: Any) -> Any:
-        if is_rows(nodes[0]):
-            return Rows(nodes[0].index, function(*(node.values for node in nodes)))
-        return function(*nodes)
+        if not is_rows(nodes[0]):
+            return function(*nodes)
+        dense = None if nodes[0].dense is None else function(*(node.dense for node in nodes))
+        return Rows(nodes[0].index, function(*(node.values for node in nodes)), dense)
 
     return jax.tree.map(leaf, *updates, is_leaf=is_rows)
 
@@ -146,7 +151,8 @@ def weighted_sum(weights: jax.Array, updates: PyTree) -> PyTree:
             return _contract(weights, node)
         values = _column(weights, node.values) * node.values
         lead = node.index.ndim
-        return Rows(node.index.reshape(-1), values.reshape(-1, *values.shape[lead:]))
+        dense = None if node.dense is None else _contract(weights, node.dense)
+        return Rows(node.index.reshape(-1), values.reshape(-1, *values.shape[lead:]), dense)
 
     return jax.tree.map(leaf, updates, is_leaf=is_rows)
 
@@ -162,22 +168,25 @@ def _column(weights: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def add_updates(params: PyTree, *updates: PyTree | None) -> PyTree:
-    """Sum whole updates of one parameter tree: rows stay rows unless a dense term joins them.
+    """Sum whole updates of one parameter tree: rows stay rows, with whatever is dense beside them.
 
     None stands for a term that is absent; the sum of no terms is a dense zero.
     """
     terms = [update for update in updates if update is not None]
     if not terms:
         return jax.tree.map(jnp.zeros_like, params)
-    return jax.tree.map(_add, params, *terms)
+    return jax.tree.map(_add, *terms, is_leaf=is_rows)
 
 
-def _add(param: jax.Array, *terms: Any) -> Any:
-    if all(is_rows(term) for term in terms):
-        if len(terms) == 1:
-            return terms[0]
-        return Rows(*(jnp.concatenate(parts) for parts in zip(*terms, strict=True)))
-    return sum(_dense(param, term) for term in terms)
+def _add(*terms: Any) -> Any:
+    rows = [term for term in terms if is_rows(term)]
+    parts = [term.dense if is_rows(term) else term for term in terms]
+    dense = [part for part in parts if part is not None]
+    whole = functools.reduce(jnp.add, dense) if dense else None
+    if not rows:
+        return whole
+    index, values = (jnp.concatenate([getattr(row, name) for row in rows]) for name in ("index", "values"))
+    return Rows(index, values, whole)
 
 
 def densify(params: PyTree, updates: PyTree) -> PyTree:
@@ -188,4 +197,5 @@ def densify(params: PyTree, updates: PyTree) -> PyTree:
 def _dense(param: jax.Array, update: Any) -> jax.Array:
     if not is_rows(update):
         return update
-    return jnp.zeros_like(param).at[update.index].add(update.values)
+    start = jnp.zeros_like(param) if update.dense is None else update.dense
+    return start.at[update.index].add(update.values)

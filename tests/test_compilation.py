@@ -10,7 +10,7 @@ import pytest
 import hfac
 from hfac import engine
 from hfac.algorithms import hfac as build
-from hfac.engine import _run
+from hfac.engine import _loop
 from hfac.schedules import grid
 
 GRID = grid(cases.gentle(), {"entropy.scale": [0.05, 0.1, 0.2]})
@@ -77,10 +77,10 @@ def test_inside_a_users_jit_vmap_and_scan():
 )
 def test_the_program_exports_to_every_platform(options):
     algorithm = build(cases.goal(), **options)
-    record = _run.default_record(algorithm)
+    record = _loop.default_record(algorithm)
 
     def advance(seed, schedules, state, lengths):
-        return _run.advance(algorithm, record, engine.run_key(seed), schedules, state, lengths)
+        return _loop.advance(algorithm, record, engine.run_key(seed), schedules, state, lengths)
 
     def batched(leaf):
         leaf = jnp.asarray(leaf)

@@ -255,7 +255,7 @@ def test_a_long_chain_visits_as_the_policy_does(name):
 
     def step(chains, key):
         drawn = sampler.draw(key, chains, state.theta, state.theta_pen)
-        visits = [jnp.zeros(dynamics.num_states).at[b.state].add(b.weight) for b in (drawn.batch, drawn.batch_pen)]
+        visits = [jnp.zeros(dynamics.num_states).at[b.state].add(b.weight) for b in drawn.batches]
         return drawn.chains, jnp.stack(visits)
 
     def block(chains, key):
@@ -283,7 +283,8 @@ def test_coupled_chains_agree_while_their_policies_do(sampler):
             drawn = source.draw(
                 jax.random.fold_in(key, 1), source.init(jax.random.fold_in(key, 0)), state.theta, state.theta
             )
-            return jnp.stack([drawn.batch.state, drawn.batch_pen.state, drawn.batch.action, drawn.batch_pen.action])
+            first, second = drawn.batches
+            return jnp.stack([first.state, second.state, first.action, second.action])
 
         drawn = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(1), 20_000)))[..., 0]
         agreement[is_coupled] = np.mean((drawn[:, 0] == drawn[:, 1]) & (drawn[:, 2] == drawn[:, 3]))

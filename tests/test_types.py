@@ -1,5 +1,6 @@
 """Row updates: what they add, clip, sum to and densify to."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,13 +80,15 @@ def test_a_run_of_any_batch_size_agrees_with_its_exact_sum():
 def test_add_updates():
     params = jnp.zeros((2, 2), DTYPE)
     few, more, dense = rows([0], [[1, 2]]), rows([0, 1], [[1, 1], [1, 1]]), jnp.full((2, 2), 10, DTYPE)
-    assert types.add_updates(params, None, few) is few
+    chex.assert_trees_all_equal(types.add_updates(params, None, few), few)
     both = types.add_updates(params, few, None, more)
     assert types.is_rows(both)
     np.testing.assert_array_equal(types.densify(params, both), [[2, 3], [1, 1]])
-    mixed = types.add_updates(params, few, dense, more)
-    assert not types.is_rows(mixed)
-    np.testing.assert_array_equal(mixed, [[12, 13], [11, 11]])
+    mixed = types.add_updates(params, few, dense, more, dense)
+    assert mixed.index.shape == (3,)  # what is dense stands beside the rows
+    np.testing.assert_array_equal(types.densify(params, mixed), [[22, 23], [21, 21]])
+    twice = types.add_updates(params, mixed, types.map_values(jnp.negative, mixed))
+    np.testing.assert_array_equal(types.densify(params, twice), np.zeros((2, 2)))
     np.testing.assert_array_equal(types.add_updates(params, dense, dense), jnp.full((2, 2), 20, DTYPE))
 
 
@@ -123,6 +126,18 @@ def test_rows_and_dense_agree_under_jit_and_vmap(key):
     sparse = jax.jit(jax.vmap(lambda i, v: types.apply_updates(clipped, Rows(i, v), bound)))(index, values)
     dense = jax.vmap(lambda i, v: types.apply_updates(clipped, types.densify(params, Rows(i, v)), bound))(index, values)
     np.testing.assert_allclose(sparse, dense, rtol=0, atol=1e-6)  # sums in another order
+
+
+@pytest.mark.parametrize("bound", [None, 1.0])
+def test_rows_with_a_dense_part_move_the_whole_table(bound):
+    bound = None if bound is None else jnp.asarray(bound, DTYPE)
+    update = Rows(jnp.asarray([1, 1], jnp.int32), table([1, 2]), table([-3, 0.5, 0.25]))
+    moved = types.apply_updates(table([0, 0, 0]), update, bound)
+    whole = types.densify(table([0, 0, 0]), update)
+    np.testing.assert_array_equal(whole, [-3, 3.5, 0.25])
+    np.testing.assert_array_equal(moved, whole if bound is None else [-1, 1, 0.25])
+    both = types.weighted_sum(table([2, -1]), jax.vmap(lambda _: update)(jnp.arange(2)))
+    np.testing.assert_array_equal(types.densify(table([0, 0, 0]), both), whole)
 
 
 @pytest.mark.parametrize("status", list(Status))

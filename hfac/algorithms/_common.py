@@ -1,5 +1,6 @@
 """What every method shares: moving its variables, freezing a diverged run, averaging the end of a run."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -7,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from hfac.types import Algorithm, Key, PyTree, Solution, Status, apply_updates, densify, is_rows, map_values
+from hfac._reduce import total
+from hfac.types import Algorithm, Key, PyTree, Solution, Status, apply_updates, densify, map_values
 
-DIVERGENCE_BOUND = 1e6  # no update of a healthy run moves one entry this far
+DIVERGENCE_BOUND = 1e6  # no update of a healthy run is this long
 AVERAGING_STRIDE = 64  # x moves little in 64 steps; sparser averages keep float32 increments above rounding
 
 
@@ -62,9 +64,9 @@ def move(
         if name in optimizers:
             direction, moments[name] = _precondition(optimizers[name], getattr(state, name), direction, moments[name])
         updates[name] = map_values(lambda values, rate=rate: rate * values, direction)
-    largest = _largest(updates)
-    fault = jnp.where(jnp.isfinite(largest), jnp.int32(Status.OUT_OF_BOUNDS), jnp.int32(Status.NON_FINITE))
-    now = jnp.where(largest <= DIVERGENCE_BOUND, jnp.int32(Status.OK), fault)
+    norm = _norm(updates)
+    fault = jnp.where(jnp.isfinite(norm), jnp.int32(Status.OUT_OF_BOUNDS), jnp.int32(Status.NON_FINITE))
+    now = jnp.where(norm <= DIVERGENCE_BOUND, jnp.int32(Status.OK), fault)
     status = jnp.where(state.status == Status.OK, now, state.status)
     gated = map_values(lambda values: jnp.where(status == Status.OK, values, 0), updates)
     moved = {name: project(getattr(state, name), update, bounds.get(name)) for name, update in gated.items()}
@@ -87,11 +89,10 @@ def _precondition(
     return jax.tree.map(lambda u, p: u.astype(p.dtype), update, params), moments
 
 
-def _largest(updates: PyTree) -> jax.Array:
-    sizes = []
-    for leaf in jax.tree.leaves(updates, is_leaf=is_rows):
-        sizes.append(jnp.max(jnp.abs(leaf.values if is_rows(leaf) else leaf)))
-    return jnp.max(jnp.stack(sizes))
+def _norm(updates: PyTree) -> jax.Array:
+    """Euclidean norm of an update's parts: no entry moves further. Not finite if a part is not."""
+    parts = [part for part in jax.tree.leaves(updates) if jnp.issubdtype(part.dtype, jnp.floating)]
+    return jnp.sqrt(functools.reduce(jnp.add, [total(part**2) for part in parts]))
 
 
 class Averaged(NamedTuple):

@@ -82,16 +82,12 @@ def hfac(
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    _check_options(problem, sampler, batch_size, coupled, difference)
+    _check_options(problem, difference)
     is_central = difference == "central"
     mdp = problem.mdp.astype(dtype)
     policy = policy or policies.tabular_softmax(mdp.num_states, mdp.num_actions, dtype)
     critic = critics.table(mdp.num_states, dtype)
-    source = {
-        "markov": lambda: sampling.markov(mdp, policy, batch_size, coupled),
-        "iid": lambda: sampling.iid(mdp, policy, batch_size, coupled),
-        "exact": lambda: sampling.exact(mdp, policy),
-    }[sampler]()
+    source = sampling.build(sampler, mdp, policy, batch_size, coupled)
     hypergradient = estimators.central_hypergradient if is_central else estimators.penalty_hypergradient
     project = critics.projection(projection)
     optimizers = dict(optimizers or {})
@@ -113,7 +109,7 @@ def hfac(
         v, v_pen, u, u_neg = state.value, state.value_pen, state.leader_value, state.leader_value_neg
 
         # a ~ pi_theta(.|s), s' ~ P(.|s, a); the same from theta_pen at the second chain's state
-        batch, batch_pen, chains, num_samples = source.draw(key, state.chains, theta, theta_pen)
+        (batch, batch_pen), chains, num_samples = source.draw(key, state.chains, theta, theta_pen)
 
         # delta = r_x - tau log pi + gamma V(s') - V(s), for both policies and for the leader's cost
         reward = estimators.soft_reward(problem, policy, x, theta, batch, tau)
@@ -169,14 +165,8 @@ def _critic_bounds(problem: Problem, schedules: Schedules, dtype: Any) -> dict[s
     return bounds
 
 
-def _check_options(problem: Problem, sampler: str, batch_size: int, coupled: bool, difference: str) -> None:
+def _check_options(problem: Problem, difference: str) -> None:
     if not isinstance(problem, Problem):
         raise ValueError(f"hfac needs a tabular hfac.Problem, got {type(problem).__name__}")
-    if sampler not in ("markov", "iid", "exact"):
-        raise ValueError(f"sampler must be 'markov', 'iid' or 'exact', got '{sampler}'")
     if difference not in ("forward", "central"):
         raise ValueError(f"difference must be 'forward' or 'central', got '{difference}'")
-    if int(batch_size) != batch_size or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number >= 1, got {batch_size}")
-    if sampler == "exact" and (coupled or batch_size != 1):
-        raise ValueError("the exact sampler draws nothing; drop coupled and batch_size, or use markov or iid")

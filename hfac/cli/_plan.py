@@ -27,12 +27,12 @@ def _estimate(request: "Request") -> None:
     from hfac import metrics, results
     from hfac.cli import _sweep_run
     from hfac.cli._progress import clock
-    from hfac.engine import _run
     from hfac.engine import _sweep as engine
+    from hfac.engine import record_points
     from hfac.schedules import Coordinates
 
     job, settings = _sweep_run.prepare(request), request.settings
-    points = _run.record_points(settings.steps)
+    points = record_points(settings.steps)
     layout = engine.lay_out(job.algorithm, job.grid, job.seeds)
     program, runs, plan, seeds = layout.program, layout.runs, layout.program.plan, layout.seeds
     states = program.start(runs)

@@ -16,8 +16,8 @@ from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import Stopped, _config, _sweep, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
-from hfac.engine import _run, num_cores
 from hfac.engine import _sweep as engine
+from hfac.engine import num_cores, record_points
 from hfac.problem import Problem
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.types import Algorithm, Status
@@ -136,7 +136,7 @@ def run_recorded(job: Job, request: _sweep.Request, folder: Path, asked: Interru
     """
     settings, algorithm = request.settings, job.algorithm
     notes = {"problem": request.problem, "algorithm": settings.algorithm, "settings": job.words}
-    points = _run.record_points(settings.steps)
+    points = record_points(settings.steps)
     layout = engine.lay_out(algorithm, job.grid, job.seeds)
     program, runs, plan, num_runs = layout.program, layout.runs, layout.program.plan, layout.num_runs
     progress = Progress(settings.steps, "steps", settings.quiet)

@@ -1,8 +1,8 @@
 """The engine: one run, and sweeps of runs. It knows no problem, no method and no metric."""
 
-from hfac.engine._run import History as History
-from hfac.engine._run import record_points as record_points
+from hfac.engine._loop import History as History
+from hfac.engine._loop import record_points as record_points
+from hfac.engine._loop import run_key as run_key
 from hfac.engine._run import run as run
-from hfac.engine._run import run_key as run_key
 from hfac.engine._sharding import num_cores as num_cores
 from hfac.engine._sweep import sweep as sweep

@@ -1,53 +1,14 @@
-"""One run: a scan over record points, each a loop with a traced trip count. Knows no problem and no method."""
+"""One run, alone or under somebody's transformation."""
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import _random
-from hfac.types import Algorithm, Key, PyTree
-
-Record = Callable[[Any, Any, Any], PyTree]  # (state, info, schedules) -> what is kept
-
-POINTS_PER_DECADE = 8
-MAX_STEPS = 2**31 - 1
-
-
-class History(NamedTuple):
-    """What a run recorded, one row per record point."""
-
-    step: jax.Array  # int32 [T], iterations done
-    num_samples: jax.Array  # int32 [T], environment transitions since the record point before
-    record: PyTree  # leaves [T, ...], what the record function returned
-
-
-def run_key(seed: int | jax.Array, root: int = 0) -> Key:
-    """The key of the run called `seed`: it depends on nothing else, so seeds can be added later."""
-    return jax.random.fold_in(jax.random.key(root), seed)
-
-
-def record_points(num_steps: int, record_at: Sequence[int] | None = None) -> np.ndarray:
-    """Steps at which a run is recorded, int32 [T]: 0, eight a decade, and the last, unless given.
-
-    Raises:
-      ValueError: if num_steps or a point is out of range, or the points do not increase.
-    """
-    if int(num_steps) != num_steps or not 0 <= num_steps <= MAX_STEPS:
-        raise ValueError(f"num_steps must be a whole number in [0, {MAX_STEPS}], got {num_steps}")
-    if record_at is None:
-        decades = int(np.ceil(np.log10(max(num_steps, 1)))) + 1
-        ladder = {round(10 ** (j / POINTS_PER_DECADE)) for j in range(POINTS_PER_DECADE * decades)}
-        return np.array(sorted({0, int(num_steps)} | {k for k in ladder if k <= num_steps}), np.int32)
-    points = np.asarray(record_at)
-    if points.ndim != 1 or points.size == 0 or np.any(points != np.round(points)):
-        raise ValueError(f"record_at must be a list of whole numbers, got {record_at}")
-    if np.any(np.diff(points) <= 0) or points[0] < 0 or points[-1] > num_steps:
-        raise ValueError(f"record_at must increase from 0 to at most num_steps = {num_steps}, got {points.tolist()}")
-    return points.astype(np.int32)
+from hfac.engine import _loop, _program, _sharding
+from hfac.types import Algorithm, Key
 
 
 def run(
@@ -55,10 +16,10 @@ def run(
     key: Key,
     schedules: Any,
     num_steps: int,
-    record: Record | None = None,
+    record: _loop.Record | None = None,
     record_at: Sequence[int] | None = None,
     initial: Any = None,
-) -> tuple[Any, History]:
+) -> tuple[Any, _loop.History]:
     """Run an algorithm once, in one compiled program; `vmap` and `jit` it as you like.
 
     Args:
@@ -77,85 +38,16 @@ def run(
     Raises:
       ValueError: if num_steps or record_at is out of range.
     """
-    points = record_points(num_steps, record_at)
-    state = first_state(algorithm, key, schedules, initial)
-    starts = np.concatenate([[0], points[:-1]]).astype(np.int32)
-    record = record or default_record(algorithm)
-    state, history = advance(algorithm, record, key, schedules, state, jnp.asarray(points - starts))
-    if points[-1] < num_steps:
-        rest = jnp.asarray([num_steps - points[-1]], jnp.int32)
-        state, _ = advance(algorithm, record, key, schedules, state, rest)
-    return state, history
-
-
-@functools.lru_cache(maxsize=256)
-def compiled_step(algorithm: Algorithm) -> Any:
-    """The step as one jitted function, so that a single trace serves everyone who looks at it."""
-    return jax.jit(algorithm.step)
-
-
-@functools.lru_cache(maxsize=256)
-def default_record(algorithm: Algorithm) -> Record:
-    """Keeps the solution's x, the status and the step of the first fault."""
-
-    def record(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
-        del info, schedules
-        return {"x": algorithm.solution(state).x, "status": state.status, "failed_at": state.failed_at}
-
-    return record
-
-
-def first_state(algorithm: Algorithm, key: Key, schedules: Any, initial: Any = None) -> Any:
-    """The state a run starts from: the algorithm's own, at another x, or one given whole.
-
-    Raises:
-      ValueError: if `initial` is neither a state nor an upper variable of this algorithm.
-    """
-    state = algorithm.init(_random.fold_in(key, 0), schedules)
-    if initial is None:
-        return state
-    if _is_like(initial, state):
-        return initial
-    x = algorithm.solution(state).x
-    if not _is_like(initial, x):
-        shapes = jax.tree.map(jnp.shape, initial)
-        raise ValueError(
-            f"initial must be a state or an upper variable like {jax.tree.map(jnp.shape, x)}, got {shapes}"
-        )
-    return state.start_from(jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), initial, x))
-
-
-def _is_like(first: Any, second: Any) -> bool:
-    """Whether two trees have the same structure and the same shapes."""
-    if jax.tree.structure(first) != jax.tree.structure(second):  # type: ignore[operator]
-        return False
-    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
-    return all(jnp.shape(a) == jnp.shape(b) for a, b in pairs)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def advance(
-    algorithm: Algorithm, record: Record, key: Key, schedules: Any, state: Any, lengths: jax.Array
-) -> tuple[Any, History]:
-    """Do intervals of `lengths` steps [T] and record after each.
-
-    The random stream is a function of the run's key and `state.step` alone: however a run is cut into intervals, its
-    numbers are the same.
-    """
-    step_key = _random.fold_in(key, 1)
-    step = compiled_step(algorithm)
-    _, info = jax.eval_shape(step, step_key, state, schedules)
-    no_info = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), info)
-
-    def iterate(_: jax.Array, carry: tuple[Any, Any, jax.Array]) -> tuple[Any, Any, jax.Array]:
-        state, _, num_samples = carry
-        state, info = step(_random.fold_in(step_key, state.step), state, schedules)
-        return state, info, num_samples + info.num_samples
-
-    def interval(carry: tuple[Any, Any], length: jax.Array) -> tuple[tuple[Any, Any], History]:
-        state, info, num_samples = jax.lax.fori_loop(0, length, iterate, (*carry, jnp.int32(0)))
-        kept = record(state, info._replace(num_samples=num_samples), schedules)
-        return (state, info), History(state.step, num_samples, kept)
-
-    (state, _), history = jax.lax.scan(interval, (state, no_info), lengths)
-    return state, history
+    points = _loop.record_points(num_steps, record_at)
+    lengths = jnp.asarray(np.diff([*points, num_steps], prepend=0), jnp.int32)
+    record = record or _loop.default_record(algorithm)
+    one = _program.Runs(key, schedules, initial)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(one)):
+        first = _loop.first_state(algorithm, *one)
+        state, history = _loop.advance(algorithm, record, key, schedules, first, lengths)
+    else:  # a sweep of one
+        plan = _sharding.Plan(tuple(key.devices()), num_blocks=1, width=1)
+        alone = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], one)
+        whole = _program.program(algorithm, record, plan).whole(alone, lengths)
+        state, history = jax.tree.map(lambda leaf: leaf[0], whole)
+    return state, jax.tree.map(lambda leaf: leaf[: len(points)], history)

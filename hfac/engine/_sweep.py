@@ -2,97 +2,24 @@
 
 import functools
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from hfac import results
-from hfac.engine import _run, _sharding
+from hfac.engine import _loop, _program, _sharding
 from hfac.schedules import Coordinates, Schedules
 from hfac.types import Algorithm
-
-if TYPE_CHECKING:
-    pass
-
-
-class Runs(NamedTuple):
-    """What distinguishes the runs of a sweep; every leaf [R, ...], configurations major, seeds minor."""
-
-    seed: Any  # int32 [R]
-    schedules: Any  # leaves [R]
-    initial: Any  # state or upper variable, leaves [R, ...], or None
-
-
-class Program:
-    """The compiled programs of a sweep: `start` makes the states, `advance` moves them, `whole` does both.
-
-    `advance` may be called once with every record point or point by point; the numbers are the same.
-    """
-
-    def __init__(self, algorithm: Algorithm, record: _run.Record, plan: _sharding.Plan, root: int) -> None:
-        """Prepare the programs; nothing is compiled yet."""
-
-        def start(runs: Runs) -> Any:
-            return _run.first_state(algorithm, _run.run_key(runs.seed, root), runs.schedules, runs.initial)
-
-        def advance(runs: Runs, state: Any, lengths: jax.Array) -> tuple[Any, _run.History]:
-            key = _run.run_key(runs.seed, root)
-            return _run.advance(algorithm, record, key, runs.schedules, state, lengths)
-
-        def whole(runs: Runs, lengths: jax.Array) -> tuple[Any, _run.History]:
-            return advance(runs, start(runs), lengths)
-
-        self.plan = plan
-        self.compile_seconds = 0.0
-        self._programs = {
-            "start": jax.jit(_sharding.over_runs(start, plan)),
-            "advance": jax.jit(_sharding.over_runs(advance, plan, num_shared=1), donate_argnums=1),
-            "whole": jax.jit(_sharding.over_runs(whole, plan, num_shared=1)),
-        }
-        self._compiled: dict[Any, Callable[..., Any]] = {}
-
-    def factorizes(self, runs: Runs) -> bool:
-        """Whether a step factorises a matrix, which several CPU devices must not do at once."""
-        states = jax.eval_shape(self._programs["start"], runs)
-        lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
-        return _sharding.has_factorization(self._programs["advance"].trace(runs, states, lengths).jaxpr.jaxpr)
-
-    def start(self, runs: Runs) -> Any:
-        """First states of all slots."""
-        return self._call("start", runs)
-
-    def advance(self, runs: Runs, states: Any, lengths: Any) -> tuple[Any, _run.History]:
-        """Do intervals of `lengths` steps; the states passed in are consumed."""
-        return self._call("advance", runs, states, jnp.asarray(lengths, jnp.int32))
-
-    def whole(self, runs: Runs, lengths: Any) -> tuple[Any, _run.History]:
-        """Start and advance in one compiled call."""
-        return self._call("whole", runs, jnp.asarray(lengths, jnp.int32))
-
-    def _call(self, name: str, *args: Any) -> Any:
-        args = jax.tree.map(jnp.asarray, args)
-        signature = (name, jax.tree.structure(args), tuple((a.shape, a.dtype) for a in jax.tree.leaves(args)))
-        if signature not in self._compiled:
-            began = time.perf_counter()
-            self._compiled[signature] = self._programs[name].lower(*args).compile()
-            self.compile_seconds += time.perf_counter() - began
-        return self._compiled[signature](*args)
-
-
-@functools.lru_cache(maxsize=64)
-def program(algorithm: Algorithm, record: _run.Record, plan: _sharding.Plan, root: int) -> Program:
-    """The programs of a sweep, made once for each algorithm, record function and plan."""
-    return Program(algorithm, record, plan, root)
 
 
 class Layout(NamedTuple):
     """A sweep laid out on this machine."""
 
-    program: Program
-    runs: Runs  # of all slots, padding included
+    program: _program.Program
+    runs: _program.Runs  # of all slots, padding included
     coordinates: Coordinates  # of the configurations
     seeds: np.ndarray  # [N]
 
@@ -106,7 +33,7 @@ def lay_out(
     algorithm: Algorithm,
     schedules: Schedules | tuple[Schedules, Coordinates],
     seeds: Any,
-    record: _run.Record | None = None,
+    record: _loop.Record | None = None,
     initial: Any = None,
     width: int | None = None,
     root: int = 0,
@@ -129,12 +56,13 @@ def lay_out(
     for leaf in jax.tree.leaves(initial):
         if jnp.shape(leaf)[:1] != seed.shape:
             raise ValueError(f"initial must have one entry per run, {seed.size} here, got shape {jnp.shape(leaf)}")
-    runs = Runs(seed, jax.tree.map(per_run, batch), initial)
-    record = record or _run.default_record(algorithm)
+    key = jax.vmap(functools.partial(_loop.run_key, root=root))(jnp.asarray(seed))
+    runs = _program.Runs(key, jax.tree.map(per_run, batch), initial)
+    record = record or _loop.default_record(algorithm)
     devices = jax.local_devices()
     for usable in (devices, devices[:1]):
         plan = _sharding.make_plan(seed.size, usable, width)
-        prepared = program(algorithm, record, plan, root)
+        prepared = _program.program(algorithm, record, plan)
         padded = jax.tree.map(jnp.asarray, _sharding.pad(plan, runs))
         if len(plan.devices) == 1 or not prepared.factorizes(padded):
             break
@@ -162,7 +90,7 @@ def sweep(
     schedules: Schedules | tuple[Schedules, Coordinates],
     seeds: Any,
     num_steps: int,
-    record: _run.Record | None = None,
+    record: _loop.Record | None = None,
     record_at: Sequence[int] | None = None,
     initial: Any = None,
     return_state: bool = False,
@@ -189,7 +117,7 @@ def sweep(
     Raises:
       ValueError: if an argument is out of range.
     """
-    points = _run.record_points(num_steps, record_at)
+    points = _loop.record_points(num_steps, record_at)
     layout = lay_out(algorithm, schedules, seeds, record, initial, width, root)
     compiled, plan = layout.program, layout.program.plan
     before, began = compiled.compile_seconds, time.perf_counter()

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hfac._reduce import softmax
 from hfac.problem import GridLayout, Problem
 from hfac.problems._grid import MOVES, check_grid, corner_start, grid_world
-from hfac.types import Key, PyTree
+from hfac.types import Key, Rows
 
 
 def goal_placement(
@@ -71,16 +72,16 @@ def goal_placement(
         return jnp.zeros(num_states)
 
     def goals(x: jax.Array) -> jax.Array:
-        return jax.nn.softmax(x if allowed.all() else jnp.where(allowed, x, -jnp.inf))
+        return softmax(x if allowed.all() else jnp.where(allowed, x, -jnp.inf))
 
     def reward(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> jax.Array:
         del s, a
         return goals(x)[s_next]
 
-    def reward_grad(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> PyTree:
+    def reward_grad(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> Rows:
         del s, a
         p = goals(x)
-        return p[s_next] * ((jnp.arange(num_states, dtype=jnp.int32) == s_next).astype(x.dtype) - p)
+        return Rows(s_next, p[s_next], -p[s_next] * p)
 
     def cost(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> jax.Array:
         del a, s_next

@@ -1,0 +1,99 @@
+"""The compiled programs that move runs side by side."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hfac.engine import _loop, _native, _sharding
+from hfac.types import Algorithm
+
+
+class Runs(NamedTuple):
+    """What distinguishes the runs of a sweep; every leaf [R, ...], configurations major, seeds minor."""
+
+    key: Any  # run keys [R]
+    schedules: Any  # leaves [R]
+    initial: Any  # state or upper variable, leaves [R, ...], or None
+
+
+class Program:
+    """The compiled programs of a sweep: `start` makes the states, `advance` moves them, `whole` does both.
+
+    `advance` may be called once with every record point or point by point; the numbers are the same.
+    """
+
+    def __init__(self, algorithm: Algorithm, record: _loop.Record, plan: _sharding.Plan) -> None:
+        """Prepare the programs; nothing is compiled yet."""
+        self.plan = plan
+        self.compile_seconds = 0.0
+        self._algorithm, self._record = algorithm, record
+        self._is_native = plan.devices[0].platform == "cpu" and _native.is_known()
+        self._programs = self._prepare()
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+
+    def _prepare(self) -> dict[str, Any]:
+        algorithm = self._algorithm
+        steps = functools.partial(_loop.advance, algorithm, self._record)
+        loop = _native.as_one_function(steps) if self._is_native else steps
+
+        def start(runs: Runs) -> Any:
+            return _loop.first_state(algorithm, runs.key, runs.schedules, runs.initial)
+
+        def advance(runs: Runs, state: Any, lengths: jax.Array) -> tuple[Any, _loop.History]:
+            return loop(runs.key, runs.schedules, state, lengths)
+
+        def whole(runs: Runs, lengths: jax.Array) -> tuple[Any, _loop.History]:
+            return advance(runs, start(runs), lengths)
+
+        return {
+            "start": jax.jit(_sharding.over_runs(start, self.plan)),
+            "advance": jax.jit(_sharding.over_runs(advance, self.plan, num_shared=1), donate_argnums=1),
+            "whole": jax.jit(_sharding.over_runs(whole, self.plan, num_shared=1)),
+        }
+
+    def factorizes(self, runs: Runs) -> bool:
+        """Whether a step factorises a matrix, which several CPU devices must not do at once."""
+        states = jax.eval_shape(self._programs["start"], runs)
+        lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
+        return _sharding.has_factorization(self._programs["advance"].trace(runs, states, lengths).jaxpr.jaxpr)
+
+    def start(self, runs: Runs) -> Any:
+        """First states of all slots."""
+        return self._call("start", runs)
+
+    def advance(self, runs: Runs, states: Any, lengths: Any) -> tuple[Any, _loop.History]:
+        """Do intervals of `lengths` steps; the states passed in are consumed."""
+        return self._call("advance", runs, states, jnp.asarray(lengths, jnp.int32))
+
+    def whole(self, runs: Runs, lengths: Any) -> tuple[Any, _loop.History]:
+        """Start and advance in one compiled call."""
+        return self._call("whole", runs, jnp.asarray(lengths, jnp.int32))
+
+    def _call(self, name: str, *args: Any) -> Any:
+        args = jax.tree.map(jnp.asarray, args)
+        signature = (name, jax.tree.structure(args), tuple((a.shape, a.dtype) for a in jax.tree.leaves(args)))
+        if signature not in self._compiled:
+            began = time.perf_counter()
+            self._compiled[signature] = self._compile(name, args)
+            self.compile_seconds += time.perf_counter() - began
+        return self._compiled[signature](*args)
+
+    def _compile(self, name: str, args: Any) -> Callable[..., Any]:
+        if not self._is_native:
+            return self._programs[name].lower(*args).compile()
+        try:
+            return self._programs[name].lower(*args).compile(compiler_options=_native.OPTIONS)
+        except jax.errors.JaxRuntimeError:  # the step holds something that cannot be nested
+            self._is_native = False
+            self._programs = self._prepare()
+            return self._compile(name, args)
+
+
+@functools.lru_cache(maxsize=64)
+def program(algorithm: Algorithm, record: _loop.Record, plan: _sharding.Plan) -> Program:
+    """The programs of a sweep, made once for each algorithm, record function and plan."""
+    return Program(algorithm, record, plan)
