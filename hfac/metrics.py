@@ -14,21 +14,26 @@ from hfac.problem import Problem
 
 
 class Metric(NamedTuple):
-    """A function of one record, with the labels of what it returns."""
+    """A function of one record, with the labels of what it returns.
 
-    function: Callable[[Mapping[str, Any]], dict[str, jax.Array]]  # record -> name -> scalar, or [n] along `dim`
+    A run's records are judged in order, and `function` hands a carry from one to the next: solves start from the last
+    record's solution, which is close.
+    """
+
+    function: Callable[[Any, Mapping[str, Any]], tuple[Any, dict[str, jax.Array]]]  # (carry, record) -> (carry, values)
+    carry: Any  # for the first record
     dim: str  # dimension of vector values
     labels: np.ndarray  # [n]
     vectors: tuple[str, ...]  # names of the values that have the dimension
 
 
 @functools.lru_cache(maxsize=32)
-def program(function: Callable[[Mapping[str, Any]], dict[str, jax.Array]]) -> Callable[..., dict[str, Any]]:
-    """A metric compiled for a list of records, evaluated one after another.
+def program(function: Callable[[Any, Mapping[str, Any]], Any]) -> Callable[[Any, Any], dict[str, Any]]:
+    """A metric compiled for the records of one run, ``(carry, records) -> values``, judged one after another.
 
     Several batched factorisations side by side can deadlock on CPUs; a sequence of single ones cannot.
     """
-    return jax.jit(lambda records: jax.lax.map(function, records))
+    return jax.jit(lambda carry, records: jax.lax.scan(function, carry, records)[1])
 
 
 def state(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
@@ -74,17 +79,24 @@ def exact(
     if not np.all(np.isfinite(taus) & (taus > 0)):
         raise ValueError(f"tau must be positive, got {tau}; ask for limit=True to judge at tau -> 0")
 
-    def function(record: Mapping[str, Any]) -> dict[str, jax.Array]:
+    def function(carry: jax.Array, record: Mapping[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         x = record["x"]
-        each = {"hyper_objective": lambda t: oracle.hyper_objective(problem, x, t)}
-        if gradient:
-            each["hypergradient_norm"] = lambda t: optax.tree.norm(oracle.hypergradient(problem, x, t))
-        found = {name: jax.lax.map(judge, jnp.asarray(taus)) for name, judge in each.items()}
+
+        def judge(at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+            tau, start = at
+            response = oracle.respond(problem, x, tau, start)
+            values = {"hyper_objective": oracle.upper_objective(problem, x, response.pi)}
+            if gradient:
+                values["hypergradient_norm"] = optax.tree.norm(oracle.hypergradient(problem, x, tau))
+            return jnp.where(jnp.isfinite(response.value), response.value, 0), values
+
+        carry, found = jax.lax.map(judge, (jnp.asarray(taus), carry))
         if limit:
             found["limit_hyper_objective"] = oracle.limit_hyper_objective(problem, x)
-        return found | (_residuals(problem, record) if residuals else {})
+        return carry, found | (_residuals(problem, record) if residuals else {})
 
-    return Metric(function, "judged_tau", taus, ("hyper_objective", "hypergradient_norm"))
+    first = np.zeros((len(taus), problem.mdp.num_states))
+    return Metric(function, first, "judged_tau", taus, ("hyper_objective", "hypergradient_norm"))
 
 
 def _residuals(problem: Problem, record: Mapping[str, Any]) -> dict[str, jax.Array]:

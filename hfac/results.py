@@ -127,8 +127,9 @@ def judge(
     evaluate = metrics.program(metric.function)
     num_runs = next(iter(records.values())).shape[0]
     found: list[dict[str, np.ndarray]] = []
+    carry = jax.tree.map(jnp.asarray, metric.carry)
     for i in range(num_runs):
-        found.append(jax.device_get(evaluate({n: jnp.asarray(leaf[i]) for n, leaf in records.items()})))
+        found.append(jax.device_get(evaluate(carry, {n: jnp.asarray(leaf[i]) for n, leaf in records.items()})))
         progress(i + 1, num_runs)
     has_failed = data["status"].values != Status.OK
     judged = data.drop_dims(metric.dim, errors="ignore")

@@ -86,7 +86,7 @@ draws = {name: jax.random.normal(jax.random.key(i), (16, 36)) for i, name in enu
 draws |= {name: jax.random.normal(jax.random.key(9), (16, 36, 4)) for name in ("theta", "theta_pen")}
 draws |= {"penalty": jnp.full(16, 1.0), "entropy": jnp.full(16, 0.1)}
 metric = metrics.exact(problem, [0.01, 0.003], limit=True, gradient=True, residuals=True)
-judged = metrics.program(metric.function)(draws)
+judged = metrics.program(metric.function)(jnp.asarray(metric.carry), draws)
 print({name: float(leaf.sum()) for name, leaf in judged.items()})
 """
 

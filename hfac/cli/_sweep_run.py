@@ -188,7 +188,7 @@ def judge_and_report(
     progress = Progress(num_runs, "runs judged exactly", quiet)
     judged = results.judge(data, metrics.exact(problem, taus), lambda done, total: progress.update(done))
     say(f"judged in {clock(progress.close())}; descending the exact objective for the reference lines", quiet)
-    references = {float(tau): reference(problem, float(tau)) for tau in taus}
+    references = dict(zip(map(float, taus), exact.minimize(problem, taus).value.tolist(), strict=True))
     judged = judged.assign_coords(reference=("judged_tau", [references[float(tau)] for tau in taus]))
     results.save(judged, folder / "results.zarr")
     rows = results.summary(judged)
@@ -201,11 +201,6 @@ def judge_and_report(
     list_failures(judged, quiet)
     if figures:
         plots.save_all(judged, problem, references, folder / "figures")
-
-
-def reference(problem: Problem, tau: float) -> float:
-    """Phi_tau at the end of an exact descent: the dashed line of the figures."""
-    return float(exact.minimize(problem, tau).value)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], references: Mapping[float, float]) -> None:

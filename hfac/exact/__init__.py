@@ -8,6 +8,7 @@ from hfac.exact._best_response import best_response as best_response
 from hfac.exact._best_response import limit_policy as limit_policy
 from hfac.exact._best_response import penalty_objective as penalty_objective
 from hfac.exact._best_response import penalty_response as penalty_response
+from hfac.exact._best_response import respond as respond
 from hfac.exact._hypergradient import Minimum as Minimum
 from hfac.exact._hypergradient import hyper_objective as hyper_objective
 from hfac.exact._hypergradient import hypergradient as hypergradient

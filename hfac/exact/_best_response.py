@@ -69,10 +69,22 @@ def soft_optimal(
     return Response(policy(v), v)
 
 
+def respond(problem: Problem, x: PyTree, tau: Scalar, start: jax.Array | None = None) -> Response:
+    """The best response with its soft value, from which the response at a nearby x is found sooner.
+
+    Args:
+      problem: any tabular problem.
+      x: upper variable.
+      tau: entropy weight, > 0.
+      start: values to start from [S]; zero unless given.
+    """
+    at, _ = model(problem, x)
+    return soft_optimal(at.mdp, at.reward, jnp.asarray(tau, at.reward.dtype), start=start)
+
+
 def best_response(problem: Problem, x: PyTree, tau: Scalar) -> jax.Array:
     """pi*_tau(x) = argmax_pi J_tau(x, pi), the policy table [S, A]; tau > 0."""
-    at, _ = model(problem, x)
-    return soft_optimal(at.mdp, at.reward, jnp.asarray(tau, at.reward.dtype)).pi
+    return respond(problem, x, tau).pi
 
 
 def optimal_actions(mdp: TabularMDP, rewards: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from hfac.exact import _linear
@@ -20,6 +21,7 @@ from hfac.exact._policy import (
     Model,
     as_float,
     backup,
+    direct_terms,
     model,
     regularized_return_grad,
     table_grad,
@@ -52,22 +54,29 @@ def hypergradient(problem: Problem, x: PyTree, tau: Scalar) -> PyTree:
     """
     at, x = model(problem, x)
     tau = jnp.asarray(tau, at.reward.dtype)
-    return _implicit(problem, at, x, tau, soft_optimal(at.mdp, at.reward, tau).pi)
+    return _value_and_grad(problem, at, x, tau, soft_optimal(at.mdp, at.reward, tau).pi)[1]
 
 
-def _implicit(problem: Problem, at: Model, x: PyTree, tau: jax.Array, pi: jax.Array) -> PyTree:
+def _value_and_grad(problem: Problem, at: Model, x: PyTree, tau: jax.Array, pi: jax.Array) -> tuple[jax.Array, PyTree]:
+    """Phi_tau(x) and its gradient at the best response pi, from one factorisation."""
     mdp = at.mdp
     chain = _linear.factorize(mdp, pi)
     visits = _linear.accumulate(chain, mdp.initial)
     cost = (1 - mdp.discount) * at.cost
-    f_pi = visits[:, None] * backup(mdp, cost, _linear.evaluate(chain, jnp.sum(pi * cost, -1)))
+    leader_value = _linear.evaluate(chain, jnp.sum(pi * cost, -1))
+    f_pi = visits[:, None] * backup(mdp, cost, leader_value)
     if problem.g is not None:
         f_pi += jax.grad(problem.g, argnums=1)(x, pi)
     y = pi * (f_pi - jnp.sum(pi * f_pi, -1, keepdims=True)) / tau
     inflow = mdp.continuation()[:, None, None] * mdp.probs * y[..., None]
     arrivals = jnp.zeros_like(mdp.initial).at[mdp.next_states].add(inflow)
     through_reward = table_grad(problem.reward, mdp, x, y + _linear.accumulate(chain, arrivals)[:, None] * pi)
-    return jax.tree.map(jnp.add, through_reward, upper_objective_grad(problem, x, pi))
+    direct, grad = jax.value_and_grad(lambda x: direct_terms(problem, x, pi))(x)
+    grad = jax.tree.map(jnp.add, through_reward, grad)
+    if problem.cost is not None:
+        occupancy = (1 - mdp.discount) * visits[:, None] * pi
+        grad = jax.tree.map(jnp.add, grad, table_grad(problem.cost, mdp, x, occupancy))
+    return jnp.vdot(mdp.initial, leader_value) + direct, grad
 
 
 def penalty_hyper_objective(problem: Problem, x: PyTree, w: Scalar, tau: Scalar) -> jax.Array:
@@ -123,8 +132,8 @@ class Minimum(NamedTuple):
 
 def minimize(
     problem: Problem,
-    tau: float,
-    num_steps: int = 1_500,
+    tau: float | Sequence[float],
+    num_steps: int = 500,
     learning_rates: Sequence[float] = (0.1, 0.01),
     x: PyTree | None = None,
     key: Key | None = None,
@@ -135,37 +144,41 @@ def minimize(
 
     Args:
       problem: any tabular problem.
-      tau: entropy weight, > 0.
+      tau: entropy weight, > 0; or several [n], then every leaf of the answer has a leading axis n.
       num_steps: gradient steps of each descent.
       learning_rates: Adam's first rates, one descent each; the best point of all is returned.
       x: start; `problem.init_x` unless given.
       key: for `init_x`; key 0 unless given.
     """
     start = as_float(problem.init_x(jax.random.key(0) if key is None else key) if x is None else x)
-    descend = jax.jit(lambda rate: _descend(problem, tau, num_steps, rate, start))
-    ends = [descend(rate) for rate in learning_rates]
-    best, _ = min(ends, key=lambda end: float(end[1]))
-    grad = jax.jit(lambda x: optax.tree.norm(hypergradient(problem, x, tau)))(best)
-    return Minimum(best, hyper_objective(problem, best, tau), grad)
+    rates = jnp.asarray(learning_rates, float)
+
+    def best(tau: jax.Array) -> Minimum:
+        ends = jax.lax.map(lambda rate: _descend(problem, tau, num_steps, rate, start), rates)
+        return jax.tree.map(lambda leaf: leaf[jnp.nanargmin(ends.value)], ends)
+
+    found = jax.jit(lambda taus: jax.lax.map(best, taus))(jnp.atleast_1d(jnp.asarray(tau, float)))
+    return found if np.ndim(tau) else jax.tree.map(lambda leaf: leaf[0], found)
 
 
-def _descend(problem: Problem, tau: float, num_steps: int, rate: Scalar, start: PyTree) -> tuple[PyTree, jax.Array]:
-    """The best point of one descent, with its value."""
+def _descend(problem: Problem, tau: jax.Array, num_steps: int, rate: Scalar, start: PyTree) -> Minimum:
+    """The best point of one descent."""
     optimizer = optax.scale_by_adam()
 
     def step(carry: tuple[Any, ...], k: jax.Array) -> tuple[tuple[Any, ...], None]:
-        x, moments, v, best, lowest = carry
+        x, moments, v, best = carry
         at, _ = model(problem, x)
-        response = soft_optimal(at.mdp, at.reward, jnp.asarray(tau, at.reward.dtype), start=v)
-        value = upper_objective(problem, x, response.pi)
-        best = jax.tree.map(lambda new, old: jnp.where(value < lowest, new, old), x, best)
-        grad = _implicit(problem, at, x, jnp.asarray(tau, at.reward.dtype), response.pi)
+        response = soft_optimal(at.mdp, at.reward, tau, start=v)
+        value, grad = _value_and_grad(problem, at, x, tau, response.pi)
+        here = Minimum(x, value, optax.tree.norm(grad))
+        best = jax.tree.map(lambda new, old: jnp.where(value < best.value, new, old), here, best)
         with jax.numpy_dtype_promotion("standard"):
             direction, moments = optimizer.update(grad, moments)
         size = rate * 0.5 * (1 + jnp.cos(jnp.pi * k / num_steps))
         x = jax.tree.map(lambda leaf, d: leaf - size * d, x, direction)
-        return (x, moments, response.value, best, jnp.minimum(value, lowest)), None
+        return (x, moments, response.value, best), None
 
-    first = (start, optimizer.init(start), jnp.zeros(problem.mdp.num_states), start, jnp.full((), jnp.inf))
-    (*_, best, lowest), _ = jax.lax.scan(step, first, jnp.arange(num_steps + 1, dtype=float))
-    return best, lowest
+    worst = Minimum(start, jnp.full((), jnp.inf), jnp.full((), jnp.inf))
+    first = (start, optimizer.init(start), jnp.zeros(problem.mdp.num_states), worst)
+    (*_, best), _ = jax.lax.scan(step, first, jnp.arange(num_steps + 1, dtype=float))
+    return best

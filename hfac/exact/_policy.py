@@ -115,10 +115,11 @@ def upper_objective(problem: Problem, x: PyTree, pi: jax.Array) -> jax.Array:
     at, x = model(problem, x)
     pi = as_float(pi)
     running = jnp.vdot(at.mdp.initial, soft_value(at.mdp, (1 - at.mdp.discount) * at.cost, pi, 0.0))
-    return running + _direct_terms(problem, x, pi)
+    return running + direct_terms(problem, x, pi)
 
 
-def _direct_terms(problem: Problem, x: PyTree, pi: jax.Array) -> jax.Array:
+def direct_terms(problem: Problem, x: PyTree, pi: jax.Array) -> jax.Array:
+    """h(x) + g(x, pi): what of f needs no visitation."""
     total = jnp.zeros((), pi.dtype)
     if problem.h is not None:
         total += problem.h(x)
@@ -131,7 +132,7 @@ def upper_objective_grad(problem: Problem, x: PyTree, pi: jax.Array) -> PyTree:
     """d_x f(x, pi) at fixed pi. Same tree as x."""
     at, x = model(problem, x)
     pi = as_float(pi)
-    grad = jax.grad(lambda x: _direct_terms(problem, x, pi))(x)
+    grad = jax.grad(lambda x: direct_terms(problem, x, pi))(x)
     if problem.cost is None:
         return grad
     return jax.tree.map(jnp.add, grad, table_grad(problem.cost, at.mdp, x, visits(at.mdp, pi)[:, None] * pi))
