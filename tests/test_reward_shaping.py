@@ -45,6 +45,7 @@ def test_matrix_free_agrees_with_dense(monkeypatch):
         "gradient": lambda: exact.hypergradient(problem, x, 0.03),
         "visitation": lambda: exact.visitation(problem, exact.best_response(problem, x, 0.03)),
     }
+    monkeypatch.setattr(_linear, "DENSE_LIMIT", 1_000)
     dense = {name: np.asarray(jax.jit(lambda way=way: way())()) for name, way in ways.items()}
     monkeypatch.setattr(_linear, "DENSE_LIMIT", 10)
     for name, way in ways.items():

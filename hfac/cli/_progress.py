@@ -31,12 +31,13 @@ class Progress:
             self._task = self._live.add_task("", total=self._total)
             self._live.start()
 
-    def update(self, done: float, detail: str = "") -> None:
-        """Say how much is done; `detail` is appended."""
+    def update(self, done: float, detail: str = "", total: float | None = None) -> None:
+        """Say how much is done, and of how much if that was not known before; `detail` is appended."""
+        self._total = total or self._total
         now = time.perf_counter()
         text = self._describe(done, now, detail)
         if self._live is not None:
-            self._live.update(self._task, completed=done, description=text)
+            self._live.update(self._task, completed=done, total=self._total, description=text)
         elif not self._quiet and now - self._printed >= self._interval:
             print(text, file=sys.stderr, flush=True)
             self._printed = now

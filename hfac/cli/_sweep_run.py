@@ -188,7 +188,10 @@ def judge_and_report(
     progress = Progress(num_runs, "runs judged exactly", quiet)
     judged = results.judge(data, metrics.exact(problem, taus), lambda done, total: progress.update(done))
     say(f"judged in {clock(progress.close())}; descending the exact objective for the reference lines", quiet)
-    references = dict(zip(map(float, taus), exact.minimize(problem, taus).value.tolist(), strict=True))
+    progress = Progress(1, "pieces of the exact descents", quiet)
+    lowest = exact.minimize(problem, taus, progress=lambda done, total: progress.update(done, total=total)).value
+    progress.close()
+    references = dict(zip(map(float, taus), lowest.tolist(), strict=True))
     judged = judged.assign_coords(reference=("judged_tau", [references[float(tau)] for tau in taus]))
     results.save(judged, folder / "results.zarr")
     rows = results.summary(judged)

@@ -1,6 +1,7 @@
 """Hyper-objectives and their gradients: Phi, Phi_tau by implicit differentiation, Phi_{w,tau} by the penalty."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -32,6 +33,7 @@ from hfac.problem import Problem
 from hfac.types import Key, PyTree, Scalar
 
 Difference = Literal["forward", "central"]
+STEPS_PER_REPORT = 25  # of a descent, between two calls of its progress function
 
 
 def hyper_objective(problem: Problem, x: PyTree, tau: Scalar) -> jax.Array:
@@ -137,6 +139,7 @@ def minimize(
     learning_rates: Sequence[float] = (0.1, 0.01),
     x: PyTree | None = None,
     key: Key | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Minimum:
     """Descend Phi_tau by Adam on the exact gradient, each rate falling to zero along a half cosine.
 
@@ -149,36 +152,54 @@ def minimize(
       learning_rates: Adam's first rates, one descent each; the best point of all is returned.
       x: start; `problem.init_x` unless given.
       key: for `init_x`; key 0 unless given.
+      progress: called with (pieces of the descents done, pieces in all).
     """
     start = as_float(problem.init_x(jax.random.key(0) if key is None else key) if x is None else x)
-    rates = jnp.asarray(learning_rates, float)
+    taus = np.atleast_1d(np.asarray(tau, float))
+    ladder = np.arange(0, num_steps + STEPS_PER_REPORT, STEPS_PER_REPORT)[:, None] + np.arange(STEPS_PER_REPORT)
+    chunks = np.minimum(ladder, num_steps).astype(float)  # the last step has length zero and may be repeated
+    total, done = len(taus) * len(learning_rates) * len(chunks), 0
+    advance = jax.jit(functools.partial(_advance, problem, num_steps))
+    minima = []
+    for each in taus:
+        ends = []
+        for rate in learning_rates:
+            descent = _first(problem, start)
+            for steps in chunks:
+                descent = jax.block_until_ready(advance(jnp.asarray(each), jnp.asarray(rate, float), descent, steps))
+                progress(done := done + 1, total)
+            ends.append(descent.best)
+        minima.append(min(ends, key=lambda end: float(end.value)))
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *minima) if np.ndim(tau) else minima[0]
 
-    def best(tau: jax.Array) -> Minimum:
-        ends = jax.lax.map(lambda rate: _descend(problem, tau, num_steps, rate, start), rates)
-        return jax.tree.map(lambda leaf: leaf[jnp.nanargmin(ends.value)], ends)
 
-    found = jax.jit(lambda taus: jax.lax.map(best, taus))(jnp.atleast_1d(jnp.asarray(tau, float)))
-    return found if np.ndim(tau) else jax.tree.map(lambda leaf: leaf[0], found)
+class _Descent(NamedTuple):
+    x: PyTree
+    moments: Any  # of Adam
+    response_value: jax.Array  # [S], where the next best response is searched from
+    best: Minimum
 
 
-def _descend(problem: Problem, tau: jax.Array, num_steps: int, rate: Scalar, start: PyTree) -> Minimum:
-    """The best point of one descent."""
-    optimizer = optax.scale_by_adam()
+def _first(problem: Problem, start: PyTree) -> _Descent:
+    worst = Minimum(start, jnp.full((), jnp.inf, float), jnp.full((), jnp.inf, float))
+    return _Descent(start, optax.scale_by_adam().init(start), jnp.zeros(problem.mdp.num_states, float), worst)
 
-    def step(carry: tuple[Any, ...], k: jax.Array) -> tuple[tuple[Any, ...], None]:
-        x, moments, v, best = carry
-        at, _ = model(problem, x)
-        response = soft_optimal(at.mdp, at.reward, tau, start=v)
+
+def _advance(
+    problem: Problem, num_steps: int, tau: jax.Array, rate: jax.Array, descent: _Descent, steps: jax.Array
+) -> _Descent:
+    """The given steps of a descent of `num_steps`."""
+
+    def step(descent: _Descent, k: jax.Array) -> tuple[_Descent, None]:
+        at, x = model(problem, descent.x)
+        response = soft_optimal(at.mdp, at.reward, tau, start=descent.response_value)
         value, grad = _value_and_grad(problem, at, x, tau, response.pi)
         here = Minimum(x, value, optax.tree.norm(grad))
-        best = jax.tree.map(lambda new, old: jnp.where(value < best.value, new, old), here, best)
+        best = jax.tree.map(lambda new, old: jnp.where(value < descent.best.value, new, old), here, descent.best)
         with jax.numpy_dtype_promotion("standard"):
-            direction, moments = optimizer.update(grad, moments)
+            direction, moments = optax.scale_by_adam().update(grad, descent.moments)
         size = rate * 0.5 * (1 + jnp.cos(jnp.pi * k / num_steps))
         x = jax.tree.map(lambda leaf, d: leaf - size * d, x, direction)
-        return (x, moments, response.value, best), None
+        return _Descent(x, moments, response.value, best), None
 
-    worst = Minimum(start, jnp.full((), jnp.inf), jnp.full((), jnp.inf))
-    first = (start, optimizer.init(start), jnp.zeros(problem.mdp.num_states), worst)
-    (*_, best), _ = jax.lax.scan(step, first, jnp.arange(num_steps + 1, dtype=float))
-    return best
+    return jax.lax.scan(step, descent, steps)[0]

@@ -14,7 +14,7 @@ from jax.scipy.linalg import lu_factor, lu_solve
 
 from hfac.mdp import TabularMDP
 
-DENSE_LIMIT = 500  # states up to which a factorisation is faster than sweeps
+DENSE_LIMIT = 150  # states up to which a factorisation is the faster way; at 400 it is ten times slower
 MAX_SWEEPS = 100_000
 SWEEPS_PER_CHECK = 8
 TINY = 1e-30
@@ -80,6 +80,11 @@ def backward(chain: Sparse, v: jax.Array) -> jax.Array:
     return jnp.sum(chain.weights * v[chain.successors], axis=-1)
 
 
+def repeat(function: Callable[[Any], Any], start: Any, count: int) -> Any:
+    """Apply a function `count` times, in a loop: unrolled, sweeps are fused and inner ones computed many times."""
+    return jax.lax.fori_loop(0, count, lambda _, value: function(value), start)
+
+
 def tolerance(dtype: Any) -> float:
     """Relative change of a sweep at which rounding takes over; the fixed point is then known to it / (1 - gamma)."""
     return 20 * float(jnp.finfo(dtype).eps)
@@ -93,9 +98,7 @@ def _sweep(contract: Callable[[jax.Array], jax.Array], start: jax.Array) -> jax.
 
     def improve(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         old, _, count = carry
-        new = contract(old)
-        for _ in range(SWEEPS_PER_CHECK - 1):
-            old, new = new, contract(new)
+        old, new = repeat(lambda pair: (pair[1], contract(pair[1])), (old, contract(old)), SWEEPS_PER_CHECK - 1)
         return new, jnp.max(jnp.abs(new - old)) / (jnp.max(jnp.abs(new)) + TINY), count + SWEEPS_PER_CHECK
 
     first = (start, jnp.full((), jnp.inf, start.dtype), jnp.int32(0))

@@ -68,9 +68,7 @@ def soft_sweeps(
     """A few Bellman sweeps of a policy's soft value from v, without a factorisation. [S]."""
     chain = _linear.sparse(mdp, pi)
     income = jnp.sum(pi * rewards, -1) + tau * entropy(pi)
-    for _ in range(count):
-        v = income + _linear.backward(chain, v)
-    return v
+    return _linear.repeat(lambda v: income + _linear.backward(chain, v), v, count)
 
 
 def visitation(problem: Problem, pi: Any) -> jax.Array:
