@@ -19,3 +19,19 @@ def test_throughput(tmp_path):
     assert found["runs"] == 4 and found["ratio_to_c"] > 0 and found["ratio_to_c_all_cores"] > 0
     assert found["c_ns_per_step"] > 0 and isinstance(found["valid"], bool)
     assert found["phi"] == pytest.approx(found["c_phi"], abs=0.02)  # both still near the start, 0.108
+
+
+def test_scaling(tmp_path):
+    file = tmp_path / "scaling.json"
+    sizes = ["--runs", "1", "4", "--sizes", "4", "8", "--actions", "2", "3", "--batches", "1", "2", "--seconds", "0.01"]
+    command = [sys.executable, "-m", "benchmarks.scaling", *sizes, "--json", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert [row["size"] for row in found["states"]["rows"]] == [16, 64]
+    assert all(
+        row["ns_per_run_step"] > 0 for axis in ("runs", "actions", "batch", "devices") for row in found[axis]["rows"]
+    )
+    for row in found["states"]["rows"]:
+        assert row["state_bytes_per_run"] < row["program_bytes_per_run"] < 3 * row["state_bytes_per_run"]
+    assert found["states"]["exponents"]["program_bytes_per_run"] > 0.5

@@ -5,10 +5,12 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import xarray  # here, before anything is timed: it takes seconds
+import zarr  # noqa: F401
 
 from hfac import exact, metrics, plots, recommended, results, statistics
 from hfac import schedules as schedules_module
@@ -21,9 +23,6 @@ from hfac.engine import num_cores, record_points
 from hfac.problem import Problem
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.types import Algorithm, Status
-
-if TYPE_CHECKING:
-    import xarray
 
 
 class Job(NamedTuple):
@@ -181,7 +180,7 @@ def run_recorded(job: Job, request: _sweep.Request, folder: Path, asked: Interru
 
 
 def judge_and_report(
-    data: "xarray.Dataset", problem: Problem, taus: Sequence[float], folder: Path, figures: bool, quiet: bool
+    data: xarray.Dataset, problem: Problem, taus: Sequence[float], folder: Path, figures: bool, quiet: bool
 ) -> None:
     """Judge the records exactly, store the metrics, print the table, write summary.csv and the figures."""
     num_runs = data["status"].isel(step=0).size
@@ -232,7 +231,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], references: Mapping[float, fl
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
 
 
-def list_failures(data: "xarray.Dataset", quiet: bool, at_most: int = 10) -> None:
+def list_failures(data: xarray.Dataset, quiet: bool, at_most: int = 10) -> None:
     """Say which runs diverged, with configuration and first bad step."""
     status = data["status"].isel(step=-1)
     failed = np.argwhere(status.values != Status.OK)

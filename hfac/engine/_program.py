@@ -61,6 +61,11 @@ class Program:
         lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
         return _sharding.has_factorization(self._programs["advance"].trace(runs, states, lengths).jaxpr.jaxpr)
 
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes that the largest of the compiled programs holds at once, arguments included, on all devices."""
+        return max((_held(compiled) for compiled in self._compiled.values()), default=0) * len(self.plan.devices)
+
     def start(self, runs: Runs) -> Any:
         """First states of all slots."""
         return self._call("start", runs)
@@ -91,6 +96,12 @@ class Program:
             self._is_native = False
             self._programs = self._prepare()
             return self._compile(name, args)
+
+
+def _held(compiled: Any) -> int:
+    memory = compiled.memory_analysis()
+    output = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return int(memory.argument_size_in_bytes + output + memory.temp_size_in_bytes)
 
 
 @functools.lru_cache(maxsize=64)

@@ -37,10 +37,11 @@ def lay_out(
     initial: Any = None,
     width: int | None = None,
     root: int = 0,
+    devices: Sequence[Any] | None = None,
 ) -> Layout:
     """Flatten configurations x seeds to one padded run axis, over all devices unless the step factorises matrices.
 
-    Arguments are those of `sweep`.
+    Arguments are those of `sweep`, and the devices to use.
 
     Raises:
       ValueError: if the seeds are not distinct whole numbers or `initial` has no run axis of the right length.
@@ -59,7 +60,7 @@ def lay_out(
     key = jax.vmap(functools.partial(_loop.run_key, root=root))(jnp.asarray(seed))
     runs = _program.Runs(key, jax.tree.map(per_run, batch), initial)
     record = record or _loop.default_record(algorithm)
-    devices = jax.local_devices()
+    devices = list(devices or jax.local_devices())
     for usable in (devices, devices[:1]):
         plan = _sharding.make_plan(seed.size, usable, width)
         prepared = _program.program(algorithm, record, plan)

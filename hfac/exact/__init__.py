@@ -9,6 +9,9 @@ from hfac.exact._best_response import limit_policy as limit_policy
 from hfac.exact._best_response import penalty_objective as penalty_objective
 from hfac.exact._best_response import penalty_response as penalty_response
 from hfac.exact._best_response import respond as respond
+from hfac.exact._hypergradient import DESCENT_RATES as DESCENT_RATES
+from hfac.exact._hypergradient import DESCENT_STEPS as DESCENT_STEPS
+from hfac.exact._hypergradient import STEPS_PER_REPORT as STEPS_PER_REPORT
 from hfac.exact._hypergradient import Minimum as Minimum
 from hfac.exact._hypergradient import hyper_objective as hyper_objective
 from hfac.exact._hypergradient import hypergradient as hypergradient

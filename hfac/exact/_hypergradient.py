@@ -33,6 +33,8 @@ from hfac.problem import Problem
 from hfac.types import Key, PyTree, Scalar
 
 Difference = Literal["forward", "central"]
+DESCENT_STEPS = 500
+DESCENT_RATES = (0.1, 0.01)  # either alone ends in poor minima of some problem
 STEPS_PER_REPORT = 25  # of a descent, between two calls of its progress function
 
 
@@ -135,8 +137,8 @@ class Minimum(NamedTuple):
 def minimize(
     problem: Problem,
     tau: float | Sequence[float],
-    num_steps: int = 500,
-    learning_rates: Sequence[float] = (0.1, 0.01),
+    num_steps: int = DESCENT_STEPS,
+    learning_rates: Sequence[float] = DESCENT_RATES,
     x: PyTree | None = None,
     key: Key | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
