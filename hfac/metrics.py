@@ -28,7 +28,7 @@ class Metric(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
-def program(function: Callable[[Any, Mapping[str, Any]], Any]) -> Callable[[Any, Any], dict[str, Any]]:
+def program(function: Callable[[Any, Mapping[str, Any]], Any]) -> Any:
     """A metric compiled for the records of one run, ``(carry, records) -> values``, judged one after another.
 
     Several batched factorisations side by side can deadlock on CPUs; a sequence of single ones cannot.

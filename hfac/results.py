@@ -8,7 +8,7 @@ import datetime
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import jaxlib
 import numpy as np
 
 from hfac import metrics, statistics
+from hfac._jaxpr import has_factorization
 from hfac.metrics import Metric
 from hfac.schedules import Coordinates
 from hfac.types import Status
@@ -124,13 +125,11 @@ def judge(
     records = {
         n: data[n].transpose(*dims, ...).values.reshape(-1, shape[-1], *data[n].shape[len(dims) :]) for n in names
     }
-    evaluate = metrics.program(metric.function)
     num_runs = next(iter(records.values())).shape[0]
     found: list[dict[str, np.ndarray]] = []
-    carry = jax.tree.map(jnp.asarray, metric.carry)
-    for i in range(num_runs):
-        found.append(jax.device_get(evaluate(carry, {n: jnp.asarray(leaf[i]) for n, leaf in records.items()})))
-        progress(i + 1, num_runs)
+    for worth in _evaluate(metric, [{str(n): leaf[i] for n, leaf in records.items()} for i in range(num_runs)]):
+        found.append(worth)
+        progress(len(found), num_runs)
     has_failed = data["status"].values != Status.OK
     judged = data.drop_dims(metric.dim, errors="ignore")
     for name in found[0]:
@@ -139,6 +138,20 @@ def judge(
         values = np.where(has_failed.reshape(has_failed.shape + (1,) * (values.ndim - has_failed.ndim)), np.inf, values)
         judged[name] = ((*dims, metric.dim) if name in metric.vectors else dims, values)
     return judged.assign_coords({metric.dim: metric.labels}) if metric.labels.size else judged
+
+
+def _evaluate(metric: Metric, runs: list[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+    """A metric's values of one run after another, as many at once as there are devices.
+
+    Programs that factorise matrices run one at a time: on several CPU devices they can deadlock.
+    """
+    evaluate = metrics.program(metric.function)
+    traced = evaluate.trace(*jax.tree.map(jnp.asarray, (metric.carry, runs[0])))
+    devices = jax.local_devices()[: 1 if has_factorization(traced.jaxpr.jaxpr) else None]
+    for i in range(0, len(runs), len(devices)):
+        pairs = zip(devices, runs[i : i + len(devices)], strict=False)
+        pending = [evaluate(*jax.device_put((metric.carry, run), device)) for device, run in pairs]
+        yield from map(jax.device_get, pending)
 
 
 def summary(data: "xarray.Dataset", name: str = "hyper_objective") -> list[dict[str, Any]]:

@@ -11,9 +11,9 @@ import hfac
 
 ROOT = Path(hfac.__file__).parent
 ORDER = [
-    *("_registry", "_random", "_reduce", "types", "schedules", "recommended", "mdp", "policies", "critics", "problem"),
-    *("exact", "metrics", "problems", "sampling", "estimators", "algorithms", "statistics", "results", "engine"),
-    *("diagnostics", "plots", "tweets", "cli"),
+    *("_registry", "_random", "_reduce", "_jaxpr", "types", "schedules", "recommended", "mdp", "policies", "critics"),
+    *("problem", "exact", "metrics", "problems", "sampling", "estimators", "algorithms", "statistics", "results"),
+    *("engine", "diagnostics", "plots", "tweets", "cli"),
 ]
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 

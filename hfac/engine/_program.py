@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from hfac._jaxpr import has_factorization
 from hfac.engine import _loop, _native, _sharding
 from hfac.types import Algorithm
 
@@ -59,7 +60,7 @@ class Program:
         """Whether a step factorises a matrix, which several CPU devices must not do at once."""
         states = jax.eval_shape(self._programs["start"], runs)
         lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
-        return _sharding.has_factorization(self._programs["advance"].trace(runs, states, lengths).jaxpr.jaxpr)
+        return has_factorization(self._programs["advance"].trace(runs, states, lengths).jaxpr.jaxpr)
 
     @property
     def peak_bytes(self) -> int:

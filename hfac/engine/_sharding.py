@@ -12,7 +12,6 @@ from jax.sharding import Mesh, PartitionSpec
 from hfac.types import PyTree
 
 CPU_BLOCK = 128  # runs whose state stays in a core's cache; measured in benchmarks/NOTES.md
-FACTORIZATIONS = frozenset({"lu", "cholesky", "qr", "geqrf", "eigh", "svd", "schur", "triangular_solve"})
 
 
 def num_cores() -> int:
@@ -89,22 +88,3 @@ def over_runs(function: Callable[..., PyTree], plan: Plan, num_shared: int = 0) 
         return mapped(*args)
 
     return everywhere
-
-
-def has_factorization(jaxpr: Any) -> bool:
-    """Whether a program factorises a matrix.
-
-    Measured with jaxlib 0.10.2: such programs can deadlock when several CPU devices run them at once.
-    """
-    for equation in jaxpr.eqns:
-        if equation.primitive.name in FACTORIZATIONS:
-            return True
-        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_holds_equations):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns") and has_factorization(inner):
-                return True
-    return False
-
-
-def _holds_equations(value: Any) -> bool:
-    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
