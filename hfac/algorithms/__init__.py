@@ -8,7 +8,9 @@ from typing import Any
 from hfac._registry import names, resolve
 
 REGISTRY = {
+    "exact_gradient": "hfac.algorithms._exact_gradient:exact_gradient",
     "hfac": "hfac.algorithms._hfac:hfac",
+    "partial": "hfac.algorithms._partial:partial",
 }
 
 

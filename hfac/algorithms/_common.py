@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from hfac._reduce import total
-from hfac.types import Algorithm, Key, PyTree, Solution, Status, apply_updates, densify, map_values
+from hfac.problem import Problem
+from hfac.schedules import Schedules
+from hfac.types import Algorithm, Key, PyTree, Solution, Status, Transition, apply_updates, densify, map_values
 
 DIVERGENCE_BOUND = 1e6  # no update of a healthy run is this long
 AVERAGING_STRIDE = 64  # x moves little in 64 steps; sparser averages keep float32 increments above rounding
@@ -93,6 +95,24 @@ def _norm(updates: PyTree) -> jax.Array:
     """Euclidean norm of an update's parts: no entry moves further. Not finite if a part is not."""
     parts = [part for part in jax.tree.leaves(updates) if jnp.issubdtype(part.dtype, jnp.floating)]
     return jnp.sqrt(functools.reduce(jnp.add, [total(part**2) for part in parts]))
+
+
+def critic_bounds(problem: Problem, schedules: Schedules, dtype: Any) -> dict[str, jax.Array]:
+    """Half-widths of the boxes that hold every true value; a critic without a bound is absent."""
+    bounds: dict[str, jax.Array] = {}
+    if problem.reward_bound is not None:
+        tau_0 = schedules.at(jnp.int32(0), dtype).entropy
+        num_actions = jnp.asarray(problem.mdp.num_actions, dtype)
+        span = 1 - jnp.asarray(problem.mdp.discount, dtype)
+        bounds |= dict.fromkeys(("value", "value_pen"), (problem.reward_bound + tau_0 * jnp.log(num_actions)) / span)
+    if problem.cost_bound is not None:
+        bounds |= dict.fromkeys(("leader_value", "leader_value_neg"), jnp.asarray(problem.cost_bound, dtype))
+    return bounds
+
+
+def mean(batch: Transition, values: jax.Array) -> jax.Array:
+    """Weighted sum of one value per transition: a sample mean, or an expectation. []."""
+    return jnp.sum(batch.weight * values)
 
 
 class Averaged(NamedTuple):

@@ -16,7 +16,7 @@ from hfac import critics, estimators, policies, sampling
 from hfac.algorithms import _common
 from hfac.problem import Problem
 from hfac.schedules import Schedules
-from hfac.types import Algorithm, Key, PyTree, Solution, Status, Transition
+from hfac.types import Algorithm, Key, PyTree, Solution, Status
 
 
 class State(NamedTuple):
@@ -136,9 +136,9 @@ def hfac(
             move["theta"] = (alpha, estimators.actor(problem, policy, x, theta, batch, delta + w * delta_neg, -w))
             move["leader_value_neg"] = (beta, estimators.semi_gradient(critic, u_neg, batch, delta_neg))
 
-        bounds = _critic_bounds(problem, schedules, dtype)
+        bounds = _common.critic_bounds(problem, schedules, dtype)
         moved = _common.move(state._replace(chains=chains), move, optimizers, bounds, project)
-        errors = (_mean(batch, delta), _mean(batch_pen, delta_pen), _mean(batch_pen, delta_u))
+        errors = (_common.mean(batch, delta), _common.mean(batch_pen, delta_pen), _common.mean(batch_pen, delta_u))
         return moved, Info(num_samples, *errors)
 
     def solution(state: State) -> Solution:
@@ -146,23 +146,6 @@ def hfac(
 
     algorithm = Algorithm(init, step, solution)
     return algorithm if tail_average is None else _common.tail_average(algorithm, tail_average)
-
-
-def _mean(batch: Transition, values: jax.Array) -> jax.Array:
-    return jnp.sum(batch.weight * values)
-
-
-def _critic_bounds(problem: Problem, schedules: Schedules, dtype: Any) -> dict[str, jax.Array]:
-    """Half-widths of the boxes that hold every true value; a critic without a bound is absent."""
-    bounds: dict[str, jax.Array] = {}
-    if problem.reward_bound is not None:
-        tau_0 = schedules.at(jnp.int32(0), dtype).entropy
-        num_actions = jnp.asarray(problem.mdp.num_actions, dtype)
-        span = 1 - jnp.asarray(problem.mdp.discount, dtype)
-        bounds |= dict.fromkeys(("value", "value_pen"), (problem.reward_bound + tau_0 * jnp.log(num_actions)) / span)
-    if problem.cost_bound is not None:
-        bounds |= dict.fromkeys(("leader_value", "leader_value_neg"), jnp.asarray(problem.cost_bound, dtype))
-    return bounds
 
 
 def _check_options(problem: Problem, difference: str) -> None:

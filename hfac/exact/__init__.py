@@ -12,7 +12,9 @@ from hfac.exact._best_response import respond as respond
 from hfac.exact._hypergradient import DESCENT_RATES as DESCENT_RATES
 from hfac.exact._hypergradient import DESCENT_STEPS as DESCENT_STEPS
 from hfac.exact._hypergradient import STEPS_PER_REPORT as STEPS_PER_REPORT
+from hfac.exact._hypergradient import Evaluation as Evaluation
 from hfac.exact._hypergradient import Minimum as Minimum
+from hfac.exact._hypergradient import evaluate as evaluate
 from hfac.exact._hypergradient import hyper_objective as hyper_objective
 from hfac.exact._hypergradient import hypergradient as hypergradient
 from hfac.exact._hypergradient import limit_hyper_objective as limit_hyper_objective

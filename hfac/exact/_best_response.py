@@ -178,7 +178,7 @@ def _newton(
         natural = grad / jnp.maximum(occupancy.ravel(), tiny) / tau
         steps = jnp.concatenate([jnp.linalg.solve(hessian, grad)[None], fractions[:, None] * natural[None]])
         losses = jax.lax.map(loss, logits[None] - steps)  # not vmap: no second batched factorisation
-        losses = losses.at[0].add(-4 * eps * (1 + jnp.abs(value)))  # at rounding the Newton step wins
+        losses = losses.at[0].add(-100 * eps * (1 + jnp.abs(value)))  # at rounding the Newton step wins
         best = jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
         new = jnp.where(
             losses[best] <= value, jax.nn.log_softmax((logits - steps[best]).reshape(shape)).ravel(), logits

@@ -11,6 +11,7 @@ import optax
 
 from hfac.exact import _linear
 from hfac.exact._best_response import (
+    Response,
     best_response,
     limit_policy,
     penalized,
@@ -56,9 +57,31 @@ def hypergradient(problem: Problem, x: PyTree, tau: Scalar) -> PyTree:
         dPhi/dx = d_x f + sum_{s,a} m(s, a) E_{s'}[grad r_x(s, a, s')],   m = y + mu pi,
         y = pi (f_pi - <pi, f_pi>) / tau,   (I - P_gamma)^T mu = P_gamma^T y.
     """
-    at, x = model(problem, x)
+    return evaluate(problem, x, tau).grad
+
+
+class Evaluation(NamedTuple):
+    """Everything one solve says about an upper variable."""
+
+    value: jax.Array  # Phi_tau(x)
+    grad: PyTree  # grad Phi_tau(x)
+    response: Response  # the best response and its soft value
+
+
+def evaluate(problem: Problem, x: PyTree, tau: Scalar, start: jax.Array | None = None, dtype: Any = None) -> Evaluation:
+    """Phi_tau(x), its gradient and the best response.
+
+    Args:
+      problem: any tabular problem.
+      x: upper variable.
+      tau: entropy weight, > 0.
+      start: soft values near those of the best response [S]; zero unless given. A close start saves iterations.
+      dtype: float type of everything; the default one unless given.
+    """
+    at, x = model(problem, x, dtype)
     tau = jnp.asarray(tau, at.reward.dtype)
-    return _value_and_grad(problem, at, x, tau, soft_optimal(at.mdp, at.reward, tau).pi)[1]
+    response = soft_optimal(at.mdp, at.reward, tau, start=start)
+    return Evaluation(*_value_and_grad(problem, at, x, tau, response.pi), response)
 
 
 def _value_and_grad(problem: Problem, at: Model, x: PyTree, tau: jax.Array, pi: jax.Array) -> tuple[jax.Array, PyTree]:
@@ -193,9 +216,8 @@ def _advance(
     """The given steps of a descent of `num_steps`."""
 
     def step(descent: _Descent, k: jax.Array) -> tuple[_Descent, None]:
-        at, x = model(problem, descent.x)
-        response = soft_optimal(at.mdp, at.reward, tau, start=descent.response_value)
-        value, grad = _value_and_grad(problem, at, x, tau, response.pi)
+        x = descent.x
+        value, grad, response = evaluate(problem, x, tau, descent.response_value)
         here = Minimum(x, value, optax.tree.norm(grad))
         best = jax.tree.map(lambda new, old: jnp.where(value < descent.best.value, new, old), here, descent.best)
         with jax.numpy_dtype_promotion("standard"):

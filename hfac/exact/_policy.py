@@ -20,17 +20,20 @@ class Model(NamedTuple):
     cost: jax.Array  # [S, A], E_{s'}[c]
 
 
-def model(problem: Problem, x: PyTree) -> tuple[Model, PyTree]:
-    """Tabulate a problem at x in the default float type; also returns x in it."""
-    x = as_float(x)
-    mdp = problem.mdp.astype(jnp.result_type(float))
-    cost = jnp.zeros(mdp.probs.shape[:2]) if problem.cost is None else expectation(mdp, _table(problem.cost, mdp, x))
+def model(problem: Problem, x: PyTree, dtype: Any = None) -> tuple[Model, PyTree]:
+    """Tabulate a problem at x in a float type, the default one unless given; also returns x in it."""
+    x = as_float(x, dtype)
+    mdp = problem.mdp.astype(dtype or jnp.result_type(float))
+    if problem.cost is None:
+        cost = jnp.zeros(mdp.probs.shape[:2], mdp.probs.dtype)
+    else:
+        cost = expectation(mdp, _table(problem.cost, mdp, x))
     return Model(mdp, expectation(mdp, _table(problem.reward, mdp, x)), cost), x
 
 
-def as_float(tree: PyTree) -> PyTree:
-    """Arrays in the default float type: float64 where x64 is on."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(float)), tree)
+def as_float(tree: PyTree, dtype: Any = None) -> PyTree:
+    """Arrays in a float type; the default is float64 where x64 is on."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype or jnp.result_type(float)), tree)
 
 
 def _table(function: Any, mdp: TabularMDP, x: PyTree) -> jax.Array:

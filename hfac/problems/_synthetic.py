@@ -1,0 +1,27 @@
+"""Random dynamics that several problems share, in the order of draws that published numbers assume."""
+
+import numpy as np
+
+from hfac.mdp import TabularMDP, from_dense
+
+
+def random_dynamics(rng: np.random.RandomState, num_states: int, num_actions: int, discount: float) -> TabularMDP:
+    """Successors of every (s, a): a uniform number of distinct states with normalised uniform weights; rho uniform."""
+    kernel = np.zeros((num_states, num_actions, num_states))
+    for s, a in np.ndindex(num_states, num_actions):
+        width = rng.randint(1, num_states)
+        successors = rng.choice(num_states, width, replace=False)
+        weights = rng.rand(width)
+        kernel[s, a, successors] = weights / weights.sum()
+    return from_dense(kernel, np.full(num_states, 1 / num_states), discount)
+
+
+def check_sizes(num_states: int, num_actions: int, dimension: int) -> None:
+    """Raise `ValueError` unless there are two states, an action and an upper variable."""
+    for name, value, least in (
+        ("num_states", num_states, 2),
+        ("num_actions", num_actions, 1),
+        ("dimension", dimension, 1),
+    ):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
