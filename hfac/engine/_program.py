@@ -1,5 +1,6 @@
 """The compiled programs that move runs side by side."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -89,14 +90,15 @@ class Program:
         return self._compiled[signature](*args)
 
     def _compile(self, name: str, args: Any) -> Callable[..., Any]:
+        traced = self._programs[name].trace(*args)
         if not self._is_native:
-            return self._programs[name].lower(*args).compile()
-        try:
-            return self._programs[name].lower(*args).compile(compiler_options=_native.OPTIONS)
-        except jax.errors.JaxRuntimeError:  # the step holds something that cannot be nested
-            self._is_native = False
-            self._programs = self._prepare()
-            return self._compile(name, args)
+            return traced.lower().compile()
+        if not has_factorization(traced.jaxpr.jaxpr):
+            with contextlib.suppress(jax.errors.JaxRuntimeError):  # the step holds something else that cannot be nested
+                return traced.lower().compile(compiler_options=_native.OPTIONS)
+        self._is_native = False
+        self._programs = self._prepare()
+        return self._compile(name, args)
 
 
 def _held(compiled: Any) -> int:
