@@ -10,6 +10,7 @@ from hfac._registry import names, resolve
 REGISTRY = {
     "exact_gradient": "hfac.algorithms._exact_gradient:exact_gradient",
     "hfac": "hfac.algorithms._hfac:hfac",
+    "nested": "hfac.algorithms._nested:nested",
     "partial": "hfac.algorithms._partial:partial",
 }
 
