@@ -19,12 +19,16 @@ def test_every_method_runs_on_every_problem(name, problem):
     built = getattr(problems, problem)()
     rates = cases.gentle(upper=1e-4, entropy=1.0)
     algorithm = METHODS[name](built)
-    start = algorithm.solution(algorithm.init(jax.random.key(0), rates))
-    state, history = hfac.run(algorithm, hfac.run_key(0), rates, 20, record_at=[0, 20])
+    key = hfac.run_key(0)
+    state = first = algorithm.init(key, rates)
+    step = jax.jit(algorithm.step)
+    for k in range(10):
+        state, _ = step(jax.random.fold_in(key, k), state, rates)
+    start, end = algorithm.solution(first), algorithm.solution(state)
     assert int(state.status) == Status.OK
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(history.record["x"]))
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(end))
     # partial SGD leaves x alone where f does not depend on it; its policy moves all the same
-    moved = jax.tree.map(lambda a, b: np.any(a != b), start.theta, algorithm.solution(state).theta)
+    moved = jax.tree.map(lambda a, b: np.any(a != b), start.theta, end.theta)
     assert all(jax.tree.leaves(moved))
 
 
