@@ -75,7 +75,7 @@ def objective(data: "xarray.Dataset", problem: Problem, references: References) 
         axis.set_ylabel(rf"$\Phi_{{\tau}}(x_k)$ at $\tau={tau:g}$")
         axis.set_xscale("log")
         axis.set_xlim(1, 2 * max(float(data["samples"].max()), float(data["step"].max()), 1.0))
-        axis.legend(loc="lower left", fontsize=7.5)
+        axis.legend(loc="lower left", fontsize=7.5, frameon=True, edgecolor="none", framealpha=0.9)
     count = data.sizes["seed"]
     axes[-1, 0].set_xlabel(
         "environment samples" if float(data["samples"].max()) > 0 else "steps (model-based: no samples)"
