@@ -58,6 +58,20 @@ class Solution(NamedTuple):
     theta: PyTree  # parameters of the policy that answers it
 
 
+class Needs(NamedTuple):
+    """What a method asks for beyond samples and first derivatives; every method's file states its own as `NEEDS`."""
+
+    model: bool = False  # transition probabilities
+    hessian: bool = False  # second derivatives, or products with them
+    nested: bool = False  # several lower steps, or a solve, for every upper step
+    fixed_tau: bool = False  # the entropy weight stays at its scale, whatever its schedule
+
+    def __str__(self) -> str:
+        """Needs in words, such as "model, nested"."""
+        words = zip(("model", "second order", "nested", "fixed tau"), self, strict=True)
+        return ", ".join(word for word, is_needed in words if is_needed) or "samples only"
+
+
 class Algorithm(NamedTuple):
     """A bi-level method as three pure functions; `jit`, `vmap`, `scan` and shard them as you like."""
 

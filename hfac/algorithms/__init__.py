@@ -1,11 +1,16 @@
 """Bi-level methods, one per file, all with the `hfac.types.Algorithm` protocol, named in `REGISTRY`.
 
-A new method is one file with a builder ``(problem, **static options) -> Algorithm`` and one line here.
+A new method is one file with a builder ``(problem, *, option=default, ...) -> Algorithm`` and a constant `NEEDS`, and
+one line here.
 """
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from hfac._registry import names, resolve
+
+if TYPE_CHECKING:
+    from hfac.types import Needs
 
 REGISTRY = {
     "exact_gradient": "hfac.algorithms._exact_gradient:exact_gradient",
@@ -13,6 +18,15 @@ REGISTRY = {
     "nested": "hfac.algorithms._nested:nested",
     "partial": "hfac.algorithms._partial:partial",
 }
+
+
+def needs(name: str) -> "Needs":
+    """What the method called `name` asks for.
+
+    Raises:
+      AttributeError: if there is none; the message names the nearest.
+    """
+    return sys.modules[resolve(REGISTRY, name, "algorithm").__module__].NEEDS
 
 
 def __getattr__(name: str) -> Any:

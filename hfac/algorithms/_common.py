@@ -1,5 +1,6 @@
 """What every method shares: moving its variables, freezing a diverged run, averaging the end of a run."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -34,6 +35,76 @@ def init_optimizers(optimizers: Mapping[str, optax.GradientTransformation], vari
             raise ValueError(f"optimizers has no variable '{name}'; variables are {', '.join(present)}")
     with jax.numpy_dtype_promotion("standard"):
         return {name: optimizer.init(variables[name]) for name, optimizer in optimizers.items()}
+
+
+def fresh() -> dict[str, jax.Array]:
+    """First `step`, `status` and `failed_at` of every state."""
+    return {"step": jnp.int32(0), "status": jnp.int32(Status.OK), "failed_at": jnp.int32(-1)}
+
+
+class Planned(NamedTuple):
+    """State of a method that plans with the model."""
+
+    step: jax.Array  # int32 [], k
+    status: jax.Array  # int32 [], latched Status
+    failed_at: jax.Array  # int32 [], step of the first fault, or -1
+    x: PyTree  # upper variable
+    theta: jax.Array  # logits of the policy that answers it [S, A]
+    memory: dict[str, PyTree]  # whatever else the method carries from step to step, by name
+    optimizers: dict  # "x" -> optax state, if there is an optimiser
+
+    def start_from(self, x: PyTree) -> "Planned":
+        """The same state at another upper variable."""
+        return self._replace(x=x)
+
+
+class PlannedInfo(NamedTuple):
+    """What is worth looking at in a planner's step."""
+
+    num_samples: jax.Array  # int32 [], always 0: the method plans
+    hyper_objective: jax.Array  # [], f at the last x and its policy
+
+
+def planned(
+    problem: Problem,
+    key: Key,
+    memory: Mapping[str, PyTree],
+    optimizers: Mapping[str, optax.GradientTransformation],
+    dtype: Any,
+) -> Planned:
+    """First state of a planner: the problem's x, uniform policy.
+
+    Raises:
+      ValueError: if an optimiser is named for another variable than x.
+    """
+    x = cast(problem.init_x(jax.random.fold_in(key, 0)), dtype)
+    theta = jnp.zeros(problem.mdp.next_states.shape[:2], dtype)
+    return Planned(**fresh(), x=x, theta=theta, memory=dict(memory), optimizers=init_optimizers(optimizers, {"x": x}))
+
+
+def keep_if_healthy(moved: Any, before: Any, **new: PyTree) -> Any:
+    """The moved state with further fields replaced; a run that has failed keeps those it had before."""
+    is_healthy = moved.status == Status.OK
+    kept = {
+        name: jax.tree.map(lambda a, b: jnp.where(is_healthy, a, b), value, getattr(before, name))
+        for name, value in new.items()
+    }
+    return moved._replace(**kept)
+
+
+def refuse_policy_term(problem: Problem, method: str) -> None:
+    """Raise `ValueError` for a method whose estimator needs f to be a running cost."""
+    if problem.g is not None:
+        raise ValueError(
+            f"{method} estimates the gradient of a running cost from sampled returns; {problem.name} has a policy "
+            "term g in its upper objective; use hfac, nested or exact_gradient"
+        )
+
+
+def at_fixed(schedules: Schedules, *rates: str) -> Schedules:
+    """The same schedules with the named rates held at their scale."""
+    decays = {rate: dataclasses.replace(getattr(schedules, rate), power=0.0) for rate in rates}
+    return dataclasses.replace(schedules, **decays)
 
 
 def negative(update: PyTree) -> PyTree:

@@ -4,9 +4,8 @@ Needs the model, solves the lower level exactly at every step (nested), and uses
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -14,30 +13,9 @@ from hfac import exact
 from hfac.algorithms import _common
 from hfac.problem import Problem
 from hfac.schedules import Schedules
-from hfac.types import Algorithm, Key, PyTree, Solution, Status
+from hfac.types import Algorithm, Key, Needs, Solution
 
-
-class State(NamedTuple):
-    """Everything the next step needs."""
-
-    step: jax.Array  # int32 [], k
-    status: jax.Array  # int32 [], latched Status
-    failed_at: jax.Array  # int32 [], step of the first fault, or -1
-    x: PyTree  # upper variable
-    theta: jax.Array  # logits of the best response to the last x, [S, A]
-    value: jax.Array  # its soft value [S], where the next solve starts
-    optimizers: dict  # "x" -> optax state, if there is an optimiser
-
-    def start_from(self, x: PyTree) -> "State":
-        """The same state at another upper variable."""
-        return self._replace(x=x)
-
-
-class Info(NamedTuple):
-    """What is worth looking at."""
-
-    num_samples: jax.Array  # int32 [], always 0: the method plans
-    hyper_objective: jax.Array  # [], Phi_tau at the last x
+NEEDS = Needs(model=True, nested=True)
 
 
 def exact_gradient(
@@ -66,29 +44,22 @@ def exact_gradient(
       ValueError: if an optimiser is named for another variable than x.
     """
     optimizers = dict(optimizers or {})
-    shape = problem.mdp.next_states.shape
+    memory = {"value": jnp.zeros(problem.mdp.num_states, dtype)}  # soft value of the last response
 
-    def init(key: Key, schedules: Schedules) -> State:
+    def init(key: Key, schedules: Schedules) -> _common.Planned:
         del schedules
-        x = _common.cast(problem.init_x(jax.random.fold_in(key, 0)), dtype)
-        moments = _common.init_optimizers(optimizers, {"x": x})
-        fresh = (jnp.int32(0), jnp.int32(Status.OK), jnp.int32(-1))
-        return State(*fresh, x, jnp.zeros(shape[:2], dtype), jnp.zeros(shape[0], dtype), moments)
+        return _common.planned(problem, key, memory, optimizers, dtype)
 
-    def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
+    def step(key: Key, state: _common.Planned, schedules: Schedules) -> tuple[_common.Planned, _common.PlannedInfo]:
         del key
         rates = schedules.at(state.step, dtype)
-        found = exact.evaluate(problem, state.x, rates.entropy, state.value, dtype)
+        found = exact.evaluate(problem, state.x, rates.entropy, state.memory["value"], dtype)
         moved = _common.move(state, {"x": (rates.upper, _common.negative(found.grad))}, optimizers, {})
         theta = jnp.log(jnp.maximum(found.response.pi, jnp.finfo(dtype).tiny))
-        is_healthy = moved.status == Status.OK
-        moved = moved._replace(
-            theta=jnp.where(is_healthy, theta, state.theta),
-            value=jnp.where(is_healthy, found.response.value, state.value),
-        )
-        return moved, Info(jnp.int32(0), found.value)
+        moved = _common.keep_if_healthy(moved, state, theta=theta, memory={"value": found.response.value})
+        return moved, _common.PlannedInfo(jnp.int32(0), found.value)
 
-    def solution(state: State) -> Solution:
+    def solution(state: _common.Planned) -> Solution:
         return Solution(state.x, state.theta)
 
     return Algorithm(init, step, solution)

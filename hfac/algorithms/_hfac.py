@@ -16,7 +16,9 @@ from hfac import critics, estimators, policies, sampling
 from hfac.algorithms import _common
 from hfac.problem import Problem
 from hfac.schedules import Schedules
-from hfac.types import Algorithm, Key, PyTree, Solution, Status
+from hfac.types import Algorithm, Key, Needs, PyTree, Solution
+
+NEEDS = Needs()
 
 
 class State(NamedTuple):
@@ -100,8 +102,7 @@ def hfac(
         tracked = {"x": x, "theta": theta, "theta_pen": theta, "value": v, "value_pen": v, "leader_value": v}
         tracked["leader_value_neg"] = v if is_central else None
         moments = _common.init_optimizers(optimizers, tracked)
-        fresh = {"step": jnp.int32(0), "status": jnp.int32(Status.OK), "failed_at": jnp.int32(-1)}
-        return State(chains=source.init(keys[3]), optimizers=moments, **fresh, **tracked)
+        return State(chains=source.init(keys[3]), optimizers=moments, **_common.fresh(), **tracked)
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         zeta, alpha, beta, w, tau = schedules.at(state.step, dtype)

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from hfac.algorithms._hfac import hfac
 from hfac.problem import Problem
 from hfac.schedules import Schedules
-from hfac.types import Algorithm, Key
+from hfac.types import Algorithm, Key, Needs
+
+NEEDS = Needs(nested=True)
 
 
 def nested(

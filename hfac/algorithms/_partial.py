@@ -14,7 +14,9 @@ from hfac import critics, estimators, policies, sampling
 from hfac.algorithms import _common
 from hfac.problem import Problem
 from hfac.schedules import Schedules
-from hfac.types import Algorithm, Key, PyTree, Solution, Status, add_updates
+from hfac.types import Algorithm, Key, Needs, PyTree, Solution, add_updates
+
+NEEDS = Needs()
 
 
 class State(NamedTuple):
@@ -86,8 +88,8 @@ def partial(
         x = _common.cast(problem.init_x(keys[2]), dtype)
         theta, value = policy.init(keys[0]), critic.init(keys[1])
         moments = _common.init_optimizers(optimizers, {"x": x, "theta": theta, "value": value})
-        fresh = (jnp.int32(0), jnp.int32(Status.OK), jnp.int32(-1))
-        return State(*fresh, x, theta, value, source.init(keys[3]), moments)
+        chains = source.init(keys[3])
+        return State(**_common.fresh(), x=x, theta=theta, value=value, chains=chains, optimizers=moments)
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         zeta, alpha, beta, _, tau = schedules.at(state.step, dtype)
