@@ -13,7 +13,7 @@ ROOT = Path(hfac.__file__).parent
 ORDER = [
     *("_registry", "_random", "_reduce", "_jaxpr", "types", "schedules", "recommended", "mdp", "policies", "critics"),
     *("problem", "exact", "metrics", "problems", "sampling", "estimators", "algorithms", "statistics", "results"),
-    *("engine", "diagnostics", "plots", "tweets", "cli"),
+    *("engine", "tuning", "comparison", "diagnostics", "plots", "tweets", "cli"),
 ]
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 

@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 COMMANDS = {
     "sweep": ("hfac.cli._sweep:main", "run a method over seeds and schedules on a problem"),
+    "tune": ("hfac.cli._tune:main", "search for a method's settings, on seeds that are never reported"),
+    "compare": ("hfac.cli._compare:main", "methods tuned alike on the same seeds and samples: table and figures"),
     "plan": ("hfac.cli._plan:main", "what a sweep would cost: runs, bytes, compilations, expected time"),
     "report": ("hfac.cli._report:main", "table and figures of a stored sweep, judged again if asked"),
 }

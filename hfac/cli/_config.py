@@ -32,7 +32,7 @@ def take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
     return None, args
 
 
-def read_file(path: str) -> dict[str, Any]:
+def read_file(path: str, flag: str = "--config") -> dict[str, Any]:
     """A configuration file, TOML or JSON by its ending.
 
     Raises:
@@ -42,15 +42,15 @@ def read_file(path: str) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"--config: cannot read {path}: {error.strerror}") from None
+        raise InputError(f"{flag}: cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(f"--config: {path} is not UTF-8 text") from None
+        raise InputError(f"{flag}: {path} is not UTF-8 text") from None
     try:
         loaded = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"--config: {path} does not parse: {error}") from None
+        raise InputError(f"{flag}: {path} does not parse: {error}") from None
     if not isinstance(loaded, dict):
-        raise InputError(f"--config: {path} must hold a table of settings, got a {type(loaded).__name__}")
+        raise InputError(f"{flag}: {path} must hold a table of settings, got a {type(loaded).__name__}")
     return loaded
 
 

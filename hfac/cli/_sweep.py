@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
+import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -16,11 +17,12 @@ from hfac.problems import REGISTRY as PROBLEMS
 
 RATES = ("upper", "actor", "critic", "penalty", "entropy")
 FIELDS = ("scale", "power", "offset", "floor")
-CHUNK_SECONDS = 1.0
 FROM_PRESET = "(default: the preset's)"
 FromPreset = Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET)]
 DESCRIPTIONS = {
     "sweep": "Run a method over seeds and schedules on PROBLEM, judge every record exactly, store and draw it.",
+    "tune": "Search for a method's settings on PROBLEM by successive halving, on seeds that are never reported.",
+    "compare": "Tune methods alike on PROBLEM, run them on the same fresh seeds and samples, judge, tabulate, draw.",
     "plan": "Say what a sweep would cost, without running it: runs, bytes, compilations, expected time.",
 }
 TABLES = ("problem_options", "algorithm_options")
@@ -103,9 +105,9 @@ class Request(NamedTuple):
     """A parsed command line."""
 
     problem: str
-    settings: Sweep
+    settings: Any  # the command's own dataclass
     problem_options: Any
-    algorithm_options: Any
+    algorithm_options: Any = None  # None where a command takes several methods
 
 
 def main(args: Sequence[str]) -> None:
@@ -117,8 +119,16 @@ def main(args: Sequence[str]) -> None:
         _sweep_run.execute(request)
 
 
-def resolve(args: list[str], command: str) -> Request | None:
+def resolve(
+    args: list[str], command: str, config: type = Sweep, check: Callable[[Any], None] | None = None
+) -> Request | None:
     """Parse all that needs no run, or return None after the general help.
+
+    Args:
+      args: the command's arguments.
+      command: its name.
+      config: dataclass of its settings; one with a field `algorithm` also takes that method's options.
+      check: raises `InputError` if the settings are wrong; that of a sweep unless given.
 
     Raises:
       InputError: if something is wrong with it.
@@ -130,46 +140,38 @@ def resolve(args: list[str], command: str) -> Request | None:
     in_file = loaded.pop("problem", None)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else in_file
     description = DESCRIPTIONS[command]
-    usage = (
-        f"PROBLEM is one of: {', '.join(PROBLEMS)}. `hfac {command} PROBLEM --help` adds its options and the method's. "
-    )
+    has_algorithm = any(field.name == "algorithm" for field in dataclasses.fields(config))
+    usage = f"PROBLEM is one of: {', '.join(PROBLEMS)}. `hfac {command} PROBLEM --help` adds its options"
+    usage += " and the method's. " if has_algorithm else ". "
     usage += "--config FILE (TOML or JSON) sets defaults that flags override."
     if name is None:
         if not any(arg in ("-h", "--help") for arg in rest):
             raise InputError(f"which problem? hfac {command} PROBLEM ...; there are {', '.join(PROBLEMS)}")
-        parse(Sweep, rest, f"hfac {command} PROBLEM", f"{description} {usage}")
+        parse(config, rest, f"hfac {command} PROBLEM", f"{description} {usage}")
         return None
-    plain, nested = _config.apply_file(loaded, Sweep, TABLES)
-    algorithm = _config.take(list(rest), "--algorithm")[0] or plain.get("algorithm", "hfac")
-    preset = _config.take(list(rest), "--preset")[0] or plain.get("preset")
-    build_problem = _config.lookup(PROBLEMS, name, "problem")
-    build_algorithm = _config.lookup(ALGORITHMS, algorithm, "algorithm")
-    chosen = _algorithm_defaults(name, algorithm, preset) | nested["algorithm_options"]
-    problem_options = _config.options_class(build_problem, "ProblemOptions", nested["problem_options"])
-    algorithm_options = _config.options_class(build_algorithm, "AlgorithmOptions", chosen)
-    _config.check_keys(nested["problem_options"], problem_options, "problem_options")
-    _config.check_keys(nested["algorithm_options"], algorithm_options, "algorithm_options")
-    full = dataclasses.make_dataclass(
-        "Settings",
-        [
-            ("settings", tyro.conf.OmitArgPrefixes[Sweep], dataclasses.field(default=Sweep(**plain))),
-            (
-                "problem_options",
-                Annotated[problem_options, tyro.conf.arg(name="problem")],
-                dataclasses.field(default=problem_options()),
-            ),
-            (
-                "algorithm_options",
-                Annotated[algorithm_options, tyro.conf.arg(name="algorithm")],
-                dataclasses.field(default=algorithm_options()),
-            ),
-        ],
-    )
+    tables = TABLES if has_algorithm else TABLES[:1]
+    plain, nested = _config.apply_file(loaded, config, tables)
+    builders = {"problem_options": _config.lookup(PROBLEMS, name, "problem")}
+    defaults = dict(nested)
+    if has_algorithm:
+        algorithm = _config.take(list(rest), "--algorithm")[0] or plain.get("algorithm", "hfac")
+        preset = _config.take(list(rest), "--preset")[0] or plain.get("preset")
+        builders["algorithm_options"] = _config.lookup(ALGORITHMS, algorithm, "algorithm")
+        if any(field.name == "preset" for field in dataclasses.fields(config)):
+            defaults["algorithm_options"] = _algorithm_defaults(name, algorithm, preset) | nested["algorithm_options"]
+    unprefixed = operator.getitem(tyro.conf.OmitArgPrefixes, config)
+    fields: list[Any] = [("settings", unprefixed, dataclasses.field(default=config(**plain)))]
+    for table, builder in builders.items():
+        options = _config.options_class(builder, table, defaults[table])
+        _config.check_keys(nested[table], options, table)
+        flag = tyro.conf.arg(name=table.removesuffix("_options"))
+        fields.append((table, operator.getitem(Annotated, (options, flag)), dataclasses.field(default=options())))
+    full = dataclasses.make_dataclass("Settings", fields)
     parsed = parse(
         full, rest, f"hfac {command} {name}", f"{description} --config FILE sets defaults that flags override."
     )
-    _check(parsed.settings)
-    return Request(name, parsed.settings, parsed.problem_options, parsed.algorithm_options)
+    (check or _check)(parsed.settings)
+    return Request(name, *(getattr(parsed, field[0]) for field in fields))
 
 
 def _algorithm_defaults(problem: str, algorithm: str, preset: str | None) -> dict[str, Any]:
@@ -188,14 +190,15 @@ def _check(settings: Sweep) -> None:
         raise InputError("--steps and every seed must be below 2**31")
     if any(not tau > 0 for tau in settings.judge):
         raise InputError(f"--judge must be positive, got {min(settings.judge):g}")
-    if (
-        settings.out is not None
-        and settings.out.exists()
-        and (not settings.out.is_dir() or any(settings.out.iterdir()))
-    ):
-        raise InputError(f"--out {settings.out} already holds something; nothing is overwritten, choose another folder")
+    check_out(settings.out)
     with as_input_error():
         schedule_grid_axes(settings)
+
+
+def check_out(out: Path | None) -> None:
+    """Raise `InputError` unless the folder is new or empty."""
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out {out} already holds something; nothing is overwritten, choose another folder")
 
 
 def schedule_grid_axes(settings: Sweep) -> dict[tuple[str, ...], list[tuple[float, ...]]]:
@@ -246,17 +249,17 @@ def _check_range(flag: str, field: str, values: tuple[float, ...]) -> None:
         raise InputError(f"--{flag} lists a value twice")
 
 
-def make_folder(settings: Sweep, problem: str) -> Path:
-    """The folder to write to, made now.
+def make_folder(out: Path | None, stem: str) -> Path:
+    """The folder to write to, made now: the one asked for, or the next free runs/STEM-NNN.
 
     Raises:
       InputError: if it cannot be made.
     """
-    if settings.out is not None:
-        folder = settings.out
+    if out is not None:
+        folder = out
     else:
         taken = 1
-        while (folder := Path("runs") / f"{problem}-{taken:03d}").exists():
+        while (folder := Path("runs") / f"{stem}-{taken:03d}").exists():
             taken += 1
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -267,13 +270,14 @@ def make_folder(settings: Sweep, problem: str) -> Path:
     return folder
 
 
-def write_config(folder: Path, request: Request) -> None:
-    """Write the resolved configuration; ``hfac sweep --config`` reproduces the sweep from it."""
+def write_config(folder: Path, request: Request, command: str = "sweep") -> None:
+    """Write the resolved configuration; ``hfac COMMAND --config`` reproduces the run from it."""
     from hfac import __version__
 
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(request.settings).items()}
     plain.pop("out")
-    content = {"command": "sweep", "version": __version__, "problem": request.problem, **plain}
+    content = {"command": command, "version": __version__, "problem": request.problem, **plain}
     for table in TABLES:
-        content[table] = dataclasses.asdict(getattr(request, table))
+        if getattr(request, table) is not None:
+            content[table] = dataclasses.asdict(getattr(request, table))
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

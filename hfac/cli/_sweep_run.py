@@ -19,7 +19,7 @@ from hfac.cli import Stopped, _config, _sweep, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
 from hfac.engine import _sweep as engine
-from hfac.engine import num_cores, record_points
+from hfac.engine import num_cores, record_points, stream
 from hfac.problem import Problem
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.types import Algorithm, Status
@@ -61,7 +61,7 @@ def prepare(request: _sweep.Request) -> Job:
 def execute(request: _sweep.Request) -> None:
     """Run, judge, store and draw a sweep; everything is checked before anything is written."""
     job, settings = prepare(request), request.settings
-    folder = _sweep.make_folder(settings, request.problem)
+    folder = _sweep.make_folder(settings.out, request.problem)
     _sweep.write_config(folder, request)
     introduce(job, request)
     with held_back() as asked:
@@ -137,38 +137,26 @@ def run_recorded(job: Job, request: _sweep.Request, folder: Path, asked: Interru
     notes = {"problem": request.problem, "algorithm": settings.algorithm, "settings": job.words}
     points = record_points(settings.steps)
     layout = engine.lay_out(algorithm, job.grid, job.seeds)
-    program, runs, plan, num_runs = layout.program, layout.runs, layout.program.plan, layout.num_runs
+    program, plan, num_runs = layout.program, layout.program.plan, layout.num_runs
     progress = Progress(settings.steps, "steps", settings.quiet)
-    states = program.start(runs)
     store: results.Store | None = None
-    chunk, step, num_samples, began = 64, 0, np.zeros(num_runs, np.int64), time.perf_counter()
-    total_samples = 0
-    for index, point in enumerate(points):
-        while True:
-            length = int(min(chunk, point - step))
-            started = time.perf_counter()
-            states, history = jax.block_until_ready(program.advance(runs, states, [length]))
-            seconds = time.perf_counter() - started
-            step += length
-            num_samples += np.asarray(history.num_samples)[:num_runs, 0]
-            if length == chunk and seconds < _sweep.CHUNK_SECONDS / 2:
-                chunk *= 2
-            done = total_samples + int(num_samples.sum())
-            rate = done / max(time.perf_counter() - began - program.compile_seconds, 1e-9)
-            progress.update(step, f"{num_runs} runs, {rate:,.0f} samples/s")
-            if asked.is_set:
-                progress.close()
-                raise Stopped(f"stopped at step {step:,} of {settings.steps:,}; {folder} holds the records before it")
-            if step == point:
-                break
-        kept = jax.device_get(jax.tree.map(lambda leaf: leaf[:num_runs, 0], history.record))
-        if store is None:
-            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), kept)
-            labelled = results.template(shapes, points, layout.seeds, layout.coordinates)
-            about = {**notes, "num_devices": len(plan.devices), "width": plan.width, "root": 0}
-            store = results.Store(folder / "results.zarr", labelled.assign_attrs(results.provenance() | about))
-        store.write(index, kept, num_samples)
-        total_samples, num_samples = total_samples + int(num_samples.sum()), np.zeros(num_runs, np.int64)
+    total_samples, began = 0, time.perf_counter()
+    for piece in stream(layout, points):
+        done = total_samples + int(piece.num_samples.sum())
+        rate = done / max(time.perf_counter() - began - program.compile_seconds, 1e-9)
+        progress.update(piece.step, f"{num_runs} runs, {rate:,.0f} samples/s")
+        if piece.point is not None:
+            total_samples = done
+            if store is None:
+                shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), piece.record)
+                labelled = results.template(shapes, points, layout.seeds, layout.coordinates)
+                about = {**notes, "num_devices": len(plan.devices), "width": plan.width, "root": 0}
+                store = results.Store(folder / "results.zarr", labelled.assign_attrs(results.provenance() | about))
+            store.write(piece.point, piece.record, piece.num_samples)
+        if asked.is_set and piece.step < settings.steps:
+            progress.close()
+            reached = f"stopped at step {piece.step:,} of {settings.steps:,}"
+            raise Stopped(f"{reached}; {folder} holds the records before it")
     seconds = progress.close()
     assert store is not None
     store.annotate({"compile_seconds": program.compile_seconds, "run_seconds": seconds - program.compile_seconds})

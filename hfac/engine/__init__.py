@@ -5,4 +5,8 @@ from hfac.engine._loop import record_points as record_points
 from hfac.engine._loop import run_key as run_key
 from hfac.engine._run import run as run
 from hfac.engine._sharding import num_cores as num_cores
+from hfac.engine._stream import Piece as Piece
+from hfac.engine._stream import stream as stream
+from hfac.engine._sweep import Layout as Layout
+from hfac.engine._sweep import lay_out as lay_out
 from hfac.engine._sweep import sweep as sweep

@@ -1,0 +1,87 @@
+"""``hfac compare PROBLEM``: methods tuned alike, on the same seeds and samples; one table, curves."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from hfac.algorithms import REGISTRY as ALGORITHMS
+from hfac.cli import InputError, _config, _sweep, _tune
+from hfac.cli._values import Count
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Settings of a comparison; every method gets the same search, seeds and samples."""
+
+    algorithms: tuple[str, ...] = ("hfac", "nested", "partial", "zeroth_order")
+    """Methods of `hfac.algorithms.REGISTRY`; hfac is always among them, as what the others are compared to."""
+    samples: Count = 1_000_000
+    """Environment samples of every run. A run ends at its last record point not above it."""
+    model_steps: Count = 0
+    """Steps of methods that use no samples; 0 stands for the number that hfac does."""
+    seeds: Count = 16
+    """Seeds of every method, the same for all."""
+    first_seed: Count = 0
+    """The first of them; the others follow."""
+    settings: tuple[Path, ...] = ()
+    """Files best.json of `hfac tune`; the methods they name are not tuned again."""
+    budget: Count = 0
+    """Samples of every method's search; 0 stands for 100 times --samples. Steps where no samples are counted."""
+    tuning_seeds: Count = 4
+    """Seeds of every candidate of a search, from 1,000,000 on: they are never reported."""
+    design: Literal["random", "grid"] = "random"
+    """Candidates, as in `hfac tune`."""
+    search: tuple[str, ...] = ()
+    """Axes of the searches, as in `hfac tune`; an option goes to the methods that have it."""
+    rungs: Count = 3
+    """Rounds of halving of every search."""
+    reduction: Count = 4
+    """Factor by which candidates fall and steps rise from rung to rung, >= 2."""
+    search_seed: Count = 0
+    """Seed of the random candidates, the same for every method."""
+    judge: float = 0.003
+    """Entropy weight tau at which x is judged, > 0."""
+    target: float | None = None
+    """Objective whose first crossing is timed; 90 % of the way from the start to the exact descent unless given."""
+    out: Path | None = None
+    """Folder to write to; it must not hold anything. A new one under runs/ unless given."""
+    devices: Count = 0
+    """Devices to use; 0 takes all. On CPUs a device is a core."""
+    cache: bool = True
+    """Keep compiled programs in the user's cache folder."""
+    figures: bool = True
+    """Draw the figures."""
+    quiet: bool = False
+    """Print errors and the tables only."""
+
+
+def main(args: Sequence[str]) -> None:
+    """Run the command."""
+    request = _sweep.resolve(list(args), "compare", Compare, check)
+    if request is not None:
+        from hfac.cli import _compare_run
+
+        _compare_run.execute(request)
+
+
+def check(settings: Compare) -> None:
+    """Raise `InputError` unless the settings are in range."""
+    at_least = {"samples": 1, "model_steps": 0, "seeds": 2, "first_seed": 0, "budget": 0, "tuning_seeds": 1}
+    for name, least in {**at_least, "rungs": 1, "reduction": 2, "devices": 0}.items():
+        if getattr(settings, name) < least:
+            raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(settings, name)}")
+    if settings.first_seed + settings.seeds > _tune.Tune.first_seed:
+        raise InputError(
+            f"--first-seed and --seeds must stay below {_tune.Tune.first_seed:,}, where tuning seeds begin"
+        )
+    if not settings.judge > 0:
+        raise InputError(f"--judge must be positive, got {settings.judge:g}")
+    for name in settings.algorithms:
+        _config.lookup(ALGORITHMS, name, "algorithm")
+        if settings.algorithms.count(name) > 1:
+            raise InputError(f"--algorithms lists '{name}' twice")
+    for path in settings.settings:
+        _config.read_file(str(path), "--settings")
+    _tune.axes(settings.search)
+    _sweep.check_out(settings.out)

@@ -1,0 +1,130 @@
+"""``hfac tune PROBLEM``: search for a method's settings by successive halving; the log, a ready command, a figure."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from hfac.cli import InputError, _sweep
+from hfac.cli._values import Count, expand
+
+RUNS_PAID_FOR = 100  # of full length, by the default budget
+
+
+class Ends(NamedTuple):
+    """An axis between two numbers."""
+
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Tune:
+    """Settings of a search; every method gets the same space and the same budget."""
+
+    algorithm: str = "hfac"
+    """Method, one of `hfac.algorithms.REGISTRY`."""
+    samples: Count = 1_000_000
+    """Environment samples of a run that goes all the way; steps for a method that uses none."""
+    budget: Count = 0
+    """Environment samples of the whole search; 0 stands for 100 times --samples."""
+    seeds: Count = 4
+    """Seeds of every candidate."""
+    first_seed: Count = 1_000_000
+    """The first of them; keep it away from the seeds you report."""
+    design: Literal["random", "grid"] = "random"
+    """Candidates: random draws, as many as the budget pays for, or every combination of the listed values."""
+    search: tuple[str, ...] = ()
+    """Axes of the search in place of the default ones: NAME=LOW:HIGH (any number between, uniform in the logarithm),
+    NAME=A,B,C or NAME=log:A:B:N (one of these), NAME=A (this). NAME is a schedule flag such as upper or
+    entropy-power, offset, penalty-over-entropy, or an option of the method such as inner-steps."""
+    judge: float = 0.003
+    """Entropy weight tau at which x is judged, > 0."""
+    rungs: Count = 3
+    """Rounds of halving."""
+    reduction: Count = 4
+    """Factor by which candidates fall and steps rise from rung to rung, >= 2."""
+    search_seed: Count = 0
+    """Seed of the random candidates."""
+    out: Path | None = None
+    """Folder to write to; it must not hold anything. A new one under runs/ unless given."""
+    devices: Count = 0
+    """Devices to use; 0 takes all. On CPUs a device is a core."""
+    cache: bool = True
+    """Keep compiled programs in the user's cache folder."""
+    figures: bool = True
+    """Draw the search."""
+    quiet: bool = False
+    """Print errors and the command only."""
+
+
+def main(args: Sequence[str]) -> None:
+    """Run the command."""
+    request = _sweep.resolve(list(args), "tune", Tune, check)
+    if request is not None:
+        from hfac.cli import _tune_run
+
+        _tune_run.execute(request)
+
+
+def check(settings: Tune) -> None:
+    """Raise `InputError` unless the settings are in range."""
+    for name, least in (("samples", 1), ("budget", 0), ("seeds", 1), ("rungs", 1), ("reduction", 2), ("devices", 0)):
+        if getattr(settings, name) < least:
+            raise InputError(f"--{name} must be at least {least}, got {getattr(settings, name)}")
+    if not settings.judge > 0:
+        raise InputError(f"--judge must be positive, got {settings.judge:g}")
+    if settings.first_seed < 0 or settings.first_seed + settings.seeds > 2**31:
+        raise InputError("--first-seed must be >= 0 and every seed below 2**31")
+    axes(settings.search)
+    _sweep.check_out(settings.out)
+
+
+def axes(entries: Sequence[str]) -> dict[str, Any]:
+    """The axes of `--search`: `Ends`, or a tuple of values.
+
+    Raises:
+      InputError: if an entry is none of the forms.
+    """
+    found: dict[str, Any] = {}
+    for entry in entries:
+        flag, equals, text = entry.partition("=")
+        if not (flag and equals and text):
+            raise InputError(f"--search: '{entry}' must be NAME=LOW:HIGH, NAME=A,B,C or NAME=A")
+        found[axis_name(flag)] = _axis(flag, text)
+    return found
+
+
+def axis_name(flag: str) -> str:
+    """A flag as the search calls it: "upper" is "upper.scale", "inner-steps" is "inner_steps"."""
+    rate, _, field = flag.replace("_", "-").partition("-")
+    if rate in _sweep.RATES and field in ("", *_sweep.FIELDS):
+        return f"{rate}.{field or 'scale'}"
+    return flag.replace("-", "_")
+
+
+def _axis(flag: str, text: str) -> Any:
+    parts = text.split(":")
+    try:
+        if len(parts) == 2:
+            low, high = expand(parts[0])[0], expand(parts[1])[0]
+            if not 0 < low < high:
+                raise InputError(f"--search: {flag} must have ends 0 < low < high, got {text}")
+            return Ends(low, high)
+        words = [word for word in text.split(",") if word]
+        return tuple(value for word in words for value in _values(word))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"--search: {flag}: {error}") from None
+
+
+def _values(word: str) -> list[Any]:
+    named = {"true": True, "false": False, "none": None}
+    if word.lower() in named:
+        return [named[word.lower()]]
+    if word[0].isalpha() and not word.startswith("log:"):
+        return [word]
+    return [
+        int(value) if value == int(value) and "." not in word and "e" not in word else value for value in expand(word)
+    ]

@@ -1,0 +1,191 @@
+"""Running a search: candidates, rungs, the log as it grows, the winner as a configuration and a command line."""
+
+import csv
+import dataclasses
+import json
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hfac import algorithms, plots, tuning
+from hfac.algorithms import REGISTRY as ALGORITHMS
+from hfac.cli import InputError, _config, _sweep, _sweep_run, _tune, as_input_error
+from hfac.cli._interrupts import Interrupts, held_back
+from hfac.cli._progress import Progress, clock, say
+from hfac.problem import Problem
+from hfac.problems import REGISTRY as PROBLEMS
+from hfac.tuning import Range, Setting, Trial
+from hfac.types import Algorithm
+
+Builder = Callable[..., Algorithm]
+
+
+def execute(request: _sweep.Request) -> None:
+    """Search, store the log as it grows, print the best setting as a command, draw."""
+    settings, name = request.settings, request.problem
+    _sweep_run.configure_jax(settings.devices, settings.cache)
+    problem = _config.build(_config.lookup(PROBLEMS, name, "problem"), (), request.problem_options, "problem")
+    builder = _config.lookup(ALGORITHMS, settings.algorithm, "algorithm")
+    _config.build(builder, (problem,), request.algorithm_options, "algorithm")
+    overrides = {option: (value,) for option, value in changed(request.algorithm_options).items()}
+    candidates = draw(
+        builder, settings, overrides | as_axes(settings.search), algorithms.needs(settings.algorithm).model
+    )
+    folder = _sweep.make_folder(settings.out, f"tune-{name}-{settings.algorithm}")
+    _sweep.write_config(folder, request, "tune")
+    with held_back() as asked:
+        log = search(problem, builder, candidates, settings, settings.algorithm, folder / "search.csv", asked)
+    best = log[-1][0]
+    write_best(folder / "best.json", request, settings.algorithm, best)
+    if settings.figures:
+        plots.save(
+            plots.search(log, f"{name}, {settings.algorithm}", settings.judge), folder / "figures" / "search.png"
+        )
+    drawn = ", figures/" if settings.figures else ""
+    say(f"written to {folder}/: config.json, search.csv, best.json{drawn}", settings.quiet)
+    say(f"best of {len(candidates)}: {best.worth:.4f} at tau = {settings.judge:g} on its tuning seeds", settings.quiet)
+    print(command_line(request, settings.algorithm, best))
+
+
+def draw(builder: Builder, settings: Any, overrides: Mapping[str, Any], has_model: bool) -> list[Setting]:
+    """The candidates that a command's settings ask for.
+
+    Raises:
+      InputError: if an axis is unknown or the budget pays for none.
+    """
+    with as_input_error("--search: "):
+        space = tuning.space_of(builder, overrides, has_model)
+        if settings.design == "grid":
+            return tuning.cross(space)
+    budget = settings.budget or _tune.RUNS_PAID_FOR * settings.samples
+    count = tuning.affordable(budget, settings.samples, settings.seeds, settings.rungs, settings.reduction)
+    if count < 1:
+        need = math.ceil(budget / max(tuning.affordable(budget * 1e6, settings.samples, settings.seeds) / 1e6, 1e-9))
+        raise InputError(f"--budget {budget:,} pays for no candidate; give at least {need:,}, or fewer --samples")
+    with as_input_error("--search: "):
+        return tuning.draw(space, count, settings.search_seed)
+
+
+def search(
+    problem: Problem,
+    builder: Builder,
+    candidates: Sequence[Setting],
+    settings: Any,
+    name: str,
+    log_file: Path,
+    asked: Interrupts,
+) -> list[list[Trial]]:
+    """All rungs of a search, each written to the log when it ends.
+
+    Raises:
+      InputError: if the method refuses the problem or an option.
+      KeyboardInterrupt: if somebody asked to stop.
+    """
+    say(f"{name}: {len(candidates)} candidates x {settings.seeds} seeds, {settings.rungs} rungs", settings.quiet)
+    progress = Progress(1, "run-steps", settings.quiet)
+
+    def report(done: float, total: float) -> None:
+        progress.update(done, total=total)
+        if asked.is_set:
+            raise KeyboardInterrupt(f"stopped; {log_file.parent} holds the rungs that were finished")
+
+    log: list[list[Trial]] = []
+    seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
+    halving = {"seeds": seeds, "num_rungs": settings.rungs, "reduction": settings.reduction}
+    try:
+        with as_input_error(f"{name}: "):
+            for rung in tuning.search(
+                problem, builder, candidates, settings.samples, settings.judge, progress=report, **halving
+            ):
+                log.append(rung)
+                write_log(log_file, log)
+    finally:
+        seconds = progress.close()
+    say(f"{name}: {log[-1][0].worth:.4f} in {clock(seconds)}", settings.quiet)
+    return log
+
+
+def changed(options: Any) -> dict[str, Any]:
+    """Options of a builder that differ from their defaults."""
+    return {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(options)
+        if getattr(options, field.name) != field.default
+    }
+
+
+def as_axes(entries: Sequence[str]) -> dict[str, Any]:
+    """The axes of `--search` as the library's."""
+    return {name: Range(*axis) if isinstance(axis, _tune.Ends) else axis for name, axis in _tune.axes(entries).items()}
+
+
+def write_log(path: Path, log: Sequence[Sequence[Trial]]) -> None:
+    """Every trial as a row; the file is replaced whole."""
+    trials = [trial for rung in log for trial in rung]
+    options = sorted({name for trial in trials for name in trial.setting.options})
+    fields = ["rung", "candidate", "steps", "samples", "worth", "diverged", *options, *tuning.SETTINGS]
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=fields)
+        writer.writeheader()
+        for trial in trials:
+            row = {name: getattr(trial, name) for name in fields[:6]}
+            writer.writerow({**row, **trial.setting.options, **numbers(trial.setting)})
+    partial.replace(path)
+
+
+def numbers(setting: Setting) -> dict[str, float]:
+    """Every number of a setting's schedules, defaults included: "upper.scale" -> value."""
+    decays = tuning.to_schedules(setting)
+    return {
+        name: float(getattr(getattr(decays, name.partition(".")[0]), name.partition(".")[2]))
+        for name in tuning.SETTINGS
+    }
+
+
+def write_best(path: Path, request: _sweep.Request, algorithm: str, best: Trial) -> None:
+    """The winner as a configuration file of ``hfac sweep`` and ``hfac compare``."""
+    flags = {_flag(name).replace("-", "_"): value for name, value in numbers(best.setting).items()}
+    content = {
+        "problem": request.problem,
+        "algorithm": algorithm,
+        "preset": "attenuating",
+        "steps": best.steps,
+        **flags,
+        "judge": request.settings.judge,
+        "problem_options": dataclasses.asdict(request.problem_options),
+        "algorithm_options": best.setting.options,
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def command_line(request: _sweep.Request, algorithm: str, best: Trial) -> str:
+    """The sweep of the winner as it would be typed."""
+    words = ["hfac", "sweep", request.problem, "--algorithm", algorithm, "--preset", "attenuating"]
+    words += ["--steps", str(best.steps), "--judge", f"{request.settings.judge:g}"]
+    found = numbers(best.setting)
+    offsets = {found[f"{rate}.offset"] for rate in _sweep.RATES}
+    if len(offsets) == 1:
+        words += ["--offset", f"{offsets.pop():.6g}"]
+        found = {name: value for name, value in found.items() if not name.endswith("offset")}
+    for name, value in found.items():
+        if value or not name.endswith("floor"):
+            words += [f"--{_flag(name)}", f"{value:.6g}"]
+    for table, options in (("problem", changed(request.problem_options)), ("algorithm", best.setting.options)):
+        for option, value in options.items():
+            words += _option(table, option.replace("_", "-"), value)
+    return shlex.join(words)
+
+
+def _option(table: str, option: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{table}.{option}" if value else f"--{table}.no-{option}"]
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"--{table}.{option}", *(str(v) for v in values)]
+
+
+def _flag(name: str) -> str:
+    rate, _, field = name.partition(".")
+    return rate if field == "scale" else f"{rate}-{field}"

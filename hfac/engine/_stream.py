@@ -1,0 +1,51 @@
+"""A sweep in pieces, so that whoever runs it can report, write and stop between them."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from hfac.engine._sweep import Layout
+from hfac.types import PyTree
+
+PIECE_SECONDS = 1.0  # a piece grows until it takes about this long
+FIRST_PIECE = 64  # steps
+
+
+class Piece(NamedTuple):
+    """Where a sweep stands after a piece."""
+
+    step: int  # done by every run of the layout
+    point: int | None  # index of the record point just reached, or None between two
+    record: PyTree  # leaves [R, ...] at that point, on the host, or None
+    num_samples: np.ndarray  # int64 [R], transitions since the record point before
+    states: PyTree  # leaves [R, ...]; the next piece consumes them
+
+
+def stream(layout: Layout, points: Sequence[int] | np.ndarray) -> Iterator[Piece]:
+    """Run a layout to every record point, in pieces of about a second. The numbers are those of one piece.
+
+    Args:
+      layout: from `lay_out`.
+      points: steps to record at, increasing; the last one ends the sweep.
+    """
+    program, runs, num_runs = layout.program, layout.runs, layout.num_runs
+    states, step, size = program.start(runs), 0, FIRST_PIECE
+    num_samples = np.zeros(num_runs, np.int64)
+    for index, target in enumerate(points):
+        while True:
+            length = int(min(size, target - step))
+            began = time.perf_counter()
+            states, history = jax.block_until_ready(program.advance(runs, states, [length]))
+            if length == size and time.perf_counter() - began < PIECE_SECONDS / 2:
+                size *= 2
+            step += length
+            num_samples = num_samples + np.asarray(history.num_samples)[:num_runs, 0]
+            is_there = step == target
+            record = jax.device_get(jax.tree.map(lambda leaf: leaf[:num_runs, 0], history.record)) if is_there else None
+            yield Piece(step, index if is_there else None, record, num_samples, states)
+            if is_there:
+                break
+        num_samples = np.zeros(num_runs, np.int64)

@@ -1,0 +1,339 @@
+"""Search for settings: random or crossed candidates, successive halving, the same budget and code for every method.
+
+Candidates run side by side in compiled sweeps. After each rung the best part goes on from where it stands (Jamieson
+and Talwalkar, 2016), so that nothing is computed twice; seeds lie apart from those that are ever reported.
+"""
+
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from hfac import metrics, results, schedules, statistics
+from hfac.engine import Layout, Piece, lay_out, stream
+from hfac.problem import Problem
+from hfac.types import Algorithm, PyTree, Status
+
+FIRST_SEED = 1_000_000  # seeds from here on tune and are never reported
+PROBE_STEPS = 256
+PENALTY_RATIO = "penalty_over_entropy"  # the penalty's scale in units of the entropy's
+SETTINGS = tuple(f"{rate}.{field}" for rate in schedules.RATES for field in schedules.FIELDS)
+
+
+class Range(NamedTuple):
+    """Any number between two positive ends, uniform in the logarithm."""
+
+    low: float
+    high: float
+
+
+Axis = Range | tuple[Any, ...]  # a range, or the values to choose from
+Space = Mapping[str, Axis]  # "upper.scale", "offset", "penalty_over_entropy", or an option of the method's builder
+
+RATE_SPACE: Space = {
+    "upper.scale": Range(5e-4, 5e-2),
+    "actor.scale": Range(0.5, 12.0),
+    "critic.scale": Range(0.4, 1.2),
+    PENALTY_RATIO: Range(10.0, 1_000.0),
+    "entropy.scale": Range(0.006, 0.1),
+    "offset": Range(3e3, 1e5),
+    "upper.power": (0.6, 0.75, 0.9, 1.05, 1.2),
+    "actor.power": (0.0, 0.15, 0.3, 0.5),
+    "critic.power": (0.0, 0.15, 0.3, 0.5),
+    "penalty.power": (0.0, 0.15, 0.3, 0.5),
+    "entropy.power": (0.05, 0.15, 0.3),
+}
+PLANNER_SPACE: Space = {"upper.scale": Range(0.02, 20.0), "offset": Range(30.0, 3e4)}  # noiseless: few, long steps
+OPTION_SPACE: Space = {"inner_steps": (1, 3, 10, 30, 100), "coupled": (True,)}
+
+
+class Setting(NamedTuple):
+    """One candidate: keywords of the method's builder, and numbers of its schedules."""
+
+    options: dict[str, Any]
+    rates: dict[str, float]  # "upper.scale" -> value
+
+
+class Trial(NamedTuple):
+    """A candidate at the end of a rung."""
+
+    candidate: int
+    rung: int
+    steps: int
+    samples: float  # environment transitions of one run, mean over seeds
+    worth: float  # interquartile mean over seeds of the hyper-objective, +inf if diverged
+    diverged: int
+    setting: Setting
+
+
+def is_rate(name: str) -> bool:
+    """Whether an axis belongs to the schedules; all others are options of the method."""
+    return name in ("offset", PENALTY_RATIO) or name in SETTINGS
+
+
+def options_of(builder: Callable[..., Algorithm]) -> list[str]:
+    """Names of a builder's options."""
+    return [p.name for p in inspect.signature(builder).parameters.values() if p.default is not p.empty]
+
+
+def space_of(
+    builder: Callable[..., Algorithm], overrides: Space | None = None, has_model: bool = False
+) -> dict[str, Axis]:
+    """The default space of a method: all schedules, and those of `OPTION_SPACE` that it has.
+
+    Args:
+      builder: of the method.
+      overrides: axes that replace default ones.
+      has_model: whether the method plans, and so takes few long steps instead of many short ones.
+
+    Raises:
+      ValueError: if an override names neither a schedule's number nor an option of the builder.
+    """
+    options = options_of(builder)
+    rates = {**RATE_SPACE, **PLANNER_SPACE} if has_model else RATE_SPACE
+    space = dict(rates) | {name: axis for name, axis in OPTION_SPACE.items() if name in options}
+    for name, axis in (overrides or {}).items():
+        if not is_rate(name) and name not in options:
+            known = ", ".join([*RATE_SPACE, *options])
+            raise ValueError(f"the search has no axis '{name}'; there are {known}")
+        if name == "penalty.scale":
+            space.pop(PENALTY_RATIO, None)
+        space[name] = axis
+    return space
+
+
+def draw(space: Space, count: int, seed: int = 0) -> list[Setting]:
+    """Random candidates, every axis independently.
+
+    An axis has a stream of its own: methods that share it try the same values, which pairs their searches.
+
+    Raises:
+      ValueError: if the count is not positive or a range has no positive, ordered ends.
+    """
+    if count < 1:
+        raise ValueError(f"a search needs at least one candidate, got {count}; raise the budget or lower the samples")
+    _check(space)
+
+    def column(name: str, axis: Axis) -> list[Any]:
+        rng = np.random.default_rng([seed, *name.encode()])
+        if isinstance(axis, Range):
+            return np.exp(rng.uniform(math.log(axis.low), math.log(axis.high), count)).tolist()
+        return [axis[i] for i in rng.integers(len(axis), size=count)]
+
+    columns = [column(name, axis) for name, axis in space.items()]
+    return [_setting(dict(zip(space, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def cross(space: Space) -> list[Setting]:
+    """Every combination of the listed values.
+
+    Raises:
+      ValueError: if an axis is a range, which has no end of values.
+    """
+    for name, axis in space.items():
+        if isinstance(axis, Range):
+            raise ValueError(
+                f"a grid needs values on every axis, got the range {axis.low:g}:{axis.high:g} for '{name}'"
+            )
+    _check(space)
+    return [_setting(dict(zip(space, row, strict=True))) for row in itertools.product(*space.values())]  # type: ignore[arg-type]
+
+
+def _check(space: Space) -> None:
+    for name, axis in space.items():
+        if isinstance(axis, Range) and not (0 < axis.low < axis.high < math.inf):
+            raise ValueError(f"the range of '{name}' must have ends 0 < low < high, got {axis.low:g}:{axis.high:g}")
+        if not axis:
+            raise ValueError(f"axis '{name}' lists no value; give at least one")
+
+
+def _setting(chosen: Mapping[str, Any]) -> Setting:
+    rates = {name: float(value) for name, value in chosen.items() if name in SETTINGS}
+    if "offset" in chosen:
+        rates |= {f"{rate}.offset": float(chosen["offset"]) for rate in schedules.RATES}
+    if PENALTY_RATIO in chosen:
+        rates["penalty.scale"] = chosen[PENALTY_RATIO] * rates.get("entropy.scale", 1.0)
+    return Setting({name: value for name, value in chosen.items() if not is_rate(name)}, rates)
+
+
+def to_schedules(setting: Setting) -> schedules.Schedules:
+    """The schedules of a setting; what it does not say is `hfac.schedules.attenuating`'s."""
+    return schedules.replace(schedules.attenuating(), setting.rates)
+
+
+class Rung(NamedTuple):
+    """One round of halving."""
+
+    num_candidates: int
+    share: float  # of the horizon
+
+
+def rungs(num_candidates: int, num_rungs: int = 3, reduction: int = 4) -> list[Rung]:
+    """Rounds of a search: candidates fall and steps rise by the same factor.
+
+    Raises:
+      ValueError: if there is no rung or the reduction is below 2.
+    """
+    if num_rungs < 1 or reduction < 2:
+        raise ValueError(f"a search needs a rung and a reduction of at least 2, got {num_rungs} and {reduction}")
+    return [
+        Rung(max(1, num_candidates // reduction**r), reduction ** float(r + 1 - num_rungs)) for r in range(num_rungs)
+    ]
+
+
+def affordable(budget: float, samples: float, num_seeds: int, num_rungs: int = 3, reduction: int = 4) -> int:
+    """Candidates that a budget of samples pays for, survivors going on from where they stand."""
+    cost = sum((1 if r == 0 else 1 - 1 / reduction) * reduction ** (1.0 - num_rungs) for r in range(num_rungs))
+    return int(budget / (samples * num_seeds * cost))
+
+
+class _Group(NamedTuple):
+    """Candidates that share one compiled program."""
+
+    algorithm: Algorithm
+    members: list[int]
+    horizon: int  # steps that use the samples of a run
+
+
+def search(
+    problem: Problem,
+    builder: Callable[..., Algorithm],
+    candidates: Sequence[Setting],
+    num_samples: int,
+    tau: float,
+    *,
+    seeds: Sequence[int] = range(FIRST_SEED, FIRST_SEED + 4),
+    num_rungs: int = 3,
+    reduction: int = 4,
+    progress: Callable[[float, float], None] = lambda done, total: None,
+) -> Iterator[list[Trial]]:
+    """Successive halving; yields the trials of every rung, best first. The first of the last rung is the winner.
+
+    Args:
+      problem: what to solve.
+      builder: ``(problem, **options) -> Algorithm``.
+      candidates: from `draw` or `cross`.
+      num_samples: environment transitions of a run that goes all the way; steps for a method that uses none.
+      tau: entropy weight at which x is judged.
+      seeds: of every candidate.
+      num_rungs: rounds.
+      reduction: factor by which candidates fall and steps rise.
+      progress: called with (run-steps done, run-steps in all).
+
+    Raises:
+      ValueError: if a builder refuses an option or there is nothing to search.
+    """
+    plan = rungs(len(candidates), num_rungs, reduction)
+    metric = metrics.exact(problem, tau)
+    groups = _groups(problem, builder, candidates, num_samples, seeds)
+    stands = [_Stand(None, 0, 0.0) for _ in candidates]
+    alive = set(range(len(candidates)))
+    total = sum(_average_steps(group.horizon, plan) * len(group.members) for group in groups) * len(seeds)
+    done = 0.0
+    for r, rung in enumerate(plan):
+        trials = []
+        for group in groups:
+            members = [i for i in group.members if i in alive]
+            if not members:
+                continue
+            goal, before = max(1, round(rung.share * group.horizon)), stands[members[0]].steps
+            initial = None if r == 0 else _stack([stands[i].states for i in members])
+            layout = lay_out(group.algorithm, _grid([candidates[i] for i in members]), list(seeds), initial=initial)
+            for piece in stream(layout, [goal - before]):
+                progress(min(done + piece.step * layout.num_runs, total), total)
+            done += (goal - before) * layout.num_runs
+            worth, failed = _judge(layout, piece, goal, metric)
+            for i, value, count, states, used in zip(members, worth, failed, *_ends(layout, piece), strict=True):
+                stands[i] = _Stand(states, goal, stands[i].samples + used)
+                trials.append(Trial(i, r, goal, stands[i].samples, value, count, candidates[i]))
+        trials.sort(key=lambda trial: trial.worth)
+        yield trials
+        if r + 1 < len(plan):
+            alive = {trial.candidate for trial in trials[: plan[r + 1].num_candidates]}
+    progress(total, total)
+
+
+class _Stand(NamedTuple):
+    """Where a candidate stands between two rungs."""
+
+    states: PyTree  # leaves [N, ...], or None at the start
+    steps: int
+    samples: float  # of one run
+
+
+def _stack(states: Sequence[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *states)
+
+
+def _ends(layout: Layout, piece: Piece) -> tuple[list[PyTree], list[float]]:
+    """Last states [N, ...] and samples of one run, for every candidate of a layout."""
+    num_runs, num_seeds = layout.num_runs, len(layout.seeds)
+    states = jax.device_get(jax.tree.map(lambda leaf: leaf[:num_runs], piece.states))
+    firsts = range(0, num_runs, num_seeds)
+    cut = [jax.tree.map(lambda leaf, i=i: leaf[i : i + num_seeds], states) for i in firsts]
+    return cut, [float(piece.num_samples[i : i + num_seeds].mean()) for i in firsts]
+
+
+def _average_steps(horizon: int, plan: Sequence[Rung]) -> float:
+    """Steps an average candidate does in a whole search."""
+    shares = [0.0, *(rung.share for rung in plan)]
+    steps = sum(rung.num_candidates * (rung.share - before) for rung, before in zip(plan, shares, strict=False))
+    return horizon * steps / plan[0].num_candidates
+
+
+def _groups(
+    problem: Problem,
+    builder: Callable[..., Algorithm],
+    candidates: Sequence[Setting],
+    num_samples: int,
+    seeds: Sequence[int],
+) -> list[_Group]:
+    found: dict[str, list[int]] = {}
+    for i, candidate in enumerate(candidates):
+        found.setdefault(repr(sorted(candidate.options.items())), []).append(i)
+    groups = []
+    for members in found.values():
+        first = candidates[members[0]]
+        algorithm = builder(problem, **first.options)
+        rate = samples_per_step(algorithm, to_schedules(first), seeds[:1])
+        groups.append(_Group(algorithm, members, steps_for(num_samples, rate)))
+    return groups
+
+
+def samples_per_step(algorithm: Algorithm, rates: schedules.Schedules, seeds: Sequence[int]) -> float:
+    """Environment transitions that a step uses, measured over a short run; 0 for a method that plans."""
+    layout = lay_out(algorithm, rates, list(seeds))
+    *_, last = stream(layout, [PROBE_STEPS])
+    return float(last.num_samples.mean()) / PROBE_STEPS
+
+
+def steps_for(num_samples: int, rate: float) -> int:
+    """Steps that use a number of samples at a rate of samples per step; as many steps for a method that uses none."""
+    return max(1, round(num_samples / rate)) if rate > 0 else num_samples
+
+
+def _grid(settings: Sequence[Setting]) -> tuple[schedules.Schedules, schedules.Coordinates]:
+    """The settings as one dimension of a sweep."""
+    each = [to_schedules(setting) for setting in settings]
+    rows = [tuple(float(getattr(getattr(s, rate), field)) for rate, field in map(_parts, SETTINGS)) for s in each]
+    return schedules.grid(schedules.attenuating(), {SETTINGS: rows})
+
+
+def _parts(name: str) -> tuple[str, str]:
+    rate, _, field = name.partition(".")
+    return rate, field
+
+
+def _judge(layout: Layout, piece: Piece, step: int, metric: metrics.Metric) -> tuple[list[float], list[int]]:
+    """Interquartile mean of the hyper-objective, +inf if not finite, and failed runs, of every candidate."""
+    record = jax.tree.map(lambda leaf: leaf[:, None], piece.record)
+    samples = piece.num_samples[:, None]
+    data = results.dataset(record, samples, np.array([step]), layout.seeds, layout.coordinates, {})
+    judged = results.judge(data, metric)
+    worth = statistics.interquartile_mean(judged["hyper_objective"].isel(step=0, judged_tau=0).values)
+    failed = (judged["status"].isel(step=0) != Status.OK).sum("seed").values
+    return np.where(np.isfinite(worth), worth, np.inf).tolist(), failed.tolist()
