@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from hfac.critics import Critic
 from hfac.policies import Policy, policy_table
 from hfac.problem import Problem, on_batch, weighted_grad
-from hfac.types import PyTree, Transition, add_updates, map_values, weighted_sum
+from hfac.types import PyTree, Transition, add_updates, densify, map_values, weighted_sum
 
 
 def log_prob(policy: Policy, theta: PyTree, batch: Transition) -> jax.Array:
@@ -175,6 +175,39 @@ def central_hypergradient(
         h_gradient(problem, x),
         *(None if term is None else map_values(lambda v: v / 2, term) for term in terms),
         reward_contrast(problem, x, batch, batch_pen, 1 / (2 * w * (1 - _discount(problem, w)))),
+    )
+
+
+def reward_gradients(problem: Problem, x: PyTree, batch: Transition) -> PyTree:
+    """Gradients of r_x(s, a, s') in x, one per transition, dense: x's tree with a leading axis B."""
+    grad = problem.reward_grad or jax.grad(problem.reward)
+    return jax.vmap(lambda s, a, s_next: densify(x, grad(x, s, a, s_next)))(batch.state, batch.action, batch.next_state)
+
+
+def response_hypergradient(
+    problem: Problem, x: PyTree, batch: Transition, leader_advantage: jax.Array, response: PyTree, tau: jax.Array
+) -> PyTree:
+    """Hyper-gradient through the answer of the best response, first order, from its own transitions alone.
+
+    The likelihood-ratio form of Thoma et al. [2406.01575] and Yang et al. (SoBiRL, AISTATS 2025), with
+    grad_x log pi*(a|s) = ( G(s, a) - E_pi*[G(s, .)] ) / tau, G the discounted sum of grad r from (s, a) on:
+
+        d_x h + d_x c + 1 / ((1 - gamma) tau) E[ A_U(s, a) tau grad_x log pi*(a|s) ]
+
+    Args:
+      problem: the bi-level problem, without a policy term.
+      x: upper variable.
+      batch: transitions from the policy that tracks the best response.
+      leader_advantage: A_U(s, a) of the leader's cost (1 - gamma) c, or its action value, [B].
+      response: tau grad_x log pi*(a|s) or an unbiased sample of it given (s, a), x's tree with a leading axis B.
+      tau: entropy weight, > 0.
+    """
+    scale = 1 / ((1 - _discount(problem, tau)) * tau)
+    return add_updates(
+        x,
+        h_gradient(problem, x),
+        cost_gradient(problem, x, batch),
+        weighted_sum(scale * batch.weight * leader_advantage, response),
     )
 
 

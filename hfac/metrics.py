@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from hfac import exact as oracle
-from hfac.problem import Problem
+from hfac.problem import Problem, check_limit
 
 
 class Metric(NamedTuple):
@@ -73,8 +73,10 @@ def exact(
         that was recorded with `hfac.metrics.state`.
 
     Raises:
-      ValueError: if a tau is not positive.
+      ValueError: if a tau is not positive, or the limit is asked for where there is none.
     """
+    if limit:
+        check_limit(problem)
     taus = np.atleast_1d(np.asarray(tau, float))
     if not np.all(np.isfinite(taus) & (taus > 0)):
         raise ValueError(f"tau must be positive, got {tau}; ask for limit=True to judge at tau -> 0")

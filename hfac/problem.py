@@ -44,11 +44,13 @@ class Problem:
       cost_grad: gradient of `cost` in x; autodiff unless given.
       reward_bound: bound of |r_x|, > 0: boxes the critics; without it they are not projected.
       cost_bound: bound of |c|, > 0, for the leader's critic.
+      fixed_tau: the entropy weight that the problem is meant for, > 0, where f has no limit as tau -> 0; that limit
+        is then refused, other entropy weights are not.
       layout: how to draw the states, or None.
       name: for messages and titles.
 
     Raises:
-      ValueError: if f has no part, a bound is not positive, or a function does not return a finite
+      ValueError: if f has no part, a bound or fixed_tau is not positive, or a function does not return a finite
         scalar for the first x.
     """
 
@@ -62,6 +64,7 @@ class Problem:
     cost_grad: Callable[..., PyTree] | None = None
     reward_bound: float | None = None
     cost_bound: float | None = None
+    fixed_tau: float | None = None
     layout: GridLayout | None = None
     name: str = "problem"
 
@@ -75,9 +78,19 @@ class Problem:
             bound = getattr(self, name)
             if bound is not None and not (np.isfinite(bound) and bound > 0):
                 raise ValueError(f"{name} must be positive and finite, got {bound}; use None for no bound")
+        if self.fixed_tau is not None and not (np.isfinite(self.fixed_tau) and self.fixed_tau > 0):
+            raise ValueError(f"fixed_tau must be positive and finite, got {self.fixed_tau}; use None for any tau")
         if not isinstance(jax.tree.leaves(self.mdp)[0], jax.core.Tracer):
             with jax.ensure_compile_time_eval():
                 _check_functions(self)
+
+
+def check_limit(problem: Problem) -> None:
+    """Raise `ValueError` if f has no limit as tau -> 0."""
+    if problem.fixed_tau is not None:
+        raise ValueError(
+            f"{problem.name} has no limit tau -> 0: it is meant for tau = {problem.fixed_tau:g}; judge it at a tau > 0"
+        )
 
 
 def _check_functions(problem: Problem) -> None:

@@ -35,20 +35,20 @@ Axis = Range | tuple[Any, ...]  # a range, or the values to choose from
 Space = Mapping[str, Axis]  # "upper.scale", "offset", "penalty_over_entropy", or an option of the method's builder
 
 RATE_SPACE: Space = {
-    "upper.scale": Range(5e-4, 5e-2),
+    "upper.scale": Range(1e-4, 5e-2),
     "actor.scale": Range(0.5, 12.0),
     "critic.scale": Range(0.4, 1.2),
-    PENALTY_RATIO: Range(10.0, 1_000.0),
+    PENALTY_RATIO: Range(5.0, 500.0),
     "entropy.scale": Range(0.006, 0.1),
     "offset": Range(3e3, 1e5),
     "upper.power": (0.6, 0.75, 0.9, 1.05, 1.2),
     "actor.power": (0.0, 0.15, 0.3, 0.5),
     "critic.power": (0.0, 0.15, 0.3, 0.5),
     "penalty.power": (0.0, 0.15, 0.3, 0.5),
-    "entropy.power": (0.05, 0.15, 0.3),
+    "entropy.power": (0.0, 0.05, 0.15, 0.3),
 }
 PLANNER_SPACE: Space = {"upper.scale": Range(0.02, 20.0), "offset": Range(30.0, 3e4)}  # noiseless: few, long steps
-OPTION_SPACE: Space = {"inner_steps": (1, 3, 10, 30, 100), "coupled": (True,)}
+OPTION_SPACE: Space = {"inner_steps": (1, 3, 10, 30, 100), "coupled": (True,), "pen_rate": (1.0, 0.3, 0.1)}
 
 
 class Setting(NamedTuple):

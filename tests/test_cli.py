@@ -1,7 +1,9 @@
 """The command line as a user meets it: one-line errors, exit codes, files."""
 
+import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -65,6 +67,39 @@ def test_wrong_input_is_one_line_and_writes_nothing(args, expected, tmp_path, mo
     monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda devices, cache: None)
     with pytest.raises(SystemExit) as stop:
         main(["sweep", *args])
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert expected in said.err
+    assert said.err.count("\n") == 1 and "Traceback" not in said.err
+    assert said.out == "" and list(tmp_path.iterdir()) == []
+
+
+WRONG_SEARCH = {
+    "tune without problem": (["tune"], "which problem?"),
+    "unknown axis": (["tune", "goal_placement", "--search", "speed=1,2"], "no axis 'speed'"),
+    "not an axis": (["tune", "goal_placement", "--search", "upper"], "must be NAME=LOW:HIGH"),
+    "ends in the wrong order": (["tune", "goal_placement", "--search", "upper=2:1"], "ends 0 < low < high, got 2:1"),
+    "grid over a range": (["tune", "goal_placement", "--design", "grid"], "a grid needs values on every axis"),
+    "budget for nobody": (["tune", "goal_placement", "--budget", "10"], "--budget 10 pays for no candidate"),
+    "no reduction": (["tune", "goal_placement", "--reduction", "1"], "--reduction must be at least 2, got 1"),
+    "unknown method": (["compare", "goal_placement", "--algorithms", "hfca"], "did you mean 'hfac'?"),
+    "a method twice": (["compare", "goal_placement", "--algorithms", "hfac", "hfac"], "lists 'hfac' twice"),
+    "a single seed": (["compare", "goal_placement", "--seeds", "1"], "--seeds must be at least 2, got 1"),
+    "tuning seeds": (["compare", "goal_placement", "--first-seed", "1e6"], "must stay below 1,000,000"),
+    "no such settings": (["compare", "goal_placement", "--settings", "none.json"], "--settings: cannot read none.json"),
+    "unsupported pair": (
+        ["compare", "linear_reward", "--algorithms", "hfac", "advantage"],
+        "linear_reward has a policy term g",
+    ),
+}
+
+
+@pytest.mark.parametrize("args, expected", WRONG_SEARCH.values(), ids=WRONG_SEARCH)
+def test_wrong_search_is_one_line_and_writes_nothing(args, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda devices, cache: None)
+    with pytest.raises(SystemExit) as stop:
+        main(args)
     said = capsys.readouterr()
     assert stop.value.code == 2
     assert expected in said.err
@@ -201,3 +236,38 @@ def test_interrupted_run_says_so(tmp_path):
     from hfac import results
 
     assert results.load(tmp_path / "o" / "results.zarr")["step"].values[0] == 0  # what was recorded can be read
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_tune_prints_a_command_that_runs_and_settings_that_compare(tmp_path):
+    size = ["--problem.size", "4", "--problem.landmark", "3", "3", "--problem.hazard-rows", "1", "2"]
+    size += ["--problem.hazard-columns", "1", "2", "--quiet"]
+    found = tmp_path / "found"
+    done = hfac("tune", "goal_placement", *size, "--samples", "400", "--budget", "4e3", "--seeds", "2", "--rungs", "2",
+                "--search", "offset=300", "upper=0.01:0.1", "--out", str(found))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in found.iterdir()} == {"config.json", "search.csv", "best.json", "figures"}
+    log = table(found / "search.csv")
+    assert {row["rung"] for row in log} == {"0", "1"}
+    assert all(row["offset" if "offset" in row else "upper.offset"] == "300.0" for row in log)
+    command = shlex.split(done.stdout)
+    assert command[:3] == ["hfac", "sweep", "goal_placement"]
+    again = hfac(*command[1:], "--seeds", "2", "--no-figures", "--quiet", "--out", str(tmp_path / "again"))
+    assert again.returncode == 0, again.stderr
+    both = tmp_path / "both"
+    done = hfac("compare", "goal_placement", *size, "--algorithms", "partial", "exact_gradient", "--samples", "400",
+                "--budget", "4e3", "--tuning-seeds", "2", "--rungs", "1", "--seeds", "3", "--model-steps", "5",
+                "--settings", str(found / "best.json"), "--out", str(both))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = table(both / "table_samples.csv")
+    assert [row["method"] for row in rows] == ["hfac", "partial"]
+    assert rows[0]["minus the first, paired [95 %]"] == "" != rows[1]["minus the first, paired [95 %]"]
+    assert [row["needs"] for row in table(both / "table_model.csv")] == [
+        "samples only",
+        "model, nested",
+    ]
+    assert {p.name for p in (both / "settings").iterdir()} == {"partial.json", "exact_gradient.json"}
+    assert {p.name for p in (both / "figures").iterdir()} >= {"compare_samples.png", "compare_model.png"}

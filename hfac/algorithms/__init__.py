@@ -13,10 +13,25 @@ if TYPE_CHECKING:
     from hfac.types import Needs
 
 REGISTRY = {
+    "a_parl": "hfac.algorithms._a_parl:a_parl",
+    "advantage": "hfac.algorithms._advantage:advantage",
+    "aid": "hfac.algorithms._aid:aid",
+    "amd": "hfac.algorithms._amd:amd",
+    "bellman_penalty": "hfac.algorithms._bellman_penalty:bellman_penalty",
+    "bome": "hfac.algorithms._bome:bome",
     "exact_gradient": "hfac.algorithms._exact_gradient:exact_gradient",
+    "f2sa": "hfac.algorithms._f2sa:f2sa",
     "hfac": "hfac.algorithms._hfac:hfac",
+    "hpgd": "hfac.algorithms._hpgd:hpgd",
+    "itd": "hfac.algorithms._itd:itd",
+    "m_sobirl": "hfac.algorithms._m_sobirl:m_sobirl",
     "nested": "hfac.algorithms._nested:nested",
     "partial": "hfac.algorithms._partial:partial",
+    "penalty_gaur": "hfac.algorithms._penalty_gaur:penalty_gaur",
+    "single_loop_penalty": "hfac.algorithms._single_loop_penalty:single_loop_penalty",
+    "sobirl": "hfac.algorithms._sobirl:sobirl",
+    "value_penalty": "hfac.algorithms._value_penalty:value_penalty",
+    "zeroth_order": "hfac.algorithms._zeroth_order:zeroth_order",
 }
 
 

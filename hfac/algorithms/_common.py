@@ -244,3 +244,33 @@ def tail_average(algorithm: Algorithm, fraction: float) -> Algorithm:
         return Solution(state.average, algorithm.solution(state.inner).theta)
 
     return Algorithm(init, step, solution)
+
+
+def rescheduled(algorithm: Algorithm, *fixed: str, inner_steps: int = 1) -> Algorithm:
+    """The same method with the named rates held at their scale and x moved at every `inner_steps`-th step only.
+
+    Raises:
+      ValueError: if inner_steps is no positive whole number.
+    """
+    check_inner_steps(inner_steps)
+
+    def step(key: Key, state: Any, schedules: Schedules) -> tuple[Any, Any]:
+        held = at_fixed(schedules, *fixed)
+        if inner_steps > 1:
+            is_open = is_due(state.step, inner_steps)
+            scale, floor = (jnp.where(is_open, jnp.asarray(v), 0) for v in (held.upper.scale, held.upper.floor))
+            held = dataclasses.replace(held, upper=dataclasses.replace(held.upper, scale=scale, floor=floor))
+        return algorithm.step(key, state, held)
+
+    return algorithm._replace(step=step)
+
+
+def check_inner_steps(inner_steps: int) -> None:
+    """Raise `ValueError` unless the number of lower steps for every upper step is a positive whole number."""
+    if int(inner_steps) != inner_steps or inner_steps < 1:
+        raise ValueError(f"inner_steps must be a whole number >= 1, got {inner_steps}")
+
+
+def is_due(step: jax.Array, inner_steps: int) -> jax.Array:
+    """Whether the upper level moves at the end of this lower step: at every `inner_steps`-th. bool []."""
+    return (step + 1) % jnp.int32(inner_steps) == 0

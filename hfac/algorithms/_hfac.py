@@ -58,6 +58,7 @@ def hfac(
     batch_size: int = 1,
     coupled: bool = False,
     difference: Literal["forward", "central"] = "forward",
+    pen_rate: float = 1.0,
     tail_average: float | None = None,
     projection: Literal["box", "ball"] = "box",
     optimizers: Mapping[str, optax.GradientTransformation] | None = None,
@@ -72,6 +73,8 @@ def hfac(
       batch_size: chains per policy, >= 1.
       coupled: both chains use the same random numbers: the same law for each, a quieter difference.
       difference: forward (the paper) or central: track pi_w and pi_{-w}, bias O(w^2) instead of O(w).
+      pen_rate: rate of theta_pen's actor as a multiple of theta's, in (0, 1]; below 1 theta_pen is a slow average of
+        what its samples say, which quiets the difference of the two policies and damps x.
       tail_average: judge x averaged over about this last fraction of the run, in (0, 1]; None judges the last x.
       projection: box clips touched critic entries, ball is the paper's Euclidean projection.
       optimizers: variable name -> optax optimiser at unit rate, in place of plain stochastic approximation.
@@ -84,7 +87,7 @@ def hfac(
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    _check_options(problem, difference)
+    _check_options(problem, difference, pen_rate)
     is_central = difference == "central"
     mdp = problem.mdp.astype(dtype)
     policy = policy or policies.tabular_softmax(mdp.num_states, mdp.num_actions, dtype)
@@ -125,7 +128,7 @@ def hfac(
             "x": (zeta, _common.negative(hypergradient(problem, x, batch, batch_pen, pi, pi_pen, w))),
             "theta": (alpha, estimators.actor(problem, policy, x, theta, batch, delta)),
             "theta_pen": (
-                alpha,
+                pen_rate * alpha,
                 estimators.actor(problem, policy, x, theta_pen, batch_pen, delta_pen - w * delta_u, w),
             ),
             "value": (beta, estimators.semi_gradient(critic, v, batch, delta)),
@@ -149,8 +152,10 @@ def hfac(
     return algorithm if tail_average is None else _common.tail_average(algorithm, tail_average)
 
 
-def _check_options(problem: Problem, difference: str) -> None:
+def _check_options(problem: Problem, difference: str, pen_rate: float) -> None:
     if not isinstance(problem, Problem):
         raise ValueError(f"hfac needs a tabular hfac.Problem, got {type(problem).__name__}")
     if difference not in ("forward", "central"):
         raise ValueError(f"difference must be 'forward' or 'central', got '{difference}'")
+    if not 0 < pen_rate <= 1:
+        raise ValueError(f"pen_rate must lie in (0, 1], got {pen_rate}; 1 moves both actors at the same rate")

@@ -3,15 +3,14 @@
 First order, model-free, nested. N = 1 is `hfac`.
 """
 
-import dataclasses
 from typing import Any, Literal
 
 import jax.numpy as jnp
 
+from hfac.algorithms import _common
 from hfac.algorithms._hfac import hfac
 from hfac.problem import Problem
-from hfac.schedules import Schedules
-from hfac.types import Algorithm, Key, Needs
+from hfac.types import Algorithm, Needs
 
 NEEDS = Needs(nested=True)
 
@@ -24,6 +23,7 @@ def nested(
     batch_size: int = 1,
     coupled: bool = False,
     difference: Literal["forward", "central"] = "forward",
+    pen_rate: float = 1.0,
     dtype: Any = jnp.float32,
 ) -> Algorithm:
     """Build the nested-loop baseline of Zeng et al. [arXiv 2601.16399].
@@ -38,6 +38,7 @@ def nested(
       batch_size: chains per policy, >= 1.
       coupled: both chains use the same random numbers.
       difference: forward or central penalty difference.
+      pen_rate: rate of theta_pen's actor as a multiple of theta's, in (0, 1].
       dtype: of every float in a step.
 
     Returns:
@@ -46,14 +47,13 @@ def nested(
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    if int(inner_steps) != inner_steps or inner_steps < 1:
-        raise ValueError(f"inner_steps must be a whole number >= 1, got {inner_steps}")
-    single = hfac(problem, sampler=sampler, batch_size=batch_size, coupled=coupled, difference=difference, dtype=dtype)
-
-    def step(key: Key, state: Any, schedules: Schedules) -> tuple[Any, Any]:
-        is_due = (state.step + 1) % inner_steps == 0
-        scale, floor = (jnp.where(is_due, jnp.asarray(v), 0) for v in (schedules.upper.scale, schedules.upper.floor))
-        upper = dataclasses.replace(schedules.upper, scale=scale, floor=floor)
-        return single.step(key, state, dataclasses.replace(schedules, upper=upper))
-
-    return single._replace(step=step)
+    single = hfac(
+        problem,
+        sampler=sampler,
+        batch_size=batch_size,
+        coupled=coupled,
+        difference=difference,
+        pen_rate=pen_rate,
+        dtype=dtype,
+    )
+    return _common.rescheduled(single, inner_steps=inner_steps)

@@ -274,10 +274,9 @@ def write_config(folder: Path, request: Request, command: str = "sweep") -> None
     """Write the resolved configuration; ``hfac COMMAND --config`` reproduces the run from it."""
     from hfac import __version__
 
-    plain = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(request.settings).items()}
-    plain.pop("out")
+    plain = {key: value for key, value in dataclasses.asdict(request.settings).items() if key != "out"}
     content = {"command": command, "version": __version__, "problem": request.problem, **plain}
     for table in TABLES:
         if getattr(request, table) is not None:
             content[table] = dataclasses.asdict(getattr(request, table))
-    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")

@@ -30,7 +30,7 @@ from hfac.exact._policy import (
     upper_objective,
     upper_objective_grad,
 )
-from hfac.problem import Problem
+from hfac.problem import Problem, check_limit
 from hfac.types import Key, PyTree, Scalar
 
 Difference = Literal["forward", "central"]
@@ -45,7 +45,12 @@ def hyper_objective(problem: Problem, x: PyTree, tau: Scalar) -> jax.Array:
 
 
 def limit_hyper_objective(problem: Problem, x: PyTree) -> jax.Array:
-    """Phi(x) = f(x, pi*(x)) with the limit policy: the original, unregularised objective."""
+    """Phi(x) = f(x, pi*(x)) with the limit policy: the original, unregularised objective.
+
+    Raises:
+      ValueError: if the problem has a fixed tau, since its objective has no limit.
+    """
+    check_limit(problem)
     return upper_objective(problem, x, limit_policy(problem, x))
 
 

@@ -1,0 +1,112 @@
+"""Approximate implicit differentiation: conjugate gradients on the lower level's Hessian.
+
+Needs the model, products with the Hessian, and the lower level solved at every step (nested); no samples.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hfac.algorithms import _common, _planning
+from hfac.exact import _linear
+from hfac.exact._best_response import soft_optimal
+from hfac.exact._policy import (
+    centered,
+    logits_hessian_product,
+    model,
+    occupancy_tangent,
+    policy_point,
+    table_grad,
+    upper_parts_from,
+)
+from hfac.problem import Problem
+from hfac.schedules import Schedules
+from hfac.types import Algorithm, Key, Needs
+
+NEEDS = Needs(model=True, hessian=True, nested=True)
+
+
+def aid(
+    problem: Problem,
+    *,
+    num_iterations: int = 10,
+    damping: float = 0.0,
+    optimizers: Mapping[str, optax.GradientTransformation] | None = None,
+    dtype: Any = jnp.float32,
+) -> Algorithm:
+    """Build approximate implicit differentiation in the manner of Ghadimi and Wang [arXiv 1802.02246].
+
+    With the lower loss -J_tau in logits theta of the policy, solved exactly,
+
+        (H + damping I) v = grad_theta f,   H = -grad^2_theta J_tau,   by conjugate gradients from v = 0
+        x <- x - zeta ( d_x f + grad_x <grad_theta J_tau(x, theta), v> )
+
+    Softmax logits are not strongly convex: a constant added to the logits of a state changes nothing. The right-hand
+    side has no part there, so that plain conjugate gradients do; they stop at a direction without positive curvature.
+    Products with H are the derivative of the policy gradient, written out.
+
+    Args:
+      problem: a tabular bi-level problem.
+      num_iterations: of conjugate gradients, >= 1.
+      damping: added to the Hessian's diagonal, >= 0.
+      optimizers: ``{"x": optax optimiser at unit rate}``, in place of plain gradient descent.
+      dtype: of every float in a step.
+
+    Returns:
+      An `Algorithm`; zeta and tau are the upper and the entropy schedule.
+
+    Raises:
+      ValueError: if an option is out of range, or an optimiser is named for another variable than x.
+    """
+    _planning.check_count("num_iterations", num_iterations)
+    if not (np.isfinite(damping) and damping >= 0):
+        raise ValueError(f"damping must be finite and >= 0, got {damping}")
+    optimizers = dict(optimizers or {})
+    memory = {"value": jnp.zeros(problem.mdp.num_states, dtype)}  # soft value of the last response
+
+    def init(key: Key, schedules: Schedules) -> _common.Planned:
+        del schedules
+        return _common.planned(problem, key, memory, optimizers, dtype)
+
+    def step(key: Key, state: _common.Planned, schedules: Schedules) -> tuple[_common.Planned, _common.PlannedInfo]:
+        del key
+        rates = schedules.at(state.step, dtype)
+        tau = rates.entropy
+        at, x = model(problem, state.x, dtype)
+        response = soft_optimal(at.mdp, at.reward, tau, start=state.memory["value"])
+        theta = _planning.greedy_logits(at, response.value, tau)
+        point = policy_point(at, theta, tau)
+        leader_value = _linear.evaluate(point.chain, (1 - at.mdp.discount) * jnp.sum(point.pi * at.cost, -1))
+        f = upper_parts_from(problem, at, x, point.pi, point.visits, leader_value)
+
+        def hessian(v: jax.Array) -> jax.Array:
+            return jnp.asarray(damping, dtype) * v - logits_hessian_product(at, point, tau, v)
+
+        v = conjugate_gradients(hessian, point.pi * centered(point.pi, f.grad_pi), num_iterations)
+        _, weights = occupancy_tangent(at.mdp, point, v)
+        grad = _planning.add(f.grad_x, table_grad(problem.reward, at.mdp, x, weights))
+        moved = _common.move(state, {"x": (rates.upper, _common.negative(grad))}, optimizers, {})
+        moved = _common.keep_if_healthy(moved, state, theta=theta, memory={"value": response.value})
+        return moved, _common.PlannedInfo(jnp.int32(0), f.value)
+
+    return Algorithm(init, step, _planning.solution)
+
+
+def conjugate_gradients(product: Callable[[jax.Array], jax.Array], target: jax.Array, num_iterations: int) -> jax.Array:
+    """Solve ``product(v) = target`` from v = 0 in a fixed number of iterations; rests where nothing is left to do."""
+
+    def improve(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        v, residual, direction = carry
+        square = jnp.sum(residual**2)
+        image = product(direction)
+        curvature = jnp.sum(direction * image)
+        length = jnp.where(curvature > 0, square / jnp.where(curvature > 0, curvature, 1), 0)
+        left = residual - length * image
+        ratio = jnp.where(square > 0, jnp.sum(left**2) / jnp.where(square > 0, square, 1), 0)
+        return v + length * direction, left, left + ratio * direction
+
+    return _linear.repeat(improve, (jnp.zeros_like(target), target, target), num_iterations)[0]

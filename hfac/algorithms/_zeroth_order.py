@@ -1,0 +1,185 @@
+"""Finite differences: the lower level is tracked at two perturbed upper variables, f is compared, nothing is derived.
+
+Zeroth order in x, model-free, nested: one upper step for every round of lower steps.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hfac import _random, critics, estimators, policies, sampling
+from hfac.algorithms import _common
+from hfac.algorithms._rollouts import check_count
+from hfac.problem import Problem, on_batch
+from hfac.schedules import Schedules
+from hfac.types import Algorithm, Key, Needs, PyTree, Solution, Transition
+
+NEEDS = Needs(nested=True)
+
+
+class State(NamedTuple):
+    """Everything the next step needs."""
+
+    step: jax.Array  # int32 [], k
+    status: jax.Array  # int32 [], latched Status
+    failed_at: jax.Array  # int32 [], step of the first fault, or -1
+    x: PyTree  # upper variable
+    direction: PyTree  # u of this round, shaped like x
+    theta_plus: jax.Array  # actor at x + mu u
+    theta_minus: jax.Array  # actor at x - mu u
+    value_plus: jax.Array  # critic of theta_plus
+    value_minus: jax.Array  # critic of theta_minus
+    running_cost: jax.Array  # [2], this round's mean of c at either point, so far
+    chains: Any  # of the sampler
+    optimizers: dict  # always empty
+
+    def start_from(self, x: PyTree) -> "State":
+        """The same state at another upper variable."""
+        return self._replace(x=x)
+
+
+class Info(NamedTuple):
+    """What is worth looking at."""
+
+    num_samples: jax.Array  # int32 [], environment transitions of this step
+    delta_plus: jax.Array  # [], mean temporal-difference error at x + mu u
+    delta_minus: jax.Array  # [], at x - mu u
+
+
+def zeroth_order(
+    problem: Problem,
+    *,
+    inner_steps: int = 100,
+    smoothing: float = 0.1,
+    sampler: Literal["markov", "iid", "exact"] = "markov",
+    batch_size: int = 1,
+    coupled: bool = False,
+    projection: Literal["box", "ball"] = "box",
+    dtype: Any = jnp.float32,
+) -> Algorithm:
+    """Build the finite-difference baseline of Zeng et al. [arXiv 2601.16399].
+
+    Two actor-critics follow the best responses at x + mu u and x - mu u. A step is one lower step of both, so that
+    steps and samples are comparable with `hfac`; after a round of N,
+
+        x <- x - zeta (F_+ - F_-) / (2 mu) u,   u ~ N(0, I) anew
+
+    F = h + g + the mean of c over the chain's transitions in the later half of the round; h and g are evaluated, and
+    a mean needs no critic of the leader's to settle. With best responses it is unbiased for the gradient of Phi_tau
+    smoothed by mu u. Policies, critics and chains go on from round to round. The paper gives no details; these are
+    ours. The schedules count lower steps; the penalty schedule is not used.
+
+    Args:
+      problem: a tabular bi-level problem.
+      inner_steps: N >= 1, lower steps for every upper step.
+      smoothing: mu > 0; small has little bias and much noise, of variance 1 / mu^2 (1 / mu if coupled).
+      sampler: markov, iid, or exact (expectations; needs the model).
+      batch_size: chains per policy, >= 1.
+      coupled: both chains use the same random numbers: the same law for each, a quieter difference.
+      projection: box clips touched critic entries, ball is the Euclidean projection.
+      dtype: of every float in a step.
+
+    Returns:
+      An `Algorithm`; its solution's policy has the mean logits of the two, right for x up to O(mu^2).
+
+    Raises:
+      ValueError: if an option is out of range or does not go with another.
+    """
+    check_count("inner_steps", inner_steps)
+    if not 0 < smoothing < float("inf"):
+        raise ValueError(f"smoothing must be positive and finite, got {smoothing}")
+    mdp = problem.mdp.astype(dtype)
+    policy = policies.tabular_softmax(mdp.num_states, mdp.num_actions, dtype)
+    critic = critics.table(mdp.num_states, dtype)
+    source = sampling.build(sampler, mdp, policy, batch_size, coupled, num_policies=2)
+    project = critics.projection(projection)
+    num_early = inner_steps // 2
+
+    def init(key: Key, schedules: Schedules) -> State:
+        del schedules
+        keys = [jax.random.fold_in(key, i) for i in range(5)]
+        theta, value = policy.init(keys[0]), critic.init(keys[1])
+        x = _common.cast(problem.init_x(keys[2]), dtype)
+        return State(
+            **_common.fresh(),
+            x=x,
+            direction=_gaussian(keys[4], x),
+            theta_plus=theta,
+            theta_minus=theta,
+            value_plus=value,
+            value_minus=value,
+            running_cost=jnp.zeros(2, dtype),
+            chains=source.init(keys[3]),
+            optimizers={},
+        )
+
+    def lower(
+        x: PyTree, theta: jax.Array, v: jax.Array, batch: Transition, tau: jax.Array
+    ) -> tuple[jax.Array, PyTree, PyTree, jax.Array]:
+        reward = estimators.soft_reward(problem, policy, x, theta, batch, tau)
+        delta = estimators.temporal_difference(critic, v, batch, reward)
+        cost = jnp.zeros((), dtype)
+        if problem.cost is not None:
+            cost = _common.mean(batch, on_batch(problem.cost, x, batch, dtype))
+        ascent = estimators.policy_gradient(policy, theta, batch, delta)
+        return _common.mean(batch, delta), ascent, estimators.semi_gradient(critic, v, batch, delta), cost
+
+    def exact_terms(x: PyTree, theta: jax.Array) -> jax.Array:
+        total = jnp.zeros((), dtype)
+        if problem.h is not None:
+            total += problem.h(x)
+        if problem.g is not None:
+            total += problem.g(x, policies.policy_table(policy, theta, mdp.num_states))
+        return total
+
+    def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
+        zeta, alpha, beta, _, tau = schedules.at(state.step, dtype)
+        mu = jnp.asarray(smoothing, dtype)
+        x_plus = jax.tree.map(lambda x, u: x + mu * u, state.x, state.direction)
+        x_minus = jax.tree.map(lambda x, u: x - mu * u, state.x, state.direction)
+        thetas = (state.theta_plus, state.theta_minus)
+        (plus, minus), chains, num_samples = source.draw(_random.fold_in(key, 0), state.chains, *thetas)
+        delta_plus, actor_plus, critic_plus, cost_plus = lower(x_plus, thetas[0], state.value_plus, plus, tau)
+        delta_minus, actor_minus, critic_minus, cost_minus = lower(x_minus, thetas[1], state.value_minus, minus, tau)
+
+        # c counts in the later half of a round, when the policies have answered the new points
+        share = jnp.where(state.step % inner_steps >= num_early, 1 / (inner_steps - num_early), 0).astype(dtype)
+        running_cost = state.running_cost + share * jnp.stack([cost_plus, cost_minus])
+        objective_plus = running_cost[0] + exact_terms(x_plus, thetas[0])
+        objective_minus = running_cost[1] + exact_terms(x_minus, thetas[1])
+        slope = (objective_plus - objective_minus) / (2 * mu)
+        is_due = (state.step + 1) % inner_steps == 0
+        move = {
+            "x": (jnp.where(is_due, zeta, 0), jax.tree.map(lambda u: -slope * u, state.direction)),
+            "theta_plus": (alpha, actor_plus),
+            "theta_minus": (alpha, actor_minus),
+            "value_plus": (beta, critic_plus),
+            "value_minus": (beta, critic_minus),
+        }
+
+        bound = _common.critic_bounds(problem, schedules, dtype)
+        bounds = {name: bound["value"] for name in ("value_plus", "value_minus") if "value" in bound}
+        moved = _common.move(state._replace(chains=chains), move, {}, bounds, project)
+        fresh = _gaussian(_random.fold_in(key, 1), state.x)
+        direction = jax.tree.map(lambda new, old: jnp.where(is_due, new, old), fresh, state.direction)
+        running_cost = jnp.where(is_due, 0, running_cost)
+        moved = _common.keep_if_healthy(moved, state, direction=direction, running_cost=running_cost)
+        return moved, Info(num_samples, delta_plus, delta_minus)
+
+    def solution(state: State) -> Solution:
+        return Solution(state.x, (state.theta_plus + state.theta_minus) / 2)
+
+    return Algorithm(init, step, solution)
+
+
+def _gaussian(key: Key, like: PyTree) -> PyTree:
+    """Standard normal numbers, shaped like a tree; the key is consumed."""
+    leaves, structure = jax.tree.flatten(like)
+
+    def draw(number: int, leaf: jax.Array) -> jax.Array:
+        u = _random.uniform(_random.fold_in(key, number), leaf.size, leaf.dtype).reshape(leaf.shape)
+        centred = jnp.maximum(2 * u - 1, jnp.finfo(leaf.dtype).epsneg - 1)  # 0 would be mapped to -inf
+        return jnp.sqrt(jnp.asarray(2, leaf.dtype)) * jax.lax.erf_inv(centred)
+
+    return jax.tree.unflatten(structure, [draw(i, leaf) for i, leaf in enumerate(leaves)])
