@@ -35,3 +35,18 @@ def test_scaling(tmp_path):
     for row in found["states"]["rows"]:
         assert row["state_bytes_per_run"] < row["program_bytes_per_run"] < 3 * row["state_bytes_per_run"]
     assert found["states"]["exponents"]["program_bytes_per_run"] > 0.5
+
+
+def test_peers(tmp_path):
+    file = tmp_path / "peers.json"
+    args = ["--runs", "2", "--seconds", "0.01", "--repeats", "1", "--sizes", "10", "5", "--episodes", "4"]
+    command = [sys.executable, "-m", "benchmarks.peers", *args, "--horizon", "20", "--json", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    small, rooms = json.loads(file.read_text())
+    assert small["case"] == "m_sobirl S=10 A=5" and rooms["case"] == "hpgd four_rooms"
+    for row in (small, rooms):
+        assert row["ms_alone"] > 0 and row["ms_together"] > 0 and row["is_healthy"]
+        assert row["ratio_alone"] == pytest.approx(row["released_ms"][0] / row["ms_alone"])
+    assert small["samples_per_iteration"] == 0 and 4 <= rooms["samples_per_iteration"] <= 80
+    assert "Python loops" in done.stdout  # where the ratio comes from

@@ -1,6 +1,7 @@
 """Every experiment runs at toy size and leaves what it says."""
 
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -44,6 +45,34 @@ def test_goal_placement_study(tmp_path, capsys):
     per_arm = {arm: sum(row["arm"] == arm for row in searched) for arm in goal_placement.ARMS}
     assert len(set(per_arm.values())) == 1  # the same budget for every arm
     assert (study.out / "goal_placement.png").stat().st_size > 10_000
+
+
+def test_random_mdp_cannot_tell_methods_apart(tmp_path):
+    from experiments import random_mdp
+
+    study = random_mdp.Study(out=tmp_path / "study", seeds=3, steps=1_000)
+    with relaxed(), jax.numpy_rank_promotion("allow"):
+        random_mdp.main(study)
+    table = rows(study.out / "table.csv")
+    assert [row["method"] for row in table] == list(random_mdp.METHODS)
+    assert all(float(row["worst gap"]) < 1e-4 for row in table)  # the wrong method too
+    about = json.loads((study.out / "study.json").read_text())
+    assert about["command"].startswith("python -m experiments.random_mdp") and about["wall_seconds"] > 0
+    assert (study.out / "random_mdp.png").stat().st_size > 10_000
+
+
+def test_linear_reward_tells_partial_from_the_rest(tmp_path):
+    from experiments import linear_reward
+
+    study = linear_reward.Study(out=tmp_path / "study", seeds=2, instances=(0,), steps=400)
+    with relaxed(), jax.numpy_rank_promotion("allow"):
+        linear_reward.main(study)
+    table = {row["method"]: row for row in rows(study.out / "table.csv")}
+    assert list(table) == list(linear_reward.METHODS)
+    partial = table.pop("partial, exact sampler")
+    assert float(partial["worst end"]) > float(partial["start"])
+    assert all(float(row["worst gap"]) < 1e-3 for row in table.values())
+    assert (study.out / "linear_reward.png").stat().st_size > 10_000
 
 
 def test_arms_hold_what_they_say():

@@ -7,7 +7,7 @@ import numpy as np
 from hfac.mdp import TabularMDP
 from hfac.problem import GridLayout, Problem
 from hfac.problems._grid import MOVES, check_grid, corner_start, grid_world
-from hfac.problems._linear_reward import TAU, _soft_optimal
+from hfac.problems._synthetic import TAU, soft_optimal
 from hfac.types import Key, Rows
 
 
@@ -53,7 +53,7 @@ def demonstration(
     num_states = size * size
     mdp = grid_world(size, slip, discount, corner_start(size, start_mass))
     hidden = strength * np.random.RandomState(seed).randn(num_states)
-    expert = _soft_optimal(mdp, np.sum(mdp.probs * hidden[mdp.next_states], -1))
+    expert = soft_optimal(mdp, np.sum(mdp.probs * hidden[mdp.next_states], -1))
     weights = _visitation(mdp, expert)[:, None] * expert
 
     def init_x(key: Key) -> jax.Array:

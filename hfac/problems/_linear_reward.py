@@ -4,13 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac.mdp import TabularMDP
 from hfac.problem import Problem
-from hfac.problems._synthetic import check_sizes, random_dynamics
+from hfac.problems._synthetic import check_sizes, random_dynamics, soft_optimal
 from hfac.types import Key
-
-TAU = 1.0  # entropy weight at which the hidden policy is optimal
-NUM_SWEEPS = 2_000
 
 
 def linear_reward(
@@ -40,7 +36,7 @@ def linear_reward(
     mdp = random_dynamics(rng, num_states, num_actions, discount)
     features = rng.randn(num_states, num_actions, dimension) / np.sqrt(dimension)
     anchor, hidden = rng.randn(dimension), rng.randn(dimension)
-    wanted = _soft_optimal(mdp, features @ (3 * hidden))
+    wanted = soft_optimal(mdp, features @ (3 * hidden))
 
     def init_x(key: Key) -> jax.Array:
         del key
@@ -62,14 +58,3 @@ def linear_reward(
         return 0.5 * jnp.sum((pi - jnp.asarray(wanted, pi.dtype)) ** 2)
 
     return Problem(mdp=mdp, reward=reward, init_x=init_x, h=h, g=g, reward_grad=reward_grad, name="linear_reward")
-
-
-def _soft_optimal(mdp: TabularMDP, rewards: np.ndarray) -> np.ndarray:
-    """The soft-optimal policy of a table of rewards, by value iteration in float64. [S, A]."""
-    v = np.zeros(mdp.num_states)
-    for _ in range(NUM_SWEEPS):
-        q = rewards + float(mdp.discount) * np.sum(mdp.probs * v[mdp.next_states], -1)
-        top = q.max(-1)
-        v = top + TAU * np.log(np.exp((q - top[:, None]) / TAU).sum(-1))
-    pi = np.exp((q - top[:, None]) / TAU)
-    return pi / pi.sum(-1, keepdims=True)

@@ -4,6 +4,9 @@ import numpy as np
 
 from hfac.mdp import TabularMDP, from_dense
 
+TAU = 1.0  # entropy weight at which a hidden policy is optimal
+NUM_SWEEPS = 2_000
+
 
 def random_dynamics(rng: np.random.RandomState, num_states: int, num_actions: int, discount: float) -> TabularMDP:
     """Successors of every (s, a): a uniform number of distinct states with normalised uniform weights; rho uniform."""
@@ -25,3 +28,14 @@ def check_sizes(num_states: int, num_actions: int, dimension: int) -> None:
     ):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def soft_optimal(mdp: TabularMDP, rewards: np.ndarray) -> np.ndarray:
+    """The soft-optimal policy of a table of rewards, by value iteration in float64. [S, A]."""
+    v = np.zeros(mdp.num_states)
+    for _ in range(NUM_SWEEPS):
+        q = rewards + float(mdp.discount) * np.sum(mdp.probs * v[mdp.next_states], -1)
+        top = q.max(-1)
+        v = top + TAU * np.log(np.exp((q - top[:, None]) / TAU).sum(-1))
+    pi = np.exp((q - top[:, None]) / TAU)
+    return pi / pi.sum(-1, keepdims=True)

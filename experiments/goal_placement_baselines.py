@@ -1,0 +1,106 @@
+"""The paper's comparison on goal placement: HFAC beside every other model-free method, tuned alike.
+
+    python -m experiments.goal_placement_baselines --out runs/goal_placement_baselines
+
+Every arm gets the same random search with successive halving on seeds of its own (arms that share an axis of the
+search try the same values), then the same fresh seeds and samples. `nested` chooses its N among 1, 3, 10, 30 and 100.
+"""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import jax
+import tyro
+
+import hfac
+from hfac import algorithms, comparison, exact, plots, tuning
+
+ARMS: dict[str, tuple[str, tuning.Space]] = {
+    "hfac": ("hfac", {}),
+    "hfac, fixed tau": ("hfac", {"entropy.power": (0.0,)}),
+    "nested": ("nested", {}),
+    "partial": ("partial", {}),
+    "zeroth_order": ("zeroth_order", {}),
+    "single_loop_penalty": ("single_loop_penalty", {}),
+    "value_penalty": ("value_penalty", {}),
+    "penalty_gaur": ("penalty_gaur", {}),
+    "f2sa": ("f2sa", {}),
+    "sobirl": ("sobirl", {}),
+    "advantage": ("advantage", {}),
+}
+TARGET = -0.38  # nine tenths of the way from x = 0 to the exact descent
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Budget of the study; every arm costs the same."""
+
+    out: Path = Path("runs/goal_placement_baselines")
+    """Folder to write to; must not exist."""
+    arms: tuple[str, ...] = tuple(ARMS)
+    """Arms to run; the first is what the others are compared to."""
+    samples: int = 2_000_000
+    """Environment samples of a judged run."""
+    seeds: int = 16
+    """Fresh seeds that the winners are judged on."""
+    budget: int = 400_000_000
+    """Environment samples of every search."""
+    tuning_seeds: int = 4
+    """Seeds of every candidate."""
+    judge: float = 0.003
+    """Entropy weight at which x is judged."""
+    search_seed: int = 0
+    """Of the random candidates."""
+
+
+def tune(study: Study, problem: hfac.Problem, arm: str) -> tuple[tuning.Setting, list[list[tuning.Trial]]]:
+    """The arm's best setting and the log of its search."""
+    method, overrides = ARMS[arm]
+    builder = getattr(algorithms, method)
+    count = tuning.affordable(study.budget, study.samples, study.tuning_seeds)
+    candidates = tuning.draw(tuning.space_of(builder, overrides), count, study.search_seed)
+    seeds = range(tuning.FIRST_SEED, tuning.FIRST_SEED + study.tuning_seeds)
+    log = list(tuning.search(problem, builder, candidates, study.samples, study.judge, seeds=seeds))
+    return log[-1][0].setting, log
+
+
+def main(study: Study) -> None:
+    """Tune and judge every arm; write results, settings, table and figures."""
+    jax.config.update("jax_num_cpu_devices", hfac.engine.num_cores())
+    jax.config.update("jax_enable_x64", True)
+    study.out.mkdir(parents=True, exist_ok=False)
+    began = time.perf_counter()
+    problem = hfac.problems.goal_placement()
+    entries, settings = [], {}
+    for arm in study.arms:
+        setting, log = tune(study, problem, arm)
+        plots.save(plots.search(log, f"goal placement, {arm}", study.judge), study.out / f"search_{_file(arm)}.png")
+        entry = comparison.run(
+            problem, ARMS[arm][0], setting, study.judge, range(study.seeds), study.samples, label=arm
+        )
+        hfac.results.write(entry.data, study.out / f"{_file(arm)}.zarr")
+        entries.append(entry)
+        settings[arm] = {"options": setting.options, "rates": setting.rates, "tuned": log[-1][0].worth}
+        (study.out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        mean = hfac.statistics.interquartile_mean(entry.worth())
+        print(f"{arm}: {mean:.4f}, {setting.options}, {time.perf_counter() - began:.0f} s", flush=True)
+    reference = float(exact.minimize(problem, study.judge).value)
+    rows = [comparison.cells(row, TARGET) for row in comparison.table(entries, TARGET)]
+    comparison.write_csv(study.out / "table.csv", rows)
+    print(
+        f"Phi_{study.judge:g} after {study.samples:,} samples, {study.seeds} fresh seeds; exact descent {reference:.4f}"
+    )
+    print("\n".join(comparison.lines(rows)))
+    figure = plots.comparison(entries, "goal placement, every arm tuned alike", study.judge, reference, TARGET)
+    plots.save(figure, study.out / "goal_placement_baselines.png")
+    print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
+
+
+def _file(arm: str) -> str:
+    return arm.replace(", ", "_").replace(" ", "_")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Study))
