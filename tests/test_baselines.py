@@ -126,3 +126,17 @@ def test_exact_gradient_descends_and_counts_no_samples():
     assert int(np.sum(history.num_samples)) == 0
     assert float(history.record[-1]) < float(history.record[1]) - 0.01
     assert jnp.all(jnp.diff(history.record[1:]) < 1e-6)  # gradient descent with a small step
+
+
+def test_pen_rate_slows_the_penalised_actor_alone():
+    problem, rates = cases.goal(), cases.constant(upper=0.1, actor=0.5, critic=0.3)
+    key = jax.random.key(0)
+    moved = {}
+    for pen_rate in (1.0, 0.25):
+        algorithm = algorithms.hfac(problem, sampler="exact", pen_rate=pen_rate, dtype=jnp.float64)
+        state = cases.frozen_state(algorithm, problem, rates)
+        moved[pen_rate] = cases.differences(helpers.compiled(algorithm.step)(key, state, rates)[0], state)
+    for name, full in moved[1.0].items():
+        np.testing.assert_allclose(moved[0.25][name], full * (0.25 if name == "theta_pen" else 1), rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"pen_rate must lie in \(0, 1\], got 0"):
+        algorithms.hfac(problem, pen_rate=0.0)
