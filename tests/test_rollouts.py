@@ -11,7 +11,8 @@ import pytest
 
 import hfac
 from hfac import exact, policies
-from hfac.algorithms._a_parl import _conjugate_gradients, a_parl
+from hfac.algorithms._a_parl import a_parl
+from hfac.algorithms._common import conjugate_gradients
 from hfac.algorithms._hpgd import hpgd
 from hfac.algorithms._rollouts import discounted_sums, roll_out
 from hfac.algorithms._zeroth_order import zeroth_order
@@ -119,13 +120,13 @@ def test_conjugate_gradients_solve_and_rest_where_the_matrix_is_not_positive(key
     root = jax.random.normal(key, (6, 6), float)
     matrix, target = root @ root.T, jnp.arange(1.0, 7.0)
     zero, one = jnp.zeros(()), jnp.ones(())
-    v, residual = _conjugate_gradients(lambda v: matrix @ v, one, target, 12)
+    v, residual = conjugate_gradients(lambda v: matrix @ v, one, target, 12)
     np.testing.assert_allclose(v, jnp.linalg.solve(matrix + jnp.eye(6), target), rtol=1e-3)
     assert float(residual) < 1e-4
-    v, residual = _conjugate_gradients(lambda v: -v, one, target, 12)
+    v, residual = conjugate_gradients(lambda v: -v, one, target, 12)
     np.testing.assert_array_equal(v, 0)
     assert float(residual) == 1
-    v, residual = _conjugate_gradients(lambda v: matrix @ v, zero, 0 * target, 3)
+    v, residual = conjugate_gradients(lambda v: matrix @ v, zero, 0 * target, 3)
     np.testing.assert_array_equal(v, 0)
 
 

@@ -3,7 +3,7 @@
 Second order, model-free, nested, with a constant entropy weight.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import optax
 
 from hfac import _random, critics, estimators, policies, sampling
 from hfac.algorithms import _common
-from hfac.algorithms._rollouts import check_count, roll_out
+from hfac.algorithms._rollouts import roll_out
 from hfac.problem import Problem, on_batch, weighted_grad
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution, add_updates
@@ -101,7 +101,7 @@ def a_parl(
     """
     counts = {"inner_steps": inner_steps, "num_episodes": num_episodes, "horizon": horizon, "cg_steps": cg_steps}
     for name, count in counts.items():
-        check_count(name, count)
+        _common.check_count(name, count)
     if not 0 <= damping < float("inf"):
         raise ValueError(f"damping must be finite and >= 0, got {damping}")
     mdp = problem.mdp.astype(dtype)
@@ -176,7 +176,7 @@ def a_parl(
         _, curve = jax.linearize(jax.grad(soft_return), theta)
         target = jax.grad(objective)(theta)
         ridge = damping * tau
-        v, residual = _conjugate_gradients(lambda v: -curve(v), ridge, target, cg_steps)
+        v, residual = _common.conjugate_gradients(lambda v: -curve(v), ridge, target, cg_steps)
         scores = jax.jvp(log_ratio, (theta,), (v,))[1]  # of the actions so far, along v
         grad = add_updates(
             x,
@@ -205,29 +205,3 @@ def a_parl(
         return Solution(state.x, state.theta)
 
     return Algorithm(init, step, solution)
-
-
-def _conjugate_gradients(
-    multiply: Callable[[jax.Array], jax.Array], ridge: jax.Array, target: jax.Array, num_steps: int
-) -> tuple[jax.Array, jax.Array]:
-    """Solve (A + ridge I) v = target by a fixed number of steps from zero; also returns the relative residual.
-
-    It rests from the first search direction on along which A is not positive, so no step is longer than 1 / ridge.
-    """
-    norm = jnp.vdot(target, target)
-    floor = jnp.finfo(target.dtype).eps ** 2 * norm + jnp.finfo(target.dtype).tiny
-
-    def improve(_: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        v, rest, search, square = carry
-        image = multiply(search)
-        curvature = jnp.vdot(search, image)
-        is_open = (curvature > 0) & (square > floor)
-        length = jnp.where(is_open, square / jnp.where(is_open, curvature + ridge * jnp.vdot(search, search), 1), 0)
-        new_rest = rest - length * (image + ridge * search)
-        new_square = jnp.vdot(new_rest, new_rest)
-        onward = new_rest + new_square / jnp.maximum(square, floor) * search
-        return v + length * search, new_rest, jnp.where(is_open, onward, search), new_square
-
-    start = (jnp.zeros_like(target), target, target, norm)
-    v, _, _, square = jax.lax.fori_loop(0, num_steps, improve, start)
-    return v, jnp.sqrt(square / jnp.maximum(norm, floor))

@@ -3,7 +3,7 @@
 Needs the model, products with the Hessian, and the lower level solved at every step (nested); no samples.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -62,7 +62,7 @@ def aid(
     Raises:
       ValueError: if an option is out of range, or an optimiser is named for another variable than x.
     """
-    _planning.check_count("num_iterations", num_iterations)
+    _common.check_count("num_iterations", num_iterations)
     if not (np.isfinite(damping) and damping >= 0):
         raise ValueError(f"damping must be finite and >= 0, got {damping}")
     optimizers = dict(optimizers or {})
@@ -84,9 +84,10 @@ def aid(
         f = upper_parts_from(problem, at, x, point.pi, point.visits, leader_value)
 
         def hessian(v: jax.Array) -> jax.Array:
-            return jnp.asarray(damping, dtype) * v - logits_hessian_product(at, point, tau, v)
+            return -logits_hessian_product(at, point, tau, v)
 
-        v = conjugate_gradients(hessian, point.pi * centered(point.pi, f.grad_pi), num_iterations)
+        target, ridge = point.pi * centered(point.pi, f.grad_pi), jnp.asarray(damping, dtype)
+        v, _ = _common.conjugate_gradients(hessian, ridge, target, num_iterations)
         _, weights = occupancy_tangent(at.mdp, point, v)
         grad = _planning.add(f.grad_x, table_grad(problem.reward, at.mdp, x, weights))
         moved = _common.move(state, {"x": (rates.upper, _common.negative(grad))}, optimizers, {})
@@ -94,19 +95,3 @@ def aid(
         return moved, _common.PlannedInfo(jnp.int32(0), f.value)
 
     return Algorithm(init, step, _planning.solution)
-
-
-def conjugate_gradients(product: Callable[[jax.Array], jax.Array], target: jax.Array, num_iterations: int) -> jax.Array:
-    """Solve ``product(v) = target`` from v = 0 in a fixed number of iterations; rests where nothing is left to do."""
-
-    def improve(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        v, residual, direction = carry
-        square = jnp.sum(residual**2)
-        image = product(direction)
-        curvature = jnp.sum(direction * image)
-        length = jnp.where(curvature > 0, square / jnp.where(curvature > 0, curvature, 1), 0)
-        left = residual - length * image
-        ratio = jnp.where(square > 0, jnp.sum(left**2) / jnp.where(square > 0, square, 1), 0)
-        return v + length * direction, left, left + ratio * direction
-
-    return _linear.repeat(improve, (jnp.zeros_like(target), target, target), num_iterations)[0]

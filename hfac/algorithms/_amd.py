@@ -64,7 +64,7 @@ def amd(
     Raises:
       ValueError: if an option is out of range, or an optimiser is named for another variable than x.
     """
-    _planning.check_count("num_sweeps", num_sweeps)
+    _common.check_count("num_sweeps", num_sweeps)
     optimizers = dict(optimizers or {})
     memory = {name: jnp.zeros(problem.mdp.num_states, dtype) for name in TABLES}
 

@@ -63,7 +63,7 @@ def bome(
     Raises:
       ValueError: if an option is out of range.
     """
-    _planning.check_count("inner_steps", inner_steps)
+    _common.check_count("inner_steps", inner_steps)
     _planning.check_positive("eta", eta)
 
     def init(key: Key, schedules: Schedules) -> _common.Planned:

@@ -252,7 +252,7 @@ def rescheduled(algorithm: Algorithm, *fixed: str, inner_steps: int = 1) -> Algo
     Raises:
       ValueError: if inner_steps is no positive whole number.
     """
-    check_inner_steps(inner_steps)
+    check_count("inner_steps", inner_steps)
 
     def step(key: Key, state: Any, schedules: Schedules) -> tuple[Any, Any]:
         held = at_fixed(schedules, *fixed)
@@ -265,12 +265,38 @@ def rescheduled(algorithm: Algorithm, *fixed: str, inner_steps: int = 1) -> Algo
     return algorithm._replace(step=step)
 
 
-def check_inner_steps(inner_steps: int) -> None:
-    """Raise `ValueError` unless the number of lower steps for every upper step is a positive whole number."""
-    if int(inner_steps) != inner_steps or inner_steps < 1:
-        raise ValueError(f"inner_steps must be a whole number >= 1, got {inner_steps}")
+def check_count(name: str, value: int) -> None:
+    """Raise `ValueError` unless an option is a whole number of at least one."""
+    if int(value) != value or value < 1:
+        raise ValueError(f"{name} must be a whole number >= 1, got {value}")
 
 
 def is_due(step: jax.Array, inner_steps: int) -> jax.Array:
     """Whether the upper level moves at the end of this lower step: at every `inner_steps`-th. bool []."""
     return (step + 1) % jnp.int32(inner_steps) == 0
+
+
+def conjugate_gradients(
+    multiply: Callable[[jax.Array], jax.Array], ridge: jax.Array, target: jax.Array, num_steps: int
+) -> tuple[jax.Array, jax.Array]:
+    """Solve (A + ridge I) v = target by a fixed number of steps from zero; also returns the relative residual.
+
+    It rests from the first search direction on along which A is not positive, so no step is longer than 1 / ridge.
+    """
+    norm = jnp.vdot(target, target)
+    floor = jnp.finfo(target.dtype).eps ** 2 * norm + jnp.finfo(target.dtype).tiny
+
+    def improve(_: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        v, rest, search, square = carry
+        image = multiply(search)
+        curvature = jnp.vdot(search, image)
+        is_open = (curvature > 0) & (square > floor)
+        length = jnp.where(is_open, square / jnp.where(is_open, curvature + ridge * jnp.vdot(search, search), 1), 0)
+        new_rest = rest - length * (image + ridge * search)
+        new_square = jnp.vdot(new_rest, new_rest)
+        onward = new_rest + new_square / jnp.maximum(square, floor) * search
+        return v + length * search, new_rest, jnp.where(is_open, onward, search), new_square
+
+    start = (jnp.zeros_like(target), target, target, norm)
+    v, _, _, square = jax.lax.fori_loop(0, num_steps, improve, start)
+    return v, jnp.sqrt(square / jnp.maximum(norm, floor))

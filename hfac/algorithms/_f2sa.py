@@ -95,7 +95,7 @@ def f2sa(
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    _common.check_inner_steps(inner_steps)
+    _common.check_count("inner_steps", inner_steps)
     for name, number in (("delta", delta), ("delta_power", delta_power)):
         if not (math.isfinite(number) and number >= 0):
             raise ValueError(f"{name} must be finite and >= 0, got {number}")

@@ -12,7 +12,7 @@ import optax
 
 from hfac import estimators, policies
 from hfac.algorithms import _common
-from hfac.algorithms._rollouts import Episodes, check_count, discounted_sums, roll_out
+from hfac.algorithms._rollouts import Episodes, discounted_sums, roll_out
 from hfac.exact._best_response import soft_optimal
 from hfac.exact._policy import model
 from hfac.problem import Problem, weighted_grad
@@ -71,8 +71,8 @@ def hpgd(
       ValueError: if the problem has a policy term, a number is out of range, or an optimiser is not of x.
     """
     _common.refuse_policy_term(problem, "hpgd")
-    check_count("num_episodes", num_episodes)
-    check_count("horizon", horizon)
+    _common.check_count("num_episodes", num_episodes)
+    _common.check_count("horizon", horizon)
     if horizon < 2:
         raise ValueError(f"horizon must be at least 2, got {horizon}; half of it must remain after a visit")
     mdp = problem.mdp.astype(dtype)

@@ -51,7 +51,7 @@ def itd(
     Raises:
       ValueError: if an option is out of range, or an optimiser is named for another variable than x.
     """
-    _planning.check_count("num_sweeps", num_sweeps)
+    _common.check_count("num_sweeps", num_sweeps)
     optimizers = dict(optimizers or {})
     memory = {"value": jnp.zeros(problem.mdp.num_states, dtype)} if warm_start else {}
 

@@ -56,7 +56,7 @@ def m_sobirl(
       ValueError: if an option is out of range, or an optimiser is named for another variable than x.
     """
     _planning.check_positive("adjoint_rate", adjoint_rate)
-    _planning.check_count("num_sweeps", num_sweeps)
+    _common.check_count("num_sweeps", num_sweeps)
     optimizers = dict(optimizers or {})
 
     def init(key: Key, schedules: Schedules) -> _common.Planned:

@@ -9,12 +9,6 @@ from hfac.exact._policy import Model, backup
 from hfac.types import PyTree, Solution
 
 
-def check_count(name: str, value: int) -> None:
-    """Raise `ValueError` unless an option is a whole number of at least one."""
-    if int(value) != value or value < 1:
-        raise ValueError(f"{name} must be a whole number >= 1, got {value}")
-
-
 def check_positive(name: str, value: float) -> None:
     """Raise `ValueError` unless an option is a finite number above zero."""
     if not (np.isfinite(value) and value > 0):

@@ -60,9 +60,3 @@ def discounted_sums(values: jax.Array, discount: jax.Array, to_go: bool = False)
         return total, total
 
     return jax.lax.scan(add, jnp.zeros_like(values[0]), values, reverse=to_go)[1]
-
-
-def check_count(name: str, value: int) -> None:
-    """Raise `ValueError` for an option that is no whole number >= 1."""
-    if int(value) != value or value < 1:
-        raise ValueError(f"{name} must be a whole number >= 1, got {value}")

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from hfac import _random, critics, estimators, policies, sampling
 from hfac.algorithms import _common
-from hfac.algorithms._rollouts import check_count
 from hfac.problem import Problem, on_batch
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution, Transition
@@ -86,7 +85,7 @@ def zeroth_order(
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    check_count("inner_steps", inner_steps)
+    _common.check_count("inner_steps", inner_steps)
     if not 0 < smoothing < float("inf"):
         raise ValueError(f"smoothing must be positive and finite, got {smoothing}")
     mdp = problem.mdp.astype(dtype)
@@ -149,7 +148,7 @@ def zeroth_order(
         objective_plus = running_cost[0] + exact_terms(x_plus, thetas[0])
         objective_minus = running_cost[1] + exact_terms(x_minus, thetas[1])
         slope = (objective_plus - objective_minus) / (2 * mu)
-        is_due = (state.step + 1) % inner_steps == 0
+        is_due = _common.is_due(state.step, inner_steps)
         move = {
             "x": (jnp.where(is_due, zeta, 0), jax.tree.map(lambda u: -slope * u, state.direction)),
             "theta_plus": (alpha, actor_plus),

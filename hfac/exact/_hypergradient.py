@@ -21,14 +21,15 @@ from hfac.exact._best_response import (
 )
 from hfac.exact._policy import (
     Model,
+    arrivals,
     as_float,
-    backup,
-    direct_terms,
+    centered,
     model,
     regularized_return_grad,
     table_grad,
     upper_objective,
     upper_objective_grad,
+    upper_parts_from,
 )
 from hfac.problem import Problem, check_limit
 from hfac.types import Key, PyTree, Scalar
@@ -93,22 +94,12 @@ def _value_and_grad(problem: Problem, at: Model, x: PyTree, tau: jax.Array, pi: 
     """Phi_tau(x) and its gradient at the best response pi, from one factorisation."""
     mdp = at.mdp
     chain = _linear.factorize(mdp, pi)
-    visits = _linear.accumulate(chain, mdp.initial)
-    cost = (1 - mdp.discount) * at.cost
-    leader_value = _linear.evaluate(chain, jnp.sum(pi * cost, -1))
-    f_pi = visits[:, None] * backup(mdp, cost, leader_value)
-    if problem.g is not None:
-        f_pi += jax.grad(problem.g, argnums=1)(x, pi)
-    y = pi * (f_pi - jnp.sum(pi * f_pi, -1, keepdims=True)) / tau
-    inflow = mdp.continuation()[:, None, None] * mdp.probs * y[..., None]
-    arrivals = jnp.zeros_like(mdp.initial).at[mdp.next_states].add(inflow)
-    through_reward = table_grad(problem.reward, mdp, x, y + _linear.accumulate(chain, arrivals)[:, None] * pi)
-    direct, grad = jax.value_and_grad(lambda x: direct_terms(problem, x, pi))(x)
-    grad = jax.tree.map(jnp.add, through_reward, grad)
-    if problem.cost is not None:
-        occupancy = (1 - mdp.discount) * visits[:, None] * pi
-        grad = jax.tree.map(jnp.add, grad, table_grad(problem.cost, mdp, x, occupancy))
-    return jnp.vdot(mdp.initial, leader_value) + direct, grad
+    leader_value = _linear.evaluate(chain, (1 - mdp.discount) * jnp.sum(pi * at.cost, -1))
+    f = upper_parts_from(problem, at, x, pi, _linear.accumulate(chain, mdp.initial), leader_value)
+    y = pi * centered(pi, f.grad_pi) / tau
+    mu = _linear.accumulate(chain, arrivals(mdp, y))
+    through_reward = table_grad(problem.reward, mdp, x, y + mu[:, None] * pi)
+    return f.value, jax.tree.map(jnp.add, f.grad_x, through_reward)
 
 
 def penalty_hyper_objective(problem: Problem, x: PyTree, w: Scalar, tau: Scalar) -> jax.Array:
