@@ -53,19 +53,22 @@ class Stage(NamedTuple):
 
     tau: float | None  # at its start
     tau_end: float | None
-    travel: float  # how far a coordinate of x may go: steps times Adam's rate
+    pace: float  # Adam's rate on x, in units of tau
     steps: int
 
 
-STAGES = (  # found on seed 1000; x waits where the policies have to catch up with a lower tau
-    Stage(0.02, 0.02, 1e-5, 300),
-    Stage(0.02, 0.02, 12.0, 600),
-    Stage(0.01, 0.01, 12.0, 600),
-    Stage(0.01, None, 1e-5, 600),
-    Stage(None, None, 12.0, 1_200),
-    Stage(None, None, 4.0, 600),
+# Every rate is a multiple of tau: the policies answer to a change of x, and to an error of a critic, with change / tau.
+WAIT = 1e-6  # the pace at which x stands still until the policies have answered to it
+STAGES = (  # found on seeds 1000 to 1002
+    Stage(0.02, 0.02, WAIT, 300),
+    Stage(0.02, 0.02, 1.0, 600),
+    Stage(0.01, 0.01, 2.0, 600),
+    Stage(0.01, None, 2.0, 2_000),
+    Stage(None, None, 2.0, 2_500),
+    Stage(None, None, 0.7, 500),
 )
-ACTOR, CRITIC, PENALTY_OVER_TAU = 0.1, 0.003, 0.3  # rates of Adam, and w / tau
+ACTOR = 0.1  # Adam's rate on the policies' logits
+CRITIC_OVER_TAU, PENALTY_OVER_TAU = 0.5, 0.3
 REACHED = 0.6  # share of a stage after which tau has come to its end
 
 
@@ -186,15 +189,28 @@ def hfac_column(study: Study, beta: float) -> np.ndarray:
 
 def stage_grid(stage: Stage, steps: int) -> Any:
     """Schedules of a stage, one for each lambda."""
+    multiples = {"entropy": 1.0, "penalty": PENALTY_OVER_TAU, "critic": CRITIC_OVER_TAU, "upper": stage.pace}
     rows = []
     for own in LAMBDAS:
         tau, end = (own if tau is None else tau for tau in (stage.tau, stage.tau_end))
         power, offset = (2.0, REACHED * steps / (np.sqrt(tau / end) - 1)) if tau > end else (0.0, 1.0)
-        w, w_end = PENALTY_OVER_TAU * tau, PENALTY_OVER_TAU * end
-        rows.append((tau, power, offset, end, w, power, offset, w_end))
-    names = tuple(f"{rate}.{field}" for rate in ("entropy", "penalty") for field in FIELDS)
-    rates = (PowerDecay(rate) for rate in (stage.travel / steps, ACTOR, CRITIC, 1.0, 1.0))
-    return hfac.schedules.grid(Schedules(*rates), {names: rows})
+        rows.append(tuple(n for m in multiples.values() for n in (m * tau, power, offset, m * end)))
+    names = tuple(f"{rate}.{field}" for rate in multiples for field in FIELDS)
+    unset = PowerDecay(1.0)
+    return hfac.schedules.grid(Schedules(unset, PowerDecay(ACTOR), unset, unset, unset), {names: rows})
+
+
+def expense(study: Study) -> dict[str, str]:
+    """What a run of every column uses: samples are environment transitions."""
+    planned = {
+        "exact, as published": shortened(study, REFERENCE_STEPS),
+        "exact, annealed": sum(shortened(study, steps) for _, _, steps in CONTINUATION),
+        "exact, fixed": sum(shortened(study, steps) for _, _, steps in CONTINUATION),
+        "HFAC": sum(shortened(study, stage.steps) for stage in STAGES),
+    }
+    peers = {"HPGD": "model and 1e8 samples, 10,000 steps"}
+    peers |= dict.fromkeys(PEERS[1:], "model, no samples, 10,000 steps")
+    return peers | {name: f"model, no samples, {steps:,} steps" for name, steps in planned.items()}
 
 
 COLUMNS: dict[str, Callable[[Study, float], np.ndarray]] = {  # F, [lambdas, seeds]
@@ -260,7 +276,10 @@ def write_table(study: Study, cells: list[dict[str, Any]]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     shown = [name for name in rows[0] if not name.endswith(", s")]
-    print("F, mean +- standard error; the exact columns are single runs; no column of ours uses samples")
+    uses = {name: what for name, what in expense(study).items() if name in shown}
+    (study.out / "expense.json").write_text(json.dumps(uses, indent=2) + "\n", encoding="utf-8")
+    print("\n".join(f"{name}: {what}" for name, what in uses.items()))
+    print("F, mean +- standard error; the exact columns are single runs")
     for row in [dict(zip(shown, shown, strict=True)), *rows]:
         print("  ".join(row[name].rjust(max(len(name), len(rows[0][name]))) for name in shown))
 

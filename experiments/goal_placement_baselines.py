@@ -2,8 +2,9 @@
 
     python -m experiments.goal_placement_baselines --out runs/goal_placement_baselines
 
-Every arm gets the same random search with successive halving on seeds of its own (arms that share an axis of the
-search try the same values), then the same fresh seeds and samples. `nested` chooses its N among 1, 3, 10, 30 and 100.
+Every arm gets the same search (rounds of successive halving, each around the best of the one before, on seeds of
+their own; arms that share an axis start from the same values), then the same fresh seeds and samples. `nested` chooses
+its N among 1, 3, 10, 30 and 100.
 """
 
 import dataclasses
@@ -47,8 +48,10 @@ class Study:
     """Fresh seeds that the winners are judged on."""
     budget: int = 400_000_000
     """Environment samples of every search."""
-    tuning_seeds: int = 4
-    """Seeds of every candidate."""
+    tuning_seeds: int = 2
+    """Seeds of every candidate in the first round; they double from round to round."""
+    rounds: int = 4
+    """Rounds of every search."""
     judge: float = 0.003
     """Entropy weight at which x is judged."""
     search_seed: int = 0
@@ -59,10 +62,10 @@ def tune(study: Study, problem: hfac.Problem, arm: str) -> tuple[tuning.Setting,
     """The arm's best setting and the log of its search."""
     method, overrides = ARMS[arm]
     builder = getattr(algorithms, method)
-    count = tuning.affordable(study.budget, study.samples, study.tuning_seeds)
-    candidates = tuning.draw(tuning.space_of(builder, overrides), count, study.search_seed)
-    seeds = range(tuning.FIRST_SEED, tuning.FIRST_SEED + study.tuning_seeds)
-    log = list(tuning.search(problem, builder, candidates, study.samples, study.judge, seeds=seeds))
+    plan = tuning.Plan(
+        study.samples, study.budget, study.tuning_seeds, num_rounds=study.rounds, search_seed=study.search_seed
+    )
+    log = list(tuning.tune(problem, builder, tuning.space_of(builder, overrides), plan, study.judge))
     return log[-1][0].setting, log
 
 

@@ -12,12 +12,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-import numpy as np
 import tyro
 
 import hfac
 from experiments.goal_placement import write_csv
-from experiments.random_mdp import TAU, Method, constant, rows, run_methods, seconds_per_run, show, write_study
+from experiments.random_mdp import (
+    TAU,
+    Method,
+    constant,
+    draw_starts,
+    rows,
+    run_methods,
+    seconds_per_run,
+    show,
+    write_study,
+)
 
 CENTRAL = {"sampler": "exact", "difference": "central"}
 METHODS: dict[str, Method] = {
@@ -55,7 +64,7 @@ def main(study: Study) -> None:
     judged, minima, table = {}, {}, []
     for instance in study.instances:
         problem = hfac.problems.linear_reward(seed=instance)
-        starts = study.spread * np.random.default_rng(instance).normal(size=(study.seeds, 100))
+        starts = study.spread * draw_starts(instance, study.seeds)
         minima[instance] = float(hfac.exact.minimize(problem, TAU, learning_rates=(0.1,)).value)
         judged[instance] = run_methods(problem, METHODS, starts, study.steps)
         table += [{"instance": instance} | row for row in rows(judged[instance], minima[instance])]

@@ -269,7 +269,7 @@ def search(log: Sequence[Sequence[Trial]], title: str, tau: float) -> "Figure":
     """A search by successive halving: every candidate's worth as it goes on, and against each axis of the schedules.
 
     Args:
-      log: trials of every rung, from `hfac.tuning.search`.
+      log: trials of every rung, from `hfac.tuning.tune` or `hfac.tuning.search`.
       title: of the figure.
       tau: entropy weight at which x was judged.
     """
@@ -296,10 +296,11 @@ def search(log: Sequence[Sequence[Trial]], title: str, tau: float) -> "Figure":
             )
         halving.plot(max(best.samples, best.steps), best.worth, "*", color=COLORS[1], markersize=11, zorder=9)
         halving.set(xscale="log", ylabel=rf"$\Phi_{{{tau:g}}}$", xlabel="samples of a run")
-        halving.set_title(f"{title}: {len(log[0])} candidates, best {best.worth:.4f}", fontsize=9, loc="left")
+        halving.set_title(f"{title}: {len(tracks)} candidates, best {best.worth:.4f}", fontsize=9, loc="left")
         for k, name in enumerate(shown):
             axis = figure.add_subplot(layout[(k + 2) // columns, (k + 2) % columns], sharey=halving)
-            for r, rung in enumerate(log):
+            for rung in log:
+                r = rung[0].rung
                 values = [t.setting.rates[name] for t in rung]
                 heights = [min(t.worth, ceiling) for t in rung]
                 axis.scatter(values, heights, s=7, color=colors[min(r, len(colors) - 1)], zorder=r)

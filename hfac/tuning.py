@@ -1,9 +1,12 @@
 """Search for settings: random or crossed candidates, successive halving, the same budget and code for every method.
 
 Candidates run side by side in compiled sweeps. After each rung the best part goes on from where it stands (Jamieson
-and Talwalkar, 2016), so that nothing is computed twice; seeds lie apart from those that are ever reported.
+and Talwalkar, 2016), so that nothing is computed twice. A search may take several rounds: each draws its candidates
+around the best of the one before and tries fewer of them on more seeds of its own, so that luck on a few seeds does
+not last. Seeds lie apart from those that are ever reported.
 """
 
+import functools
 import inspect
 import itertools
 import math
@@ -20,6 +23,9 @@ from hfac.types import Algorithm, PyTree, Status
 
 FIRST_SEED = 1_000_000  # seeds from here on tune and are never reported
 PROBE_STEPS = 256
+NUM_PARENTS = 5  # settings that the next round is drawn around
+WIDTH, NARROWING = 0.1, 0.6  # of those draws, as a part of a range's logarithm; and its factor from round to round
+CHANGE = 0.25  # chance that such a draw moves a listed value to its neighbour
 PENALTY_RATIO = "penalty_over_entropy"  # the penalty's scale in units of the entropy's
 SETTINGS = tuple(f"{rate}.{field}" for rate in schedules.RATES for field in schedules.FIELDS)
 
@@ -61,7 +67,8 @@ class Setting(NamedTuple):
 class Trial(NamedTuple):
     """A candidate at the end of a rung."""
 
-    candidate: int
+    round: int
+    candidate: int  # counts on from round to round
     rung: int
     steps: int
     samples: float  # environment transitions of one run, mean over seeds
@@ -128,6 +135,41 @@ def draw(space: Space, count: int, seed: int = 0) -> list[Setting]:
     return [_setting(dict(zip(space, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
+def around(parents: Sequence[Setting], space: Space, count: int, seed: int = 0, width: float = WIDTH) -> list[Setting]:
+    """The parents themselves, then candidates near them.
+
+    Every number of a range moves by a normal step in the logarithm, a listed value now and then to its neighbour.
+
+    Args:
+      parents: settings from the space, best first; each has as many children as the others.
+      space: that they came from.
+      count: candidates in all; parents beyond it are left out.
+      seed: of the steps.
+      width: standard deviation of a step, as a part of the range's logarithm.
+    """
+    size = max(0, count - len(parents))
+    origins = [_chosen(parents[i % len(parents)], space) for i in range(size)]
+
+    def column(name: str, axis: Axis) -> list[Any]:
+        rng = np.random.default_rng([seed, *name.encode()])
+        values = [origin[name] for origin in origins]
+        if isinstance(axis, Range):
+            low, high = math.log(axis.low), math.log(axis.high)
+            moves = width * (high - low) * rng.normal(size=size)
+            return np.exp(np.clip(np.log(values) + moves, low, high)).tolist()
+        shifts = rng.choice([-1, 1], size=size) * (rng.uniform(size=size) < CHANGE)
+        places = np.clip([_place(axis, value) for value in values] + shifts, 0, len(axis) - 1)
+        return [axis[i] for i in places]
+
+    columns = [column(name, axis) for name, axis in space.items()] if size else []
+    return [*parents[:count], *(_setting(dict(zip(space, row, strict=True))) for row in zip(*columns, strict=True))]
+
+
+def _place(values: tuple[Any, ...], value: Any) -> int:
+    """Where a value stands in a list; a number may have been rounded on its way."""
+    return next(i for i, v in enumerate(values) if v == value or (isinstance(v, float) and math.isclose(v, value)))
+
+
 def cross(space: Space) -> list[Setting]:
     """Every combination of the listed values.
 
@@ -160,6 +202,17 @@ def _setting(chosen: Mapping[str, Any]) -> Setting:
     return Setting({name: value for name, value in chosen.items() if not is_rate(name)}, rates)
 
 
+def _chosen(setting: Setting, space: Space) -> dict[str, Any]:
+    """The values on the axes of a space that make a setting; undoes `_setting`."""
+    rates = setting.rates
+    derived = {
+        "offset": rates.get("upper.offset"),
+        PENALTY_RATIO: rates.get("penalty.scale", math.nan) / rates.get("entropy.scale", 1.0),
+    }
+    known = {**derived, **rates, **setting.options}
+    return {name: known[name] for name in space}
+
+
 def to_schedules(setting: Setting) -> schedules.Schedules:
     """The schedules of a setting; what it does not say is `hfac.schedules.attenuating`'s."""
     return schedules.replace(schedules.attenuating(), setting.rates)
@@ -189,6 +242,77 @@ def affordable(budget: float, samples: float, num_seeds: int, num_rungs: int = 3
     """Candidates that a budget of samples pays for, survivors going on from where they stand."""
     cost = sum((1 if r == 0 else 1 - 1 / reduction) * reduction ** (1.0 - num_rungs) for r in range(num_rungs))
     return int(budget / (samples * num_seeds * cost))
+
+
+class Plan(NamedTuple):
+    """How a search spends its budget: the same for every method that is to be compared."""
+
+    num_samples: int  # environment transitions of a run that goes all the way; steps for a method that uses none
+    budget: float  # of the whole search
+    num_seeds: int = 2  # of every candidate in the first round; they double from round to round
+    first_seed: int = FIRST_SEED  # every round has seeds of its own, from here on
+    num_rounds: int = 4
+    num_rungs: int = 3
+    reduction: int = 4
+    search_seed: int = 0
+
+    def num_candidates(self, round: int) -> int:
+        """Candidates of a round: all rounds cost the same."""
+        share = self.budget / self.num_rounds
+        return affordable(share, self.num_samples, len(self.seeds(round)), self.num_rungs, self.reduction)
+
+    def seeds(self, round: int) -> range:
+        """Seeds of a round's candidates."""
+        first = self.first_seed + (2**round - 1) * self.num_seeds
+        return range(first, first + 2**round * self.num_seeds)
+
+
+def tune(
+    problem: Problem,
+    builder: Callable[..., Algorithm],
+    space: Space,
+    plan: Plan,
+    tau: float,
+    progress: Callable[[float, float], None] = lambda done, total: None,
+) -> Iterator[list[Trial]]:
+    """A whole search by random candidates; yields the trials of every rung of every round.
+
+    Args:
+      problem: what to solve.
+      builder: ``(problem, **options) -> Algorithm``.
+      space: from `space_of`.
+      plan: of the search.
+      tau: entropy weight at which x is judged.
+      progress: called with (run-steps done, run-steps in all).
+
+    Raises:
+      ValueError: if the budget pays for no candidate, a builder refuses an option, or the space is wrong.
+    """
+    best: list[Setting] = []
+    offset = 0
+    for r in range(plan.num_rounds):
+        count, seed = plan.num_candidates(r), plan.search_seed + r
+        width = WIDTH * NARROWING ** (r - 1)
+        candidates = around(best, space, count, seed, width) if best else draw(space, count, seed)
+        found: list[Trial] = []
+        for found in search(
+            problem,
+            builder,
+            candidates,
+            plan.num_samples,
+            tau,
+            seeds=plan.seeds(r),
+            num_rungs=plan.num_rungs,
+            reduction=plan.reduction,
+            progress=functools.partial(_in_round, progress, r, plan.num_rounds),
+        ):
+            yield [t._replace(round=r, candidate=offset + t.candidate) for t in found]
+        best = [trial.setting for trial in found[:NUM_PARENTS] if math.isfinite(trial.worth)]
+        offset += count
+
+
+def _in_round(progress: Callable[[float, float], None], round: int, num_rounds: int, done: float, total: float) -> None:
+    progress(round * total + done, num_rounds * total)
 
 
 class _Group(NamedTuple):
@@ -249,7 +373,7 @@ def search(
             worth, failed = _judge(layout, piece, goal, metric)
             for i, value, count, states, used in zip(members, worth, failed, *_ends(layout, piece), strict=True):
                 stands[i] = _Stand(states, goal, stands[i].samples + used)
-                trials.append(Trial(i, r, goal, stands[i].samples, value, count, candidates[i]))
+                trials.append(Trial(0, i, r, goal, stands[i].samples, value, count, candidates[i]))
         trials.sort(key=lambda trial: trial.worth)
         yield trials
         if r + 1 < len(plan):

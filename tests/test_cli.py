@@ -246,12 +246,13 @@ def test_tune_prints_a_command_that_runs_and_settings_that_compare(tmp_path):
     size = ["--problem.size", "4", "--problem.landmark", "3", "3", "--problem.hazard-rows", "1", "2"]
     size += ["--problem.hazard-columns", "1", "2", "--quiet"]
     found = tmp_path / "found"
-    done = hfac("tune", "goal_placement", *size, "--samples", "400", "--budget", "4e3", "--seeds", "2", "--rungs", "2",
-                "--search", "offset=300", "upper=0.01:0.1", "--out", str(found))  # fmt: skip
+    done = hfac("tune", "goal_placement", *size, "--samples", "400", "--budget", "4e3", "--rounds", "2",
+                "--seeds", "1", "--rungs", "2", "--search", "offset=300", "upper=0.01:0.1",
+                "--out", str(found))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert {p.name for p in found.iterdir()} == {"config.json", "search.csv", "best.json", "figures"}
     log = table(found / "search.csv")
-    assert {row["rung"] for row in log} == {"0", "1"}
+    assert {(row["round"], row["rung"]) for row in log} == {("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")}
     assert all(row["offset" if "offset" in row else "upper.offset"] == "300.0" for row in log)
     command = shlex.split(done.stdout)
     assert command[:3] == ["hfac", "sweep", "goal_placement"]
@@ -259,8 +260,8 @@ def test_tune_prints_a_command_that_runs_and_settings_that_compare(tmp_path):
     assert again.returncode == 0, again.stderr
     both = tmp_path / "both"
     done = hfac("compare", "goal_placement", *size, "--algorithms", "partial", "exact_gradient", "--samples", "400",
-                "--budget", "4e3", "--tuning-seeds", "2", "--rungs", "1", "--seeds", "3", "--model-steps", "5",
-                "--settings", str(found / "best.json"), "--out", str(both))  # fmt: skip
+                "--budget", "4e3", "--tuning-seeds", "2", "--rounds", "1", "--rungs", "1", "--seeds", "3",
+                "--model-steps", "5", "--settings", str(found / "best.json"), "--out", str(both))  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = table(both / "table_samples.csv")
     assert [row["method"] for row in rows] == ["hfac", "partial"]

@@ -80,6 +80,48 @@ def test_a_budget_is_what_the_search_costs(log):
     assert spent * 2 == 8 * 400 * 2 + 4 * 400 * 2
 
 
+def test_children_lie_near_their_parents_and_in_the_space():
+    space = {"upper.scale": Range(1e-3, 1e-1), "entropy.scale": (0.05, 0.1, 0.2), "offset": (10.0,)}
+    space |= {tuning.PENALTY_RATIO: Range(1.0, 100.0), "pen_rate": (1.0, 0.3, 0.1)}
+    parents = tuning.draw(space, 2, seed=5)
+    family = tuning.around(parents, space, 400, seed=1, width=0.1)
+    assert family[:2] == parents
+    assert family == tuning.around(parents, space, 400, seed=1, width=0.1)
+    assert tuning.around(parents, space, 1) == parents[:1]
+    upper = np.log([s.rates["upper.scale"] for s in family])
+    moves = (upper[2:] - np.log([parents[i % 2].rates["upper.scale"] for i in range(2, 400)])) / np.log(100)
+    inside = (upper[2:] > np.log(1.001e-3)) & (upper[2:] < np.log(0.999e-1))  # the rest stopped at an end
+    assert inside.mean() > 0.5
+    assert np.exp(upper).min() >= 0.999e-3
+    assert np.exp(upper).max() <= 1.001e-1
+    assert abs(np.median(moves)) < 0.02  # standard error of the median 0.006
+    assert 0.05 < moves[inside].std() < 0.12
+    entropies = [(0.05, 0.1, 0.2).index(s.rates["entropy.scale"]) for s in family]
+    origins = [(0.05, 0.1, 0.2).index(parents[i % 2].rates["entropy.scale"]) for i in range(400)]
+    assert {abs(a - b) for a, b in zip(entropies, origins, strict=True)} == {0, 1}
+    assert {s.options["pen_rate"] for s in family} <= {1.0, 0.3, 0.1}
+    assert all(s.rates["critic.offset"] == 10.0 for s in family)
+
+
+def test_rounds_cost_what_the_plan_says_and_use_seeds_of_their_own(goal):
+    plan = tuning.Plan(200, 12 * 200 * 2, num_seeds=1, first_seed=50, num_rounds=2, num_rungs=1, reduction=2)
+    assert [plan.num_candidates(r) for r in range(2)] == [12, 6]
+    assert [list(plan.seeds(r)) for r in range(3)] == [[50], [51, 52], [53, 54, 55, 56]]
+    first, second = tuning.tune(goal, algorithms.hfac, SPACE, plan, 0.1)
+    assert sorted(t.candidate for t in first) == list(range(12))
+    assert sorted(t.candidate for t in second) == list(range(12, 18))
+    assert {t.round for t in first} == {0}
+    assert {t.round for t in second} == {1}
+    best = [t.setting for t in first[: tuning.NUM_PARENTS]]
+    again = {t.candidate: t.setting for t in second}
+    assert [again[12 + i] for i in range(tuning.NUM_PARENTS)] == best
+    algorithm = algorithms.hfac(goal)
+    data = hfac.sweep(algorithm, tuning.to_schedules(best[0]), [51, 52], 100, record_at=[100])
+    judged = hfac.judge(data, hfac.metrics.exact(goal, 0.1))["hyper_objective"].values.ravel()
+    worth = next(t.worth for t in second if t.candidate == 12)
+    assert float(hfac.statistics.interquartile_mean(judged)) == pytest.approx(worth, abs=1e-5)
+
+
 def test_diverged_candidates_rank_last(goal):
     settings = [tuning.Setting({}, {"upper.scale": scale}) for scale in (1e30, 1e-3)]
     (rung,) = tuning.search(goal, algorithms.hfac, settings, 100, 0.1, seeds=(5, 6), num_rungs=1)

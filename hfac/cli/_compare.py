@@ -28,14 +28,16 @@ class Compare:
     """Files best.json of `hfac tune`; the methods they name are not tuned again."""
     budget: Count = 0
     """Samples of every method's search; 0 stands for 100 times --samples. Steps where no samples are counted."""
-    tuning_seeds: Count = 4
-    """Seeds of every candidate of a search, from 1,000,000 on: they are never reported."""
+    tuning_seeds: Count = 2
+    """Seeds of every candidate in a search's first round, from 1,000,000 on: they are never reported."""
     design: Literal["random", "grid"] = "random"
     """Candidates, as in `hfac tune`."""
+    rounds: Count = 4
+    """Rounds of every search, as in `hfac tune`."""
     search: tuple[str, ...] = ()
     """Axes of the searches, as in `hfac tune`; an option goes to the methods that have it."""
     rungs: Count = 3
-    """Rounds of halving of every search."""
+    """Stages of halving in a round."""
     reduction: Count = 4
     """Factor by which candidates fall and steps rise from rung to rung, >= 2."""
     search_seed: Count = 0
@@ -68,7 +70,7 @@ def main(args: Sequence[str]) -> None:
 def check(settings: Compare) -> None:
     """Raise `InputError` unless the settings are in range."""
     at_least = {"samples": 1, "model_steps": 0, "seeds": 2, "first_seed": 0, "budget": 0, "tuning_seeds": 1}
-    for name, least in {**at_least, "rungs": 1, "reduction": 2, "devices": 0}.items():
+    for name, least in {**at_least, "rounds": 1, "rungs": 1, "reduction": 2, "devices": 0}.items():
         if getattr(settings, name) < least:
             raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(settings, name)}")
     if settings.first_seed + settings.seeds > _tune.Tune.first_seed:

@@ -113,19 +113,20 @@ def tune(
     builder = getattr(algorithms, method)
     horizon = num_steps or settings.samples
     scale = horizon / settings.samples
+    options = tuning.options_of(builder)
+    axes = [a for a in settings.search if tuning.is_rate(_tune.axis_of(a)) or _tune.axis_of(a) in options]
+    shared = ("design", "rounds", "rungs", "reduction", "search_seed", "judge", "quiet")
     own = SimpleNamespace(
         samples=horizon,
         budget=round((settings.budget or _tune.RUNS_PAID_FOR * settings.samples) * scale),
         seeds=settings.tuning_seeds,
         first_seed=_tune.Tune.first_seed,
-        **{name: getattr(settings, name) for name in ("design", "rungs", "reduction", "search_seed", "judge", "quiet")},
+        search=axes,
+        **{name: getattr(settings, name) for name in shared},
     )
-    options = tuning.options_of(builder)
-    axes = _tune_run.as_axes(settings.search)
-    axes = {name: axis for name, axis in axes.items() if tuning.is_rate(name) or name in options}
-    candidates = _tune_run.draw(builder, own, axes, algorithms.needs(method).model)
+    space = _tune_run.space_of(builder, own, {}, algorithms.needs(method).model)
     (folder / "search").mkdir(exist_ok=True)
-    log = _tune_run.search(problem, builder, candidates, own, method, folder / "search" / f"{method}.csv", asked)
+    log = _tune_run.search(problem, builder, space, own, method, folder / "search" / f"{method}.csv", asked)
     (folder / "settings").mkdir(exist_ok=True)
     _tune_run.write_best(folder / "settings" / f"{method}.json", request, method, log[-1][0])
     if settings.figures:

@@ -28,12 +28,15 @@ class Tune:
     """Environment samples of a run that goes all the way; steps for a method that uses none."""
     budget: Count = 0
     """Environment samples of the whole search; 0 stands for 100 times --samples."""
-    seeds: Count = 4
-    """Seeds of every candidate."""
+    seeds: Count = 2
+    """Seeds of every candidate in the first round; they double from round to round."""
     first_seed: Count = 1_000_000
-    """The first of them; keep it away from the seeds you report."""
+    """The first of them, every round goes on with the next; keep them away from the seeds you report."""
     design: Literal["random", "grid"] = "random"
-    """Candidates: random draws, as many as the budget pays for, or every combination of the listed values."""
+    """Candidates: random draws, as many as the budget pays for, or every combination of the listed values, once."""
+    rounds: Count = 4
+    """Searches by random draws, one after another: each draws around the best of the one before
+    and tries fewer candidates on more seeds."""
     search: tuple[str, ...] = ()
     """Axes of the search in place of the default ones: NAME=LOW:HIGH (any number between, uniform in the logarithm),
     NAME=A,B,C or NAME=log:A:B:N (one of these), NAME=A (this). NAME is a schedule flag such as upper or
@@ -41,7 +44,7 @@ class Tune:
     judge: float = 0.003
     """Entropy weight tau at which x is judged, > 0."""
     rungs: Count = 3
-    """Rounds of halving."""
+    """Stages of halving in a round."""
     reduction: Count = 4
     """Factor by which candidates fall and steps rise from rung to rung, >= 2."""
     search_seed: Count = 0
@@ -69,12 +72,13 @@ def main(args: Sequence[str]) -> None:
 
 def check(settings: Tune) -> None:
     """Raise `InputError` unless the settings are in range."""
-    for name, least in (("samples", 1), ("budget", 0), ("seeds", 1), ("rungs", 1), ("reduction", 2), ("devices", 0)):
+    at_least = {"samples": 1, "budget": 0, "seeds": 1, "rounds": 1, "rungs": 1, "reduction": 2, "devices": 0}
+    for name, least in at_least.items():
         if getattr(settings, name) < least:
             raise InputError(f"--{name} must be at least {least}, got {getattr(settings, name)}")
     if not settings.judge > 0:
         raise InputError(f"--judge must be positive, got {settings.judge:g}")
-    if settings.first_seed < 0 or settings.first_seed + settings.seeds > 2**31:
+    if settings.first_seed < 0 or settings.first_seed + 2**settings.rounds * settings.seeds > 2**31:
         raise InputError("--first-seed must be >= 0 and every seed below 2**31")
     axes(settings.search)
     _sweep.check_out(settings.out)
@@ -93,6 +97,11 @@ def axes(entries: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--search: '{entry}' must be NAME=LOW:HIGH, NAME=A,B,C or NAME=A")
         found[axis_name(flag)] = _axis(flag, text)
     return found
+
+
+def axis_of(entry: str) -> str:
+    """The name of the axis that an entry of `--search` sets."""
+    return axis_name(entry.partition("=")[0])
 
 
 def axis_name(flag: str) -> str:

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
 from hfac.problem import Problem
 from hfac.problems import REGISTRY as PROBLEMS
-from hfac.tuning import Range, Setting, Trial
+from hfac.tuning import Plan, Range, Setting, Trial
 from hfac.types import Algorithm
 
 Builder = Callable[..., Algorithm]
@@ -30,13 +30,12 @@ def execute(request: _sweep.Request) -> None:
     builder = _config.lookup(ALGORITHMS, settings.algorithm, "algorithm")
     _config.build(builder, (problem,), request.algorithm_options, "algorithm")
     overrides = {option: (value,) for option, value in changed(request.algorithm_options).items()}
-    candidates = draw(
-        builder, settings, overrides | as_axes(settings.search), algorithms.needs(settings.algorithm).model
-    )
+    space = space_of(builder, settings, overrides, algorithms.needs(settings.algorithm).model)
+    plan_of(settings)
     folder = _sweep.make_folder(settings.out, f"tune-{name}-{settings.algorithm}")
     _sweep.write_config(folder, request, "tune")
     with held_back() as asked:
-        log = search(problem, builder, candidates, settings, settings.algorithm, folder / "search.csv", asked)
+        log = search(problem, builder, space, settings, settings.algorithm, folder / "search.csv", asked)
     best = log[-1][0]
     write_best(folder / "best.json", request, settings.algorithm, best)
     if settings.figures:
@@ -45,33 +44,46 @@ def execute(request: _sweep.Request) -> None:
         )
     drawn = ", figures/" if settings.figures else ""
     say(f"written to {folder}/: config.json, search.csv, best.json{drawn}", settings.quiet)
-    say(f"best of {len(candidates)}: {best.worth:.4f} at tau = {settings.judge:g} on its tuning seeds", settings.quiet)
+    count = 1 + max(trial.candidate for rung in log for trial in rung)
+    say(f"best of {count}: {best.worth:.4f} at tau = {settings.judge:g} on its tuning seeds", settings.quiet)
     print(command_line(request, settings.algorithm, best))
 
 
-def draw(builder: Builder, settings: Any, overrides: Mapping[str, Any], has_model: bool) -> list[Setting]:
-    """The candidates that a command's settings ask for.
+def space_of(builder: Builder, settings: Any, overrides: Mapping[str, Any], has_model: bool) -> dict[str, tuning.Axis]:
+    """The space that a command's settings ask for: the default one, fixed options, then its own axes.
 
     Raises:
-      InputError: if an axis is unknown or the budget pays for none.
+      InputError: if an axis is unknown, wrong, or a range where a grid needs values.
     """
     with as_input_error("--search: "):
-        space = tuning.space_of(builder, overrides, has_model)
+        space = tuning.space_of(builder, {**overrides, **as_axes(settings.search)}, has_model)
         if settings.design == "grid":
-            return tuning.cross(space)
+            tuning.cross(space)
+    return space
+
+
+def plan_of(settings: Any) -> Plan:
+    """How a command's settings spend their budget.
+
+    Raises:
+      InputError: if it pays for no candidate.
+    """
     budget = settings.budget or _tune.RUNS_PAID_FOR * settings.samples
-    count = tuning.affordable(budget, settings.samples, settings.seeds, settings.rungs, settings.reduction)
-    if count < 1:
-        need = math.ceil(budget / max(tuning.affordable(budget * 1e6, settings.samples, settings.seeds) / 1e6, 1e-9))
-        raise InputError(f"--budget {budget:,} pays for no candidate; give at least {need:,}, or fewer --samples")
-    with as_input_error("--search: "):
-        return tuning.draw(space, count, settings.search_seed)
+    names = ("seeds", "first_seed", "rounds", "rungs", "reduction", "search_seed")
+    plan = Plan(settings.samples, budget, *(getattr(settings, name) for name in names))
+    last = plan.num_rounds - 1  # the dearest candidates
+    if settings.design == "random" and plan.num_candidates(last) < 1:
+        need = math.ceil(budget / max(plan._replace(budget=budget * 1e6).num_candidates(last) / 1e6, 1e-9))
+        raise InputError(
+            f"--budget {budget:,} pays for no candidate; give at least {need:,}, fewer --samples or fewer --rounds"
+        )
+    return plan
 
 
 def search(
     problem: Problem,
     builder: Builder,
-    candidates: Sequence[Setting],
+    space: Mapping[str, Any],
     settings: Any,
     name: str,
     log_file: Path,
@@ -80,10 +92,10 @@ def search(
     """All rungs of a search, each written to the log when it ends.
 
     Raises:
-      InputError: if the method refuses the problem or an option.
+      InputError: if the method refuses the problem or an option, or the budget pays for no candidate.
       KeyboardInterrupt: if somebody asked to stop.
     """
-    say(f"{name}: {len(candidates)} candidates x {settings.seeds} seeds, {settings.rungs} rungs", settings.quiet)
+    plan = plan_of(settings)
     progress = Progress(1, "run-steps", settings.quiet)
 
     def report(done: float, total: float) -> None:
@@ -91,14 +103,32 @@ def search(
         if asked.is_set:
             raise KeyboardInterrupt(f"stopped; {log_file.parent} holds the rungs that were finished")
 
+    def all_rungs() -> Iterator[list[Trial]]:
+        if settings.design == "random":
+            show([plan.num_candidates(r) for r in range(plan.num_rounds)])
+            return tuning.tune(problem, builder, space, plan, settings.judge, report)
+        crossed = tuning.cross(space)
+        show([len(crossed)])
+        return tuning.search(
+            problem,
+            builder,
+            crossed,
+            plan.num_samples,
+            settings.judge,
+            seeds=plan.seeds(0),
+            num_rungs=plan.num_rungs,
+            reduction=plan.reduction,
+            progress=report,
+        )
+
+    def show(counts: Sequence[int]) -> None:
+        rounds = [f"{count} candidates x {len(plan.seeds(r))} seeds" for r, count in enumerate(counts)]
+        say(f"{name}: {', '.join(rounds)}; {plan.num_rungs} rungs each", settings.quiet)
+
     log: list[list[Trial]] = []
-    seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
-    halving = {"seeds": seeds, "num_rungs": settings.rungs, "reduction": settings.reduction}
     try:
         with as_input_error(f"{name}: "):
-            for rung in tuning.search(
-                problem, builder, candidates, settings.samples, settings.judge, progress=report, **halving
-            ):
+            for rung in all_rungs():
                 log.append(rung)
                 write_log(log_file, log)
     finally:
@@ -125,13 +155,13 @@ def write_log(path: Path, log: Sequence[Sequence[Trial]]) -> None:
     """Every trial as a row; the file is replaced whole."""
     trials = [trial for rung in log for trial in rung]
     options = sorted({name for trial in trials for name in trial.setting.options})
-    fields = ["rung", "candidate", "steps", "samples", "worth", "diverged", *options, *tuning.SETTINGS]
+    fields = ["round", "rung", "candidate", "steps", "samples", "worth", "diverged", *options, *tuning.SETTINGS]
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=fields)
         writer.writeheader()
         for trial in trials:
-            row = {name: getattr(trial, name) for name in fields[:6]}
+            row = {name: getattr(trial, name) for name in fields[:7]}
             writer.writerow({**row, **trial.setting.options, **numbers(trial.setting)})
     partial.replace(path)
 

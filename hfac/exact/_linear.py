@@ -14,7 +14,7 @@ from jax.scipy.linalg import lu_factor, lu_solve
 
 from hfac.mdp import TabularMDP
 
-DENSE_LIMIT = 150  # states up to which a factorisation is the faster way; at 400 it is ten times slower
+DENSE_LIMIT = 256  # states up to which a factorisation is the faster way; at 400 it is ten times slower
 MAX_SWEEPS = 100_000
 SWEEPS_PER_CHECK = 8
 TINY = 1e-30
