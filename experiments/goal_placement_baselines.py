@@ -46,7 +46,7 @@ class Study:
     """Environment samples of a judged run."""
     seeds: int = 16
     """Fresh seeds that the winners are judged on."""
-    budget: int = 400_000_000
+    budget: int = 600_000_000
     """Environment samples of every search."""
     tuning_seeds: int = 2
     """Seeds of every candidate in the first round; they double from round to round."""
@@ -65,7 +65,9 @@ def tune(study: Study, problem: hfac.Problem, arm: str) -> tuple[tuning.Setting,
     plan = tuning.Plan(
         study.samples, study.budget, study.tuning_seeds, num_rounds=study.rounds, search_seed=study.search_seed
     )
-    log = list(tuning.tune(problem, builder, tuning.space_of(builder, overrides), plan, study.judge))
+    log = list(
+        tuning.tune(problem, builder, tuning.space_of(builder, algorithms.needs(method), overrides), plan, study.judge)
+    )
     return log[-1][0].setting, log
 
 

@@ -124,6 +124,44 @@ def _value(decay: PowerDecay, step: int) -> np.ndarray:
     return np.maximum(floor, scale * (1 + step / offset) ** -power)
 
 
+class Balance(NamedTuple):
+    """Exponents of k of the error terms in the convergence analysis; the largest is the rate."""
+
+    travel: float  # 1 / (k zeta): how far x can have come
+    tracking: float  # alpha / (tau w)^2: the policies' residual, as the hyper-gradient sees it
+    penalty: float  # (w / tau^2)^2: bias of a finite w
+    regularization: float | None  # tau^2: bias of a finite tau; None where tau stays and is part of the problem
+
+    @property
+    def rate(self) -> float:
+        """Exponent of the slowest term: E|grad Phi|^2 = O~(k^rate)."""
+        return max(term for term in self if term is not None)
+
+    def __str__(self) -> str:
+        """The terms and the rate on one line."""
+        terms = {
+            "1/(k zeta)": self.travel,
+            "alpha/(tau w)^2": self.tracking,
+            "(w/tau^2)^2": self.penalty,
+            "tau^2": self.regularization,
+        }
+        shown = ", ".join(f"{name} {value:+.3g}" for name, value in terms.items() if value is not None)
+        return f"{shown}: rate k^{self.rate:+.3g}"
+
+
+def balance(schedules: Schedules) -> Balance:
+    """What the analysis predicts for schedules, term by term (Zeng et al. [2601.16399]; constants are left out).
+
+    A rate with a floor ends constant and has exponent 0. Where tau ends constant, the problem is the regularised one
+    and has no bias of tau.
+    """
+    zeta, alpha, _, w, tau = (
+        0.0 if float(decay.floor) > 0 else float(decay.power) for decay in (getattr(schedules, name) for name in RATES)
+    )
+    regularization = -2 * tau if tau > 0 else None
+    return Balance(zeta - 1, -alpha + 2 * tau + 2 * w, -2 * w + 4 * tau, regularization)
+
+
 def make(scales: Mapping[str, Any], powers: Mapping[str, Any], offset: Any, overrides: Mapping[str, Any]) -> Schedules:
     """Assemble schedules from per-rate scales and powers; `overrides` are ``<rate>_<field>`` numbers."""
     settings = {name: {"scale": scales[name], "power": powers[name], "offset": offset} for name in RATES}

@@ -1,4 +1,4 @@
-"""Statistics over seeds: interquartile mean, bootstrap intervals, paired differences.
+"""Statistics over seeds: interquartile mean, bootstrap intervals, paired differences, slopes of power laws.
 
 A diverged run enters every statistic as +inf. Seeds are the last axis everywhere.
 """
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 NUM_RESAMPLES = 2_000
 
@@ -78,3 +79,48 @@ def paired_difference(first: np.ndarray, second: np.ndarray, level: float = 0.95
     with np.errstate(invalid="ignore"):
         difference = np.where(np.isinf(first) & np.isinf(second), 0.0, first - second)
     return bootstrap(difference, level=level)
+
+
+def log_log_slopes(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Least-squares slope of log(values) against log(x) for every seed; nan where a value is not positive and finite.
+
+    Args:
+      x: positive, distinct, [T], T >= 2.
+      values: [T, N].
+
+    Returns:
+      [N].
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(np.asarray(values, float))
+    log_x = np.log(np.asarray(x, float))
+    centered = log_x - log_x.mean()
+    with np.errstate(invalid="ignore"):
+        slopes = centered @ logs / np.sum(centered**2)
+    return np.where(np.isfinite(slopes), slopes, np.nan)
+
+
+def power_law(x: np.ndarray, values: np.ndarray, level: float = 0.95) -> Interval:
+    """Exponent p of values ~ x^p: the interquartile mean over seeds of their slopes, with its interval.
+
+    The interval is the bootstrap's at a level widened for few seeds as Student's t is (Hesterberg, 2015).
+
+    Args:
+      x: positive, distinct, [T], T >= 2; evenly spread in the logarithm, every decade weighs the same.
+      values: [T, N]; a seed whose values are not all positive and finite counts as diverged.
+      level: coverage, in (0, 1).
+    """
+    slopes = log_log_slopes(x, values)
+    return bootstrap(slopes, level=expanded_level(level, slopes.size))
+
+
+def expanded_level(level: float, count: int) -> float:
+    """The nominal level at which a bootstrap percentile interval of `count` draws covers `level`.
+
+    Raises:
+      ValueError: if there are fewer than two.
+    """
+    if count < 2:
+        raise ValueError(f"an interval needs at least two seeds, got {count}")
+    wide = np.sqrt(count / (count - 1)) * special.stdtrit(count - 1, (1 + level) / 2)
+    return float(2 * special.ndtr(wide) - 1)

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from hfac import metrics, results, schedules, statistics
+from hfac import metrics, results, schedules
 from hfac.engine import Layout, Piece, lay_out, stream
 from hfac.problem import Problem
-from hfac.types import Algorithm, PyTree, Status
+from hfac.types import Algorithm, Needs, PyTree, Status
 
 FIRST_SEED = 1_000_000  # seeds from here on tune and are never reported
 PROBE_STEPS = 256
@@ -27,6 +27,7 @@ NUM_PARENTS = 5  # settings that the next round is drawn around
 WIDTH, NARROWING = 0.1, 0.6  # of those draws, as a part of a range's logarithm; and its factor from round to round
 CHANGE = 0.25  # chance that such a draw moves a listed value to its neighbour
 PENALTY_RATIO = "penalty_over_entropy"  # the penalty's scale in units of the entropy's
+UPPER_RATIO = "upper_over_penalty"  # the upper scale in units of the penalty's: what x moves by, zeta / w
 SETTINGS = tuple(f"{rate}.{field}" for rate in schedules.RATES for field in schedules.FIELDS)
 
 
@@ -53,6 +54,7 @@ RATE_SPACE: Space = {
     "penalty.power": (0.0, 0.15, 0.3, 0.5),
     "entropy.power": (0.0, 0.05, 0.15, 0.3),
 }
+PENALTY_SPACE: Space = {UPPER_RATIO: Range(1e-4, 3e-2)}  # in place of upper.scale
 PLANNER_SPACE: Space = {"upper.scale": Range(0.02, 20.0), "offset": Range(30.0, 3e4)}  # noiseless: few, long steps
 OPTION_SPACE: Space = {"inner_steps": (1, 3, 10, 30, 100), "coupled": (True,), "pen_rate": (1.0, 0.3, 0.1)}
 
@@ -72,14 +74,14 @@ class Trial(NamedTuple):
     rung: int
     steps: int
     samples: float  # environment transitions of one run, mean over seeds
-    worth: float  # interquartile mean over seeds of the hyper-objective, +inf if diverged
+    worth: float  # mean over seeds of the hyper-objective, +inf if one diverged: a setting must not need luck
     diverged: int
     setting: Setting
 
 
 def is_rate(name: str) -> bool:
     """Whether an axis belongs to the schedules; all others are options of the method."""
-    return name in ("offset", PENALTY_RATIO) or name in SETTINGS
+    return name in ("offset", PENALTY_RATIO, UPPER_RATIO) or name in SETTINGS
 
 
 def options_of(builder: Callable[..., Algorithm]) -> list[str]:
@@ -88,27 +90,33 @@ def options_of(builder: Callable[..., Algorithm]) -> list[str]:
 
 
 def space_of(
-    builder: Callable[..., Algorithm], overrides: Space | None = None, has_model: bool = False
+    builder: Callable[..., Algorithm], needs: Needs | None = None, overrides: Space | None = None
 ) -> dict[str, Axis]:
     """The default space of a method: all schedules, and those of `OPTION_SPACE` that it has.
 
     Args:
       builder: of the method.
+      needs: of the method: one that plans takes few long steps instead of many short ones, and one with a penalty
+        searches zeta / w, what x moves by, in place of zeta.
       overrides: axes that replace default ones.
-      has_model: whether the method plans, and so takes few long steps instead of many short ones.
 
     Raises:
       ValueError: if an override names neither a schedule's number nor an option of the builder.
     """
+    needs = needs or Needs()
     options = options_of(builder)
-    rates = {**RATE_SPACE, **PLANNER_SPACE} if has_model else RATE_SPACE
-    space = dict(rates) | {name: axis for name, axis in OPTION_SPACE.items() if name in options}
+    space: dict[str, Axis] = {**RATE_SPACE, **(PLANNER_SPACE if needs.model else {})}
+    if needs.penalty and not needs.model:
+        del space["upper.scale"]
+        space.update(PENALTY_SPACE)
+    space |= {name: axis for name, axis in OPTION_SPACE.items() if name in options}
     for name, axis in (overrides or {}).items():
         if not is_rate(name) and name not in options:
-            known = ", ".join([*RATE_SPACE, *options])
+            known = ", ".join([*RATE_SPACE, UPPER_RATIO, *options])
             raise ValueError(f"the search has no axis '{name}'; there are {known}")
-        if name == "penalty.scale":
-            space.pop(PENALTY_RATIO, None)
+        for scale, ratio in (("penalty.scale", PENALTY_RATIO), ("upper.scale", UPPER_RATIO)):
+            if name in (scale, ratio):
+                space.pop(ratio if name == scale else scale, None)
         space[name] = axis
     return space
 
@@ -199,6 +207,8 @@ def _setting(chosen: Mapping[str, Any]) -> Setting:
         rates |= {f"{rate}.offset": float(chosen["offset"]) for rate in schedules.RATES}
     if PENALTY_RATIO in chosen:
         rates["penalty.scale"] = chosen[PENALTY_RATIO] * rates.get("entropy.scale", 1.0)
+    if UPPER_RATIO in chosen:
+        rates["upper.scale"] = chosen[UPPER_RATIO] * rates.get("penalty.scale", 1.0)
     return Setting({name: value for name, value in chosen.items() if not is_rate(name)}, rates)
 
 
@@ -208,6 +218,7 @@ def _chosen(setting: Setting, space: Space) -> dict[str, Any]:
     derived = {
         "offset": rates.get("upper.offset"),
         PENALTY_RATIO: rates.get("penalty.scale", math.nan) / rates.get("entropy.scale", 1.0),
+        UPPER_RATIO: rates.get("upper.scale", math.nan) / rates.get("penalty.scale", 1.0),
     }
     known = {**derived, **rates, **setting.options}
     return {name: known[name] for name in space}
@@ -453,11 +464,11 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 def _judge(layout: Layout, piece: Piece, step: int, metric: metrics.Metric) -> tuple[list[float], list[int]]:
-    """Interquartile mean of the hyper-objective, +inf if not finite, and failed runs, of every candidate."""
+    """Mean of the hyper-objective, +inf if not finite, and failed runs, of every candidate."""
     record = jax.tree.map(lambda leaf: leaf[:, None], piece.record)
     samples = piece.num_samples[:, None]
     data = results.dataset(record, samples, np.array([step]), layout.seeds, layout.coordinates, {})
     judged = results.judge(data, metric)
-    worth = statistics.interquartile_mean(judged["hyper_objective"].isel(step=0, judged_tau=0).values)
+    worth = judged["hyper_objective"].isel(step=0, judged_tau=0).mean("seed", skipna=False).values
     failed = (judged["status"].isel(step=0) != Status.OK).sum("seed").values
     return np.where(np.isfinite(worth), worth, np.inf).tolist(), failed.tolist()

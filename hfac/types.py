@@ -65,10 +65,11 @@ class Needs(NamedTuple):
     hessian: bool = False  # second derivatives, or products with them
     nested: bool = False  # several lower steps, or a solve, for every upper step
     fixed_tau: bool = False  # the entropy weight stays at its scale, whatever its schedule
+    penalty: bool = False  # x moves by zeta / w times a difference of two policies; no requirement, but `tune` knows
 
     def __str__(self) -> str:
         """Needs in words, such as "model, nested"."""
-        words = zip(("model", "second order", "nested", "fixed tau"), self, strict=True)
+        words = zip(("model", "second order", "nested", "fixed tau"), self, strict=False)
         return ", ".join(word for word, is_needed in words if is_needed) or "samples only"
 
 

@@ -26,7 +26,7 @@ from hfac.problem import Problem
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs
 
-NEEDS = Needs(model=True, nested=True, fixed_tau=True)
+NEEDS = Needs(model=True, nested=True, fixed_tau=True, penalty=True)
 
 
 def bellman_penalty(

@@ -26,7 +26,7 @@ from hfac.problem import Problem
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs, PyTree
 
-NEEDS = Needs(model=True, nested=True)
+NEEDS = Needs(model=True, nested=True, penalty=True)
 COVERAGE = 1e-3  # visits of a state below this share of a uniform start's count as so many
 
 

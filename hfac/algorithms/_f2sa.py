@@ -15,7 +15,7 @@ from hfac.problem import Problem
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution
 
-NEEDS = Needs(nested=True, fixed_tau=True)
+NEEDS = Needs(nested=True, fixed_tau=True, penalty=True)
 
 
 class State(NamedTuple):

@@ -18,7 +18,7 @@ from hfac.problem import Problem
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution
 
-NEEDS = Needs()
+NEEDS = Needs(penalty=True)
 
 
 class State(NamedTuple):

@@ -12,7 +12,7 @@ from hfac.algorithms._hfac import hfac
 from hfac.problem import Problem
 from hfac.types import Algorithm, Needs
 
-NEEDS = Needs(nested=True)
+NEEDS = Needs(nested=True, penalty=True)
 
 
 def nested(

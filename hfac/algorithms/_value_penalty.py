@@ -14,7 +14,7 @@ from hfac.problem import Problem
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs
 
-NEEDS = Needs(nested=True, fixed_tau=True)
+NEEDS = Needs(nested=True, fixed_tau=True, penalty=True)
 
 
 def value_penalty(

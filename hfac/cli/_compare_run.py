@@ -124,7 +124,7 @@ def tune(
         search=axes,
         **{name: getattr(settings, name) for name in shared},
     )
-    space = _tune_run.space_of(builder, own, {}, algorithms.needs(method).model)
+    space = _tune_run.space_of(builder, own, {}, algorithms.needs(method))
     (folder / "search").mkdir(exist_ok=True)
     log = _tune_run.search(problem, builder, space, own, method, folder / "search" / f"{method}.csv", asked)
     (folder / "settings").mkdir(exist_ok=True)

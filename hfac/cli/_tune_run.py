@@ -17,7 +17,7 @@ from hfac.cli._progress import Progress, clock, say
 from hfac.problem import Problem
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.tuning import Plan, Range, Setting, Trial
-from hfac.types import Algorithm
+from hfac.types import Algorithm, Needs
 
 Builder = Callable[..., Algorithm]
 
@@ -30,7 +30,7 @@ def execute(request: _sweep.Request) -> None:
     builder = _config.lookup(ALGORITHMS, settings.algorithm, "algorithm")
     _config.build(builder, (problem,), request.algorithm_options, "algorithm")
     overrides = {option: (value,) for option, value in changed(request.algorithm_options).items()}
-    space = space_of(builder, settings, overrides, algorithms.needs(settings.algorithm).model)
+    space = space_of(builder, settings, overrides, algorithms.needs(settings.algorithm))
     plan_of(settings)
     folder = _sweep.make_folder(settings.out, f"tune-{name}-{settings.algorithm}")
     _sweep.write_config(folder, request, "tune")
@@ -49,14 +49,14 @@ def execute(request: _sweep.Request) -> None:
     print(command_line(request, settings.algorithm, best))
 
 
-def space_of(builder: Builder, settings: Any, overrides: Mapping[str, Any], has_model: bool) -> dict[str, tuning.Axis]:
+def space_of(builder: Builder, settings: Any, overrides: Mapping[str, Any], needs: Needs) -> dict[str, tuning.Axis]:
     """The space that a command's settings ask for: the default one, fixed options, then its own axes.
 
     Raises:
       InputError: if an axis is unknown, wrong, or a range where a grid needs values.
     """
     with as_input_error("--search: "):
-        space = tuning.space_of(builder, {**overrides, **as_axes(settings.search)}, has_model)
+        space = tuning.space_of(builder, needs, {**overrides, **as_axes(settings.search)})
         if settings.design == "grid":
             tuning.cross(space)
     return space
