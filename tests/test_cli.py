@@ -81,6 +81,8 @@ WRONG_SEARCH = {
     "ends in the wrong order": (["tune", "goal_placement", "--search", "upper=2:1"], "ends 0 < low < high, got 2:1"),
     "grid over a range": (["tune", "goal_placement", "--design", "grid"], "a grid needs values on every axis"),
     "budget for nobody": (["tune", "goal_placement", "--budget", "10"], "--budget 10 pays for no candidate"),
+    "too many rounds": (["tune", "goal_placement", "--rounds", "1e9"], "--rounds must be at most 12"),
+    "compare for nobody": (["compare", "goal_placement", "--budget", "10"], "--budget 10 pays for no candidate"),
     "no reduction": (["tune", "goal_placement", "--reduction", "1"], "--reduction must be at least 2, got 1"),
     "unknown method": (["compare", "goal_placement", "--algorithms", "hfca"], "did you mean 'hfac'?"),
     "a method twice": (["compare", "goal_placement", "--algorithms", "hfac", "hfac"], "lists 'hfac' twice"),

@@ -44,6 +44,21 @@ def test_methods_that_share_an_axis_try_the_same_values():
     assert {s.options["inner_steps"] for s in theirs} <= {1, 3, 10, 30, 100}
 
 
+def test_methods_with_a_penalty_search_what_x_moves_by():
+    space = tuning.space_of(algorithms.hfac, algorithms.needs("hfac"))
+    assert "upper.scale" not in space
+    drawn = tuning.draw(space, 50)
+    moves = [s.rates["upper.scale"] / s.rates["penalty.scale"] for s in drawn]
+    assert 1e-4 <= min(moves) < max(moves) <= 3e-2
+    low, high = 0.999e-4, 3.001e-2
+    assert all(
+        low <= s.rates["upper.scale"] / s.rates["penalty.scale"] <= high for s in tuning.around(drawn, space, 200)
+    )
+    assert "upper.scale" in tuning.space_of(algorithms.partial, algorithms.needs("partial"))
+    given = tuning.space_of(algorithms.hfac, algorithms.needs("hfac"), {"upper.scale": (0.1,)})
+    assert tuning.UPPER_RATIO not in given
+
+
 def test_a_grid_crosses_its_values():
     settings = tuning.cross({"upper.scale": (0.1, 0.2), "offset": (10.0,), "inner_steps": (1, 5)})
     assert [(s.rates["upper.scale"], s.options["inner_steps"]) for s in settings] == [

@@ -77,6 +77,7 @@ def check(settings: Compare) -> None:
         raise InputError(
             f"--first-seed and --seeds must stay below {_tune.Tune.first_seed:,}, where tuning seeds begin"
         )
+    _tune.check_rounds(settings.rounds)
     if not settings.judge > 0:
         raise InputError(f"--judge must be positive, got {settings.judge:g}")
     for name in settings.algorithms:

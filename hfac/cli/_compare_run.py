@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 
@@ -28,6 +29,8 @@ def execute(request: _sweep.Request) -> None:
     for method in methods:
         with as_input_error(f"--algorithms: {method}: "):
             getattr(algorithms, method)(problem, **(given[method].options if method in given else {}))
+    if not set(methods) <= set(given):
+        _tune_run.plan_of(search_settings(settings, settings.samples))
     folder = _sweep.make_folder(settings.out, f"compare-{name}")
     _sweep.write_config(folder, request, "compare")
     with held_back() as asked:
@@ -111,19 +114,9 @@ def tune(
     """Search one method's settings; `num_steps` is the horizon of a method that uses no samples."""
     settings = request.settings
     builder = getattr(algorithms, method)
-    horizon = num_steps or settings.samples
-    scale = horizon / settings.samples
     options = tuning.options_of(builder)
     axes = [a for a in settings.search if tuning.is_rate(_tune.axis_of(a)) or _tune.axis_of(a) in options]
-    shared = ("design", "rounds", "rungs", "reduction", "search_seed", "judge", "quiet")
-    own = SimpleNamespace(
-        samples=horizon,
-        budget=round((settings.budget or _tune.RUNS_PAID_FOR * settings.samples) * scale),
-        seeds=settings.tuning_seeds,
-        first_seed=_tune.Tune.first_seed,
-        search=axes,
-        **{name: getattr(settings, name) for name in shared},
-    )
+    own = search_settings(settings, num_steps or settings.samples, axes)
     space = _tune_run.space_of(builder, own, {}, algorithms.needs(method))
     (folder / "search").mkdir(exist_ok=True)
     log = _tune_run.search(problem, builder, space, own, method, folder / "search" / f"{method}.csv", asked)
@@ -133,6 +126,20 @@ def tune(
         figure = plots.search(log, f"{request.problem}, {method}", settings.judge)
         plots.save(figure, folder / "figures" / f"search_{method}.png")
     return log[-1][0].setting
+
+
+def search_settings(settings: Any, horizon: int, axes: Sequence[str] = ()) -> SimpleNamespace:
+    """The settings of `hfac tune` for one method's search, whose longest runs take `horizon` samples or steps."""
+    shared = ("design", "rounds", "rungs", "reduction", "search_seed", "judge", "quiet")
+    budget = settings.budget or _tune.RUNS_PAID_FOR * settings.samples
+    return SimpleNamespace(
+        samples=horizon,
+        budget=round(budget * horizon / settings.samples),
+        seeds=settings.tuning_seeds,
+        first_seed=_tune.Tune.first_seed,
+        search=axes,
+        **{name: getattr(settings, name) for name in shared},
+    )
 
 
 def reference_values(problem: Problem, tau: float, quiet: bool) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 from hfac.cli import InputError, _sweep
 from hfac.cli._values import Count, expand
 
+MAX_ROUNDS = 12  # seeds double from round to round
 RUNS_PAID_FOR = 100  # of full length, by the default budget
 
 
@@ -40,7 +41,7 @@ class Tune:
     search: tuple[str, ...] = ()
     """Axes of the search in place of the default ones: NAME=LOW:HIGH (any number between, uniform in the logarithm),
     NAME=A,B,C or NAME=log:A:B:N (one of these), NAME=A (this). NAME is a schedule flag such as upper or
-    entropy-power, offset, penalty-over-entropy, or an option of the method such as inner-steps."""
+    entropy-power, offset, penalty-over-entropy, upper-over-penalty, or an option of the method such as inner-steps."""
     judge: float = 0.003
     """Entropy weight tau at which x is judged, > 0."""
     rungs: Count = 3
@@ -76,12 +77,19 @@ def check(settings: Tune) -> None:
     for name, least in at_least.items():
         if getattr(settings, name) < least:
             raise InputError(f"--{name} must be at least {least}, got {getattr(settings, name)}")
+    check_rounds(settings.rounds)
     if not settings.judge > 0:
         raise InputError(f"--judge must be positive, got {settings.judge:g}")
     if settings.first_seed < 0 or settings.first_seed + 2**settings.rounds * settings.seeds > 2**31:
         raise InputError("--first-seed must be >= 0 and every seed below 2**31")
     axes(settings.search)
     _sweep.check_out(settings.out)
+
+
+def check_rounds(rounds: int) -> None:
+    """Raise `InputError` unless so many rounds can be meant."""
+    if rounds > MAX_ROUNDS:
+        raise InputError(f"--rounds must be at most {MAX_ROUNDS}, got {rounds}: seeds double from round to round")
 
 
 def axes(entries: Sequence[str]) -> dict[str, Any]:

@@ -15,12 +15,6 @@ from hfac.types import Key, PyTree, densify
 PARTS = ("regularization", "penalty", "tracking")  # biases, in the order in which they are added
 MIXING = 10  # burn-in of a Markov chain at fixed policies, in units of 1 / (1 - gamma)
 NUM_DRAWS = 4_096
-EXPLAINED_BY = {
-    "regularization": "tau: the best response is softer than the one that is judged",
-    "penalty": "w/tau: the penalised policy stands too far from the best response",
-    "tracking": "tracking: the policies lag behind x",
-    "unsettled": "the upper step: x has not come to rest",
-}
 
 
 class ErrorSplit(NamedTuple):
