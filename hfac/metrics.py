@@ -10,7 +10,11 @@ import numpy as np
 import optax
 
 from hfac import exact as oracle
+from hfac import schedules
 from hfac.problem import Problem, check_limit
+from hfac.types import Algorithm
+
+TABLES = ("theta", "theta_pen", "value", "value_pen", "leader_value")  # what hfac's relatives track
 
 
 class Metric(NamedTuple):
@@ -41,18 +45,17 @@ def state(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
     del info
     inner = getattr(state, "inner", state)
     rates = schedules.at(inner.step)
-    return {
-        "x": inner.x,
-        "theta": inner.theta,
-        "theta_pen": inner.theta_pen,
-        "value": inner.value,
-        "value_pen": inner.value_pen,
-        "leader_value": inner.leader_value,
-        "penalty": rates.penalty,
-        "entropy": rates.entropy,
-        "status": inner.status,
-        "failed_at": inner.failed_at,
-    }
+    kept = {name: getattr(inner, name) for name in ("x", *TABLES, "status", "failed_at")}
+    return kept | {"penalty": rates.penalty, "entropy": rates.entropy}
+
+
+def check_tables(algorithm: Algorithm) -> None:
+    """Raise `ValueError` unless the algorithm tracks every table that `state` keeps: hfac and its relatives do."""
+    first = jax.eval_shape(algorithm.init, jax.random.key(0), schedules.attenuating())
+    inner = getattr(first, "inner", first)
+    missing = [name for name in TABLES if not hasattr(inner, name)]
+    if missing:
+        raise ValueError(f"the method tracks no {', '.join(missing)}, which the residuals compare; use hfac or nested")
 
 
 def exact(

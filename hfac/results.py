@@ -59,6 +59,18 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator=".") or "record": leaf for path, leaf in leaves}
 
 
+def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo `named_leaves` for a record of dictionaries: ``x.bias`` is ``["x"]["bias"]``."""
+    tree: dict[str, Any] = {}
+    for name, leaf in leaves.items():
+        *path, last = name.split(".")
+        branch = tree
+        for part in path:
+            branch = branch.setdefault(part, {})
+        branch[last] = leaf
+    return tree
+
+
 def template(record: Any, points: np.ndarray, seeds: np.ndarray, coordinates: Coordinates) -> "xarray.Dataset":
     """An empty result: every variable with its dimensions and coordinates, values not yet written.
 
@@ -127,7 +139,7 @@ def judge(
     }
     num_runs = next(iter(records.values())).shape[0]
     found: list[dict[str, np.ndarray]] = []
-    for worth in _evaluate(metric, [{str(n): leaf[i] for n, leaf in records.items()} for i in range(num_runs)]):
+    for worth in _evaluate(metric, [nested({str(n): leaf[i] for n, leaf in records.items()}) for i in range(num_runs)]):
         found.append(worth)
         progress(len(found), num_runs)
     has_failed = data["status"].values != Status.OK

@@ -60,6 +60,11 @@ class PowerDecay:
         scale, power, offset, floor = (jnp.asarray(leaf) for leaf in dataclasses.astuple(self))
         return jnp.maximum(floor, scale * jnp.exp(-power * jnp.log1p(step.astype(scale.dtype) / offset)))
 
+    def __str__(self) -> str:
+        """As ``0.01 (1+k/1,000)^-0.5 >= 0.001``; what is zero is left out."""
+        decay = f" (1+k/{self.offset:,.6g})^-{self.power:.3g}" if self.power else ""
+        return f"{self.scale:.4g}{decay}" + (f" >= {self.floor:.3g}" if self.floor else "")
+
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.ndarray | np.number)
@@ -94,6 +99,10 @@ class Schedules:
         """All five rates at an iteration, as scalars of one dtype."""
         cast = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self)
         return Rates(*(getattr(cast, name)(step) for name in RATES))
+
+    def __str__(self) -> str:
+        """All five rates on one line."""
+        return ", ".join(f"{name} {getattr(self, name)}" for name in RATES)
 
     def review(self, num_steps: int | None = None) -> list[str]:
         """Plain sentences on what the theory would question; nothing is refused.

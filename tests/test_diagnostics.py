@@ -75,14 +75,13 @@ def test_parts_and_noise_add_up_to_the_error(point, options):
     problem, x, theta = point
     lag = 0.1 * np.random.default_rng(2).normal(size=theta.shape)
     state = {"x": x, "theta": theta, "theta_pen": theta + lag, "penalty": 0.1, "entropy": TAU}
-    split = jax.jit(lambda state, key: diagnostics.split_error(problem, state, 0.01, key, num_draws=2_048, **options))(
-        state, jax.random.key(0)
-    )
+    states = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf), 0.5 * jnp.asarray(leaf)]), state)
+    split = diagnostics.split_error(problem, states, 0.01, jax.random.key(0), num_draws=2_048, **options)
     bias = split.regularization + split.penalty + split.tracking
     np.testing.assert_allclose(split.exact + bias, split.mean, atol=1e-12)
-    parts = float(jnp.sum(bias**2) + split.noise)
-    assert abs(parts - float(split.square_error)) <= 5 * float(split.square_error_se) + 1e-12
-    shares = diagnostics.explain(jax.tree.map(lambda leaf: leaf[None], split))
+    parts = np.sum(bias**2, -1) + split.noise
+    assert np.all(np.abs(parts - split.square_error) <= 5 * split.square_error_se + 1e-12)
+    shares = diagnostics.explain(split)
     assert sum(shares.values()) == pytest.approx(1, abs=1e-9)
 
 

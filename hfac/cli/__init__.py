@@ -13,6 +13,7 @@ COMMANDS = {
     "sweep": ("hfac.cli._sweep:main", "run a method over seeds and schedules on a problem"),
     "tune": ("hfac.cli._tune:main", "search for a method's settings, on seeds that are never reported"),
     "compare": ("hfac.cli._compare:main", "methods tuned alike on the same seeds and samples: table and figures"),
+    "rates": ("hfac.cli._rates:main", "measured convergence rates, with intervals, beside the theory's"),
     "plan": ("hfac.cli._plan:main", "what a sweep would cost: runs, bytes, compilations, expected time"),
     "report": ("hfac.cli._report:main", "table and figures of a stored sweep, judged again if asked"),
 }

@@ -37,7 +37,7 @@ def _estimate(request: "Request") -> None:
 
     job, settings = _sweep_run.prepare(request), request.settings
     points = record_points(settings.steps)
-    layout = engine.lay_out(job.algorithm, job.grid, job.seeds)
+    layout = engine.lay_out(job.algorithm, job.grid, job.seeds, job.record)
     program, plan = layout.program, layout.program.plan
     pace, records, num_samples, state_bytes = _calibrate(layout)
     record_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(records[-1])) // job.num_runs

@@ -23,6 +23,7 @@ DESCRIPTIONS = {
     "sweep": "Run a method over seeds and schedules on PROBLEM, judge every record exactly, store and draw it.",
     "tune": "Search for a method's settings on PROBLEM by successive halving, on seeds that are never reported.",
     "compare": "Tune methods alike on PROBLEM, run them on the same fresh seeds and samples, judge, tabulate, draw.",
+    "rates": "Measure how fast gradients and residuals fall on PROBLEM, with intervals, beside the theory's exponents.",
     "plan": "Say what a sweep would cost, without running it: runs, bytes, compilations, expected time.",
 }
 TABLES = ("problem_options", "algorithm_options")
@@ -45,6 +46,8 @@ class Sweep:
     """The first seed; the others follow."""
     out: Path | None = None
     """Folder to write to; it must not hold anything. A new one under runs/ unless given."""
+    record: Literal["x", "tables"] = "x"
+    """What is kept at every record point: x, or also all tracked policies and critics (`hfac diagnose` reads them)."""
     judge: Numbers = (0.003,)
     """Entropy weights tau at which x is judged exactly, > 0."""
     zip: tuple[str, ...] = ()
@@ -170,7 +173,7 @@ def resolve(
     parsed = parse(
         full, rest, f"hfac {command} {name}", f"{description} --config FILE sets defaults that flags override."
     )
-    (check or _check)(parsed.settings)
+    (check or check_sweep)(parsed.settings)
     return Request(name, *(getattr(parsed, field[0]) for field in fields))
 
 
@@ -182,7 +185,8 @@ def _algorithm_defaults(problem: str, algorithm: str, preset: str | None) -> dic
     return {}
 
 
-def _check(settings: Sweep) -> None:
+def check_sweep(settings: Sweep) -> None:
+    """Raise `InputError` unless the settings are in range."""
     for name, least in (("steps", 1), ("seeds", 1), ("first_seed", 0), ("devices", 0)):
         if getattr(settings, name) < least:
             raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(settings, name)}")

@@ -3,7 +3,7 @@
 import csv
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ class Job(NamedTuple):
     algorithm: Algorithm
     grid: tuple[schedules_module.Schedules, schedules_module.Coordinates]
     seeds: np.ndarray
+    record: Callable[[Any, Any, Any], Any] | None  # of every record point; None keeps x
     preset: str
     words: str  # the base schedules' scales
 
@@ -55,7 +56,11 @@ def prepare(request: _sweep.Request) -> Job:
     base, preset = base_schedules(name, settings)
     grid, words = crossed(base, _sweep.schedule_grid_axes(settings))
     seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
-    return Job(problem, algorithm, grid, seeds, preset, words)
+    keeps_tables = settings.record == "tables"
+    if keeps_tables:
+        with as_input_error(f"{settings.algorithm}: "):
+            metrics.check_tables(algorithm)
+    return Job(problem, algorithm, grid, seeds, metrics.state if keeps_tables else None, preset, words)
 
 
 def execute(request: _sweep.Request) -> None:
@@ -136,7 +141,7 @@ def run_recorded(job: Job, request: _sweep.Request, folder: Path, asked: Interru
     settings, algorithm = request.settings, job.algorithm
     notes = {"problem": request.problem, "algorithm": settings.algorithm, "settings": job.words}
     points = record_points(settings.steps)
-    layout = engine.lay_out(algorithm, job.grid, job.seeds)
+    layout = engine.lay_out(algorithm, job.grid, job.seeds, job.record)
     program, plan, num_runs = layout.program, layout.program.plan, layout.num_runs
     progress = Progress(settings.steps, "steps", settings.quiet)
     store: results.Store | None = None

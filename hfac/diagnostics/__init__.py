@@ -1,5 +1,7 @@
 """What a problem and a run are like: hyper-gradients checked, the theory's condition, errors split, rates fitted."""
 
+from hfac.diagnostics._diagnosis import Diagnosis as Diagnosis
+from hfac.diagnostics._diagnosis import diagnose as diagnose
 from hfac.diagnostics._error import PARTS as PARTS
 from hfac.diagnostics._error import ErrorSplit as ErrorSplit
 from hfac.diagnostics._error import explain as explain
@@ -13,5 +15,6 @@ from hfac.diagnostics._lower_level import random_policies as random_policies
 from hfac.diagnostics._lower_level import response_slope as response_slope
 from hfac.diagnostics._rates import Fit as Fit
 from hfac.diagnostics._rates import fit_rates as fit_rates
+from hfac.diagnostics._rates import inside as inside
 from hfac.diagnostics._rates import metric as metric
 from hfac.diagnostics._rates import series as series

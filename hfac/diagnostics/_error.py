@@ -1,7 +1,7 @@
 """Where the error of a sampled hyper-gradient comes from: a finite tau, a finite w, policies that lag, and noise."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,42 +18,43 @@ NUM_DRAWS = 4_096
 
 
 class ErrorSplit(NamedTuple):
-    """The hyper-gradient that a step uses, against grad Phi at the judge's tau; all flattened to [d].
+    """The hyper-gradient that a step uses, against grad Phi at the judge's tau; flattened to [N, d] for N states.
 
     ``mean = exact + regularization + penalty + tracking`` holds exactly, and the mean square error of a sampled
     direction is |regularization + penalty + tracking|^2 + noise.
     """
 
-    exact: jax.Array  # grad Phi_{judge}(x)
-    regularization: jax.Array  # grad Phi_tau - grad Phi_{judge}
-    penalty: jax.Array  # grad Phi_{w,tau} - grad Phi_tau
-    tracking: jax.Array  # expected direction at the tracked policies - grad Phi_{w,tau}
-    mean: jax.Array  # expected direction at the tracked policies
-    noise: jax.Array  # [], trace of a sampled direction's covariance
-    square_error: jax.Array  # [], mean of |sampled direction - exact|^2, by brute force
-    square_error_se: jax.Array  # [], its standard error
-    cosine: jax.Array  # [], of the mean and the exact gradient
+    exact: np.ndarray  # grad Phi_{judge}(x)
+    regularization: np.ndarray  # grad Phi_tau - grad Phi_{judge}
+    penalty: np.ndarray  # grad Phi_{w,tau} - grad Phi_tau
+    tracking: np.ndarray  # expected direction at the tracked policies - grad Phi_{w,tau}
+    mean: np.ndarray  # expected direction at the tracked policies
+    noise: np.ndarray  # [N], trace of a sampled direction's covariance
+    square_error: np.ndarray  # [N], mean of |sampled direction - exact|^2, by brute force
+    square_error_se: np.ndarray  # [N], its standard error
+    cosine: np.ndarray  # [N], of the mean and the exact gradient
 
 
 def split_error(
     problem: Problem,
-    state: Mapping[str, Any],
+    states: Mapping[str, Any],
     judge: float,
     key: Key,
     *,
     sampler: str = "markov",
     batch_size: int = 1,
     coupled: bool = False,
-    difference: str = "forward",
+    difference: Literal["forward", "central"] = "forward",
     num_draws: int = NUM_DRAWS,
 ) -> ErrorSplit:
-    """Split the error of HFAC's direction at one recorded state; pure, may be jitted.
+    """Split the error of HFAC's direction at recorded states.
 
-    Directions are drawn at the frozen policies, from chains that have mixed.
+    Directions are drawn at the frozen policies, from chains that have mixed. Expectations, which solve linear systems,
+    and draws are programs of their own: side by side they can deadlock on CPUs.
 
     Args:
       problem: any tabular problem.
-      state: a record of `hfac.metrics.state`: x, theta, theta_pen, penalty, entropy.
+      states: records of `hfac.metrics.state`, leaves [N, ...]: x, theta, theta_pen, penalty, entropy.
       judge: entropy weight of the objective that counts, > 0.
       key: of the draws.
       sampler: markov, iid or exact, as the run used it.
@@ -63,36 +64,51 @@ def split_error(
       num_draws: sampled directions; none with the exact sampler.
     """
     dtype = jnp.result_type(float)
-    x = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state["x"])
-    theta, theta_pen = (jnp.asarray(state[name], dtype) for name in ("theta", "theta_pen"))
-    w, tau = (jnp.asarray(state[name], dtype) for name in ("penalty", "entropy"))
+    names = ("x", "theta", "theta_pen", "penalty", "entropy")
+    at = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), {name: states[name] for name in names})
     mdp = problem.mdp.astype(dtype)
     policy = policies.tabular_softmax(mdp.num_states, mdp.num_actions, dtype)
     estimator = estimators.central_hypergradient if difference == "central" else estimators.penalty_hypergradient
-    pi, pi_pen = (estimators.policy_if_needed(problem, policy, params) for params in (theta, theta_pen))
 
-    def direction(batches: Any) -> jax.Array:
-        batch, batch_pen = batches
-        return ravel_pytree(densify(x, estimator(problem, x, batch, batch_pen, pi, pi_pen, w)))[0]
-
-    def gradient(tree: PyTree) -> jax.Array:
+    def flat(tree: PyTree) -> jax.Array:
         return ravel_pytree(tree)[0]
 
-    target = gradient(exact.hypergradient(problem, x, judge))
-    own = gradient(exact.hypergradient(problem, x, tau))
-    penalized = gradient(exact.penalty_hypergradient(problem, x, w, tau, difference))  # type: ignore[arg-type]
-    mean = direction(sampling.exact(mdp, policy).draw(key, (), theta, theta_pen).batches)
+    def direction(state: Mapping[str, Any], batches: Any) -> jax.Array:
+        thetas = (state["theta"], state["theta_pen"])
+        pi, pi_pen = (estimators.policy_if_needed(problem, policy, params) for params in thetas)
+        return flat(densify(state["x"], estimator(problem, state["x"], *batches, pi, pi_pen, state["penalty"])))
+
+    def expectations(state: Mapping[str, Any]) -> tuple[jax.Array, ...]:
+        x, w, tau = state["x"], state["penalty"], state["entropy"]
+        batches = sampling.exact(mdp, policy).draw(key, (), state["theta"], state["theta_pen"]).batches
+        return (
+            flat(exact.hypergradient(problem, x, judge)),
+            flat(exact.hypergradient(problem, x, tau)),
+            flat(exact.penalty_hypergradient(problem, x, w, tau, difference)),
+            direction(state, batches),
+        )
+
+    target, own, penalized, mean = map(np.asarray, jax.jit(lambda at: jax.lax.map(expectations, at))(at))
     if sampler == "exact":
-        errors, noise = jnp.sum((mean - target) ** 2)[None], jnp.zeros((), dtype)
+        drawn = mean[:, None]
     else:
         source = sampling.build(sampler, mdp, policy, batch_size, coupled)
-        steps = int(np.ceil(MIXING / (1 - float(problem.mdp.discount)))) if sampler == "markov" else 1
-        drawn = jax.vmap(lambda key: direction(_mixed(source, key, steps, theta, theta_pen)))(
-            jax.random.split(key, num_draws)
+        num_burn_in = int(np.ceil(MIXING / (1 - float(problem.mdp.discount)))) if sampler == "markov" else 1
+
+        def draw(state: Mapping[str, Any], key: Key) -> jax.Array:
+            return direction(state, _mixed(source, key, num_burn_in, state["theta"], state["theta_pen"]))
+
+        many = jax.jit(jax.vmap(draw, (None, 0)))
+        each = [jax.tree.map(lambda leaf, i=i: leaf[i], at) for i in range(len(target))]
+        drawn = np.stack(
+            [
+                np.asarray(many(one, jax.random.split(jax.random.fold_in(key, i), num_draws)))
+                for i, one in enumerate(each)
+            ]
         )
-        errors = jnp.sum((drawn - target[None]) ** 2, -1)
-        noise = jnp.sum(jnp.var(drawn, axis=0, ddof=1))
-    cosine = jnp.vdot(mean, target) / (jnp.linalg.norm(mean) * jnp.linalg.norm(target))
+    errors = np.sum((drawn - target[:, None]) ** 2, -1)
+    noise = np.sum(np.var(drawn, axis=1, ddof=1), -1) if drawn.shape[1] > 1 else np.zeros(len(target))
+    lengths = np.linalg.norm(mean, axis=-1) * np.linalg.norm(target, axis=-1)
     return ErrorSplit(
         target,
         own - target,
@@ -100,9 +116,9 @@ def split_error(
         mean - penalized,
         mean,
         noise,
-        errors.mean(),
-        errors.std() / jnp.sqrt(errors.size),
-        cosine,
+        errors.mean(-1),
+        errors.std(-1) / np.sqrt(errors.shape[1]),
+        np.sum(mean * target, -1) / lengths,
     )
 
 
@@ -125,7 +141,7 @@ def explain(splits: ErrorSplit) -> dict[str, float]:
     Args:
       splits: of several runs, leaves [N, ...].
     """
-    left = np.asarray(splits.exact)
+    left = splits.exact
     total = float(np.sum(left**2))
-    parts = {name: -np.asarray(getattr(splits, name)) for name in PARTS} | {"unsettled": np.asarray(splits.mean)}
+    parts = {name: -getattr(splits, name) for name in PARTS} | {"unsettled": splits.mean}
     return {name: float(np.sum(part * left)) / total for name, part in parts.items()}

@@ -88,18 +88,28 @@ def fit_rates(
       ValueError: if the window holds fewer than three records or less than half a decade.
     """
     step = np.asarray(judged["step"].values, float)[1:]
-    low, high = window
-    inside = (step >= low) & (step <= high)
-    if inside.sum() < 3 or np.log10(step[inside][-1] / step[inside][0]) < MIN_DECADES:
-        raise ValueError(
-            f"the window {low:,.0f} to {high:,.0f} must hold three records and half a decade; widen it or run longer"
-        )
+    is_inside = inside(step, window)
     fits = []
     for name, values in series(judged).items():
-        slope = power_law(step[inside], values[inside], level)
+        slope = power_law(step[is_inside], values[is_inside], level)
         predicted = balance.rate if name in BOUNDED else None
         fits.append(Fit(name, MEANINGS[name], slope, predicted, _verdict(slope, predicted)))
     return fits
+
+
+def inside(step: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Which recorded steps lie in a window, bool [T].
+
+    Raises:
+      ValueError: if it holds fewer than three of them or less than half a decade.
+    """
+    low, high = window
+    is_inside = (step >= low) & (step <= high)
+    if is_inside.sum() < 3 or np.log10(step[is_inside][-1] / step[is_inside][0]) < MIN_DECADES:
+        raise ValueError(
+            f"the window {low:,.0f} to {high:,.0f} must hold three records and half a decade; widen it or run longer"
+        )
+    return is_inside
 
 
 def _verdict(slope: Interval, predicted: float | None) -> str:

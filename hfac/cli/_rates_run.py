@@ -1,0 +1,86 @@
+"""Running a rate measurement: the sweep with all tables recorded, judging, fits, table, figure."""
+
+import csv
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from hfac import diagnostics, plots, results, schedules, statistics
+from hfac.cli import InputError, _rates, _sweep, _sweep_run, as_input_error
+from hfac.cli._interrupts import held_back
+from hfac.cli._progress import Progress, clock, say
+from hfac.diagnostics import Fit
+from hfac.engine import record_points
+
+
+def execute(request: _sweep.Request) -> None:
+    """Run, judge and fit; everything is checked before anything is written."""
+    settings = request.settings
+    if getattr(request.algorithm_options, "difference", "forward") != "forward":
+        raise InputError("--algorithm.difference: rates measures the residuals of the forward difference only")
+    with as_input_error("--window: "):
+        diagnostics.inside(record_points(settings.steps)[1:], settings.fitted)
+    job = _sweep_run.prepare(request)
+    folder = _sweep.make_folder(settings.out, f"rates-{request.problem}")
+    _sweep.write_config(folder, request, "rates")
+    _sweep_run.introduce(job, request)
+    with held_back() as asked:
+        _sweep_run.run_recorded(job, request, folder, asked)
+    data = results.load(folder / "results.zarr")
+    progress = Progress(job.num_runs, "runs judged exactly", settings.quiet)
+    metric = diagnostics.metric(job.problem, settings.judge[0])
+    judged = results.judge(data, metric, lambda done, total: progress.update(done))
+    say(f"judged in {clock(progress.close())}", settings.quiet)
+    results.save(judged, folder / "results.zarr")
+
+    rows: list[dict[str, Any]] = []
+    picks = plots.configurations(judged)
+    for i, pick in enumerate(picks):
+        own = jax.tree.map(lambda leaf, i=i: float(leaf[i]), job.grid[0])
+        balance, words = schedules.balance(own), str(own)
+        fits = diagnostics.fit_rates(judged.isel(pick), balance, settings.fitted)
+        print(f"{words}\ntheory: {balance}\n" + "\n".join(lines(fits)))
+        rows += [_row(words, fit, settings) for fit in fits]
+        if settings.figures:
+            title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps\n{words}"
+            figure = plots.rates(judged.isel(pick), fits, settings.fitted, title)
+            plots.save(figure, folder / "figures" / (f"rates_{i}.png" if len(picks) > 1 else "rates.png"))
+    with (folder / "rates.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    _sweep_run.list_failures(judged, settings.quiet)
+    drawn = ", figures/" if settings.figures else ""
+    say(f"written to {folder}/: config.json, results.zarr, rates.csv{drawn}", settings.quiet)
+
+
+def lines(fits: Sequence[Fit]) -> list[str]:
+    """The fits as an aligned table."""
+    head = ("exponent of k", "slope [95 %]", "theory", "verdict")
+    table = [
+        (
+            fit.meaning,
+            statistics.format_interval(*(float(end) for end in fit.slope), digits=3),
+            "" if fit.predicted is None else f"{fit.predicted:+.3f}",
+            fit.verdict,
+        )
+        for fit in fits
+    ]
+    widths = [max(len(line[i]) for line in [head, *table]) for i in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [head, *table]]
+
+
+def _row(words: str, fit: Fit, settings: _rates.Rates) -> dict[str, Any]:
+    return {
+        "configuration": words,
+        "quantity": fit.quantity,
+        "slope": float(fit.slope.estimate),
+        "low": float(fit.slope.low),
+        "high": float(fit.slope.high),
+        "theory": "" if fit.predicted is None else fit.predicted,
+        "verdict": fit.verdict,
+        "first_step": settings.fitted[0],
+        "last_step": settings.fitted[1],
+        "seeds": settings.seeds,
+    }

@@ -1,0 +1,16 @@
+"""Figures: one function each. Those that every sweep draws are named in `FIGURES`."""
+
+from hfac.plots._comparison import comparison as comparison
+from hfac.plots._comparison import search as search
+from hfac.plots._diagnostics import rates as rates
+from hfac.plots._runs import FIGURES as FIGURES
+from hfac.plots._runs import configurations as configurations
+from hfac.plots._runs import describe as describe
+from hfac.plots._runs import grid as grid
+from hfac.plots._runs import objective as objective
+from hfac.plots._runs import objective_line as objective_line
+from hfac.plots._runs import save_all as save_all
+from hfac.plots._style import COLORS as COLORS
+from hfac.plots._style import STYLE as STYLE
+from hfac.plots._style import WIDTH as WIDTH
+from hfac.plots._style import save as save

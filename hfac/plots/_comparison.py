@@ -1,0 +1,113 @@
+"""Figures of methods beside each other and of the search for their settings."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hfac import statistics
+from hfac.comparison import Entry
+from hfac.plots._style import COLORS, STYLE, WIDTH, pyplot
+from hfac.tuning import Trial
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def comparison(
+    entries: Sequence[Entry], title: str, tau: float, reference: float, target: float | None = None
+) -> "Figure":
+    """Methods beside each other: the objective against samples (or steps) and against seconds.
+
+    Interquartile mean and 95 % bootstrap band over seeds. Seconds are those of all seeds run together, without
+    compilation; every step of a method takes the same time.
+
+    Args:
+      entries: methods run on the same seeds, from `hfac.comparison.run`.
+      title: of the figure.
+      tau: entropy weight at which x was judged.
+      reference: end of an exact descent.
+      target: a level to mark, or None.
+    """
+    plt = pyplot()
+    has_samples = all(entry.counts_samples for entry in entries)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(WIDTH * 1.3, 3.6), sharey=True)
+        styles = ("-", "--", "-.")
+        for k, entry in enumerate(entries):
+            data = entry.data.isel(judged_tau=0)
+            steps = data["step"].values
+            samples = data["samples"].mean("seed").values
+            last = int(entry.ends().max()) + 1
+            values = data["hyper_objective"].transpose("step", "seed").values
+            interval = statistics.bootstrap(values, num_resamples=500)
+            shown = (np.arange(len(steps)) < last) & (steps > 0) & np.isfinite(interval.estimate)
+            failed = entry.diverged()
+            label = entry.name + (f" ({failed} of {values.shape[1]} diverged)" if failed else "")
+            look = {"color": COLORS[k % len(COLORS)], "linestyle": styles[k // len(COLORS) % len(styles)]}
+            high = np.where(np.isfinite(interval.high), interval.high, interval.estimate)
+            for axis, clock in zip(
+                axes, (samples if has_samples else steps, entry.seconds * steps / steps[-1]), strict=True
+            ):
+                axis.plot(clock[shown], interval.estimate[shown], label=label, zorder=3 + (k == 0), **look)
+                axis.fill_between(clock[shown], interval.low[shown], high[shown], color=look["color"], alpha=0.15, lw=0)
+        for axis in axes:
+            axis.axhline(reference, color="0.35", linestyle=":", linewidth=1.2, label=f"exact descent, {reference:.3f}")
+            if target is not None:
+                axis.axhline(target, color="0.7", linewidth=0.8, label=f"target, {target:.3f}")
+            axis.set_xscale("log")
+        axes[0].set(
+            xlabel="environment samples" if has_samples else "steps", ylabel=rf"$\Phi_{{\tau}}$ at $\tau={tau:g}$"
+        )
+        axes[1].set_xlabel("seconds, all seeds together")
+        count = entries[0].data.sizes["seed"]
+        axes[0].set_title(f"{title}: interquartile mean and 95 % interval, {count} seeds", fontsize=9, loc="left")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7.5)
+    return figure
+
+
+def search(log: Sequence[Sequence[Trial]], title: str, tau: float) -> "Figure":
+    """A search by successive halving: every candidate's worth as it goes on, and against each axis of the schedules.
+
+    Args:
+      log: trials of every rung, from `hfac.tuning.tune` or `hfac.tuning.search`.
+      title: of the figure.
+      tau: entropy weight at which x was judged.
+    """
+    plt = pyplot()
+    best = log[-1][0]
+    axes_names = [n for n in best.setting.rates if len({trial.setting.rates[n] for trial in log[0]}) > 1]
+    shown = [n for n in axes_names if not n.endswith("offset") or n == "upper.offset"]
+    columns = 4
+    rows = -(-(len(shown) + 2) // columns)
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(WIDTH * 1.35, 1.9 * rows))
+        layout = figure.add_gridspec(rows, columns)
+        halving = figure.add_subplot(layout[0, :2])
+        colors = ("#B8C4CE", "#6FA8DC", "#0072B2", "#003A5D")
+        ceiling = float(np.quantile([t.worth for t in log[0] if np.isfinite(t.worth)] or [0.0], 0.9))
+        tracks: dict[int, list[Trial]] = {}
+        for trial in (trial for rung in log for trial in rung):
+            tracks.setdefault(trial.candidate, []).append(trial)
+        for track in tracks.values():
+            seen = [(max(t.samples, t.steps), min(t.worth, ceiling)) for t in track]
+            color = colors[min(len(track) - 1, len(colors) - 1)]
+            halving.plot(
+                *zip(*seen, strict=True), marker=".", markersize=4, linewidth=0.9, color=color, zorder=len(track)
+            )
+        halving.plot(max(best.samples, best.steps), best.worth, "*", color=COLORS[1], markersize=11, zorder=9)
+        halving.set(xscale="log", ylabel=rf"$\Phi_{{{tau:g}}}$", xlabel="samples of a run")
+        halving.set_title(f"{title}: {len(tracks)} candidates, best {best.worth:.4f}", fontsize=9, loc="left")
+        for k, name in enumerate(shown):
+            axis = figure.add_subplot(layout[(k + 2) // columns, (k + 2) % columns], sharey=halving)
+            for rung in log:
+                r = rung[0].rung
+                values = [t.setting.rates[name] for t in rung]
+                heights = [min(t.worth, ceiling) for t in rung]
+                axis.scatter(values, heights, s=7, color=colors[min(r, len(colors) - 1)], zorder=r)
+            axis.plot(best.setting.rates[name], best.worth, "*", color=COLORS[1], markersize=9, zorder=9)
+            if not name.endswith("power"):
+                axis.set_xscale("log")
+            axis.set_xlabel("offset" if name == "upper.offset" else name.replace(".scale", "").replace(".", " "))
+            axis.tick_params(labelleft=(k + 2) % columns == 0)
+    return figure
