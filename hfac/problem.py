@@ -44,8 +44,8 @@ class Problem:
       cost_grad: gradient of `cost` in x; autodiff unless given.
       reward_bound: bound of |r_x|, > 0: boxes the critics; without it they are not projected.
       cost_bound: bound of |c|, > 0, for the leader's critic.
-      fixed_tau: the entropy weight that the problem is meant for, > 0, where f has no limit as tau -> 0; that limit
-        is then refused, other entropy weights are not.
+      fixed_tau: the entropy weight that the problem is meant for, > 0, where f says little or nothing as tau -> 0:
+        commands judge at it, and that limit is refused; other entropy weights are not.
       layout: how to draw the states, or None.
       name: for messages and titles.
 
@@ -89,7 +89,7 @@ def check_limit(problem: Problem) -> None:
     """Raise `ValueError` if f has no limit as tau -> 0."""
     if problem.fixed_tau is not None:
         raise ValueError(
-            f"{problem.name} has no limit tau -> 0: it is meant for tau = {problem.fixed_tau:g}; judge it at a tau > 0"
+            f"{problem.name} is not meant for tau -> 0 but for tau = {problem.fixed_tau:g}; judge it at a tau > 0"
         )
 
 

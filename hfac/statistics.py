@@ -21,7 +21,11 @@ class Interval(NamedTuple):
 
     def __str__(self) -> str:
         """As ``estimate [low, high]``, or "diverged" where the estimate is not finite."""
-        return format_interval(float(self.estimate), float(self.low), float(self.high))
+        return self.format()
+
+    def format(self, digits: int = 4) -> str:
+        """The same with a number of digits."""
+        return format_interval(float(self.estimate), float(self.low), float(self.high), digits)
 
 
 def format_interval(estimate: float, low: float, high: float, digits: int = 4) -> str:

@@ -55,7 +55,7 @@ def test_hypergradient_against_finite_differences():
 def test_the_limit_is_refused_and_other_entropy_weights_are_not():
     problem = demonstration(size=3)
     x = jnp.zeros(9)
-    message = "demonstration has no limit tau -> 0: it is meant for tau = 1; judge it at a tau > 0"
+    message = "demonstration is not meant for tau -> 0 but for tau = 1; judge it at a tau > 0"
     for ask in (lambda: exact.limit_hyper_objective(problem, x), lambda: metrics.exact(problem, limit=True)):
         with pytest.raises(ValueError) as error:
             ask()

@@ -84,3 +84,16 @@ def test_arms_hold_what_they_say():
         if tau is not None:
             assert setting["entropy.scale"] == tau and setting["entropy.power"] == 0, arm
     assert "experiments" in sys.modules
+
+
+def test_four_rooms_fills_every_column(tmp_path):
+    from experiments import four_rooms
+
+    study = four_rooms.Study(out=tmp_path / "study", seeds=2, betas=(1.0,), shorten=1_000)
+    with relaxed(), jax.numpy_rank_promotion("allow"):
+        four_rooms.main(study)
+    table = rows(study.out / "table.csv")
+    assert [row["lambda"] for row in table] == [f"{tau:g}" for tau in four_rooms.LAMBDAS]
+    assert all(np.isfinite(float(row[name].split()[0])) for row in table for name in four_rooms.COLUMNS)
+    assert set(json.loads((study.out / "expense.json").read_text())) == {*four_rooms.PEERS, *four_rooms.COLUMNS}
+    assert (study.out / "four_rooms.png").stat().st_size > 10_000

@@ -14,6 +14,7 @@ COMMANDS = {
     "tune": ("hfac.cli._tune:main", "search for a method's settings, on seeds that are never reported"),
     "compare": ("hfac.cli._compare:main", "methods tuned alike on the same seeds and samples: table and figures"),
     "rates": ("hfac.cli._rates:main", "measured convergence rates, with intervals, beside the theory's"),
+    "diagnose": ("hfac.cli._diagnose:main", "the theory's condition along a run, curvature, and what limits it"),
     "plan": ("hfac.cli._plan:main", "what a sweep would cost: runs, bytes, compilations, expected time"),
     "report": ("hfac.cli._report:main", "table and figures of a stored sweep, judged again if asked"),
 }

@@ -3,7 +3,9 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, _config, _sweep, _tune
@@ -36,13 +38,13 @@ class Compare:
     """Rounds of every search, as in `hfac tune`."""
     search: tuple[str, ...] = ()
     """Axes of the searches, as in `hfac tune`; an option goes to the methods that have it."""
-    rungs: Count = 3
+    rungs: Count = 2
     """Stages of halving in a round."""
     reduction: Count = 4
     """Factor by which candidates fall and steps rise from rung to rung, >= 2."""
     search_seed: Count = 0
     """Seed of the random candidates, the same for every method."""
-    judge: float = 0.003
+    judge: Annotated[float | None, tyro.conf.arg(help_behavior_hint=_sweep.FROM_PROBLEM)] = None
     """Entropy weight tau at which x is judged, > 0."""
     target: float | None = None
     """Objective whose first crossing is timed; 90 % of the way from the start to the exact descent unless given."""
@@ -78,7 +80,7 @@ def check(settings: Compare) -> None:
             f"--first-seed and --seeds must stay below {_tune.Tune.first_seed:,}, where tuning seeds begin"
         )
     _tune.check_rounds(settings.rounds)
-    if not settings.judge > 0:
+    if settings.judge is not None and not settings.judge > 0:
         raise InputError(f"--judge must be positive, got {settings.judge:g}")
     for name in settings.algorithms:
         _config.lookup(ALGORITHMS, name, "algorithm")

@@ -13,7 +13,6 @@ from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
 from hfac.comparison import Entry
 from hfac.problem import Problem
-from hfac.problems import REGISTRY as PROBLEMS
 from hfac.tuning import Setting
 
 TARGET_SHARE = 0.9  # of the way from the start to the exact descent
@@ -21,9 +20,8 @@ TARGET_SHARE = 0.9  # of the way from the start to the exact descent
 
 def execute(request: _sweep.Request) -> None:
     """Tune, run, judge, tabulate and draw; each method's results are stored as they come."""
+    problem, request = _sweep_run.build_problem(request)
     settings, name = request.settings, request.problem
-    _sweep_run.configure_jax(settings.devices, settings.cache)
-    problem = _config.build(_config.lookup(PROBLEMS, name, "problem"), (), request.problem_options, "problem")
     methods = ["hfac", *(method for method in settings.algorithms if method != "hfac")]
     given = read_settings(settings.settings, name, methods)
     for method in methods:

@@ -121,6 +121,8 @@ def _typed(key: str, value: Any, hint: Any) -> Any:
             return numbers([str(item) for item in items]) if items else ()
         if base is int:
             return whole(str(value))
+        if Path in typing.get_args(base) and isinstance(value, str):
+            return Path(value)
     except ValueError as error:
         raise InputError(f"--config: {key}: {error}") from None
     if base == tuple[str, ...]:

@@ -35,7 +35,8 @@ def _estimate(request: "Request") -> None:
     from hfac.engine import _sweep as engine
     from hfac.engine import record_points
 
-    job, settings = _sweep_run.prepare(request), request.settings
+    job = _sweep_run.prepare(request)
+    settings = job.request.settings
     points = record_points(settings.steps)
     layout = engine.lay_out(job.algorithm, job.grid, job.seeds, job.record)
     program, plan = layout.program, layout.program.plan

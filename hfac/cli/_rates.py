@@ -44,7 +44,7 @@ def main(args: Sequence[str]) -> None:
 def check(settings: Rates) -> None:
     """Raise `InputError` unless the settings are in range."""
     _sweep.check_sweep(settings)
-    if len(settings.judge) != 1:
+    if len(settings.judge) > 1:
         raise InputError(f"--judge takes one entropy weight here, got {len(settings.judge)}")
     if settings.seeds < 2:
         raise InputError(f"--seeds must be at least 2, got {settings.seeds}: an interval needs them")

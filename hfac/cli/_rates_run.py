@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from hfac import diagnostics, plots, results, schedules, statistics
+from hfac import diagnostics, plots, results, schedules
 from hfac.cli import InputError, _rates, _sweep, _sweep_run, as_input_error
 from hfac.cli._interrupts import held_back
 from hfac.cli._progress import Progress, clock, say
@@ -22,6 +22,7 @@ def execute(request: _sweep.Request) -> None:
     with as_input_error("--window: "):
         diagnostics.inside(record_points(settings.steps)[1:], settings.fitted)
     job = _sweep_run.prepare(request)
+    request, settings = job.request, job.request.settings
     folder = _sweep.make_folder(settings.out, f"rates-{request.problem}")
     _sweep.write_config(folder, request, "rates")
     _sweep_run.introduce(job, request)
@@ -61,7 +62,7 @@ def lines(fits: Sequence[Fit]) -> list[str]:
     table = [
         (
             fit.meaning,
-            statistics.format_interval(*(float(end) for end in fit.slope), digits=3),
+            fit.slope.format(3),
             "" if fit.predicted is None else f"{fit.predicted:+.3f}",
             fit.verdict,
         )

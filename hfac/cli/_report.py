@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from hfac.cli import InputError, _config, as_input_error, parse
+from hfac.cli import InputError, as_input_error, parse
 from hfac.cli._values import Numbers
 
 
@@ -36,16 +36,11 @@ def main(args: Sequence[str]) -> None:
 
     resolved = _sweep.resolve(["--config", str(settings.dir / "config.json")], "sweep")
     assert resolved is not None
-    sweep = resolved.settings
     from hfac import results
     from hfac.cli import _sweep_run
-    from hfac.problems import REGISTRY
 
-    _sweep_run.configure_jax(sweep.devices, sweep.cache)
-    problem = _config.build(
-        _config.lookup(REGISTRY, resolved.problem, "problem"), (), resolved.problem_options, "problem"
-    )
+    problem, resolved = _sweep_run.build_problem(resolved)
     with as_input_error():
         data = results.load(settings.dir / "results.zarr")
-    taus = settings.judge or sweep.judge
+    taus = settings.judge or resolved.settings.judge
     _sweep_run.judge_and_report(data, problem, taus, settings.dir, settings.figures, settings.quiet)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -18,12 +18,16 @@ from hfac.problems import REGISTRY as PROBLEMS
 RATES = ("upper", "actor", "critic", "penalty", "entropy")
 FIELDS = ("scale", "power", "offset", "floor")
 FROM_PRESET = "(default: the preset's)"
+JUDGE = 0.003
+FROM_PROBLEM = f"(default: {JUDGE}, or what the problem is meant for)"
+FromProblem = Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PROBLEM)]
 FromPreset = Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET)]
 DESCRIPTIONS = {
     "sweep": "Run a method over seeds and schedules on PROBLEM, judge every record exactly, store and draw it.",
     "tune": "Search for a method's settings on PROBLEM by successive halving, on seeds that are never reported.",
     "compare": "Tune methods alike on PROBLEM, run them on the same fresh seeds and samples, judge, tabulate, draw.",
     "rates": "Measure how fast gradients and residuals fall on PROBLEM, with intervals, beside the theory's exponents.",
+    "diagnose": "Look at a run on PROBLEM: the theory's condition along it, the lower level, what limits it.",
     "plan": "Say what a sweep would cost, without running it: runs, bytes, compilations, expected time.",
 }
 TABLES = ("problem_options", "algorithm_options")
@@ -48,7 +52,7 @@ class Sweep:
     """Folder to write to; it must not hold anything. A new one under runs/ unless given."""
     record: Literal["x", "tables"] = "x"
     """What is kept at every record point: x, or also all tracked policies and critics (`hfac diagnose` reads them)."""
-    judge: Numbers = (0.003,)
+    judge: FromProblem = ()
     """Entropy weights tau at which x is judged exactly, > 0."""
     zip: tuple[str, ...] = ()
     """Pair lists instead of crossing them: --zip entropy,actor-power (no blanks; repeatable groups)."""
@@ -123,7 +127,11 @@ def main(args: Sequence[str]) -> None:
 
 
 def resolve(
-    args: list[str], command: str, config: type = Sweep, check: Callable[[Any], None] | None = None
+    args: list[str],
+    command: str,
+    config: type = Sweep,
+    check: Callable[[Any], None] | None = None,
+    stored: Mapping[str, Any] | None = None,
 ) -> Request | None:
     """Parse all that needs no run, or return None after the general help.
 
@@ -132,12 +140,13 @@ def resolve(
       command: its name.
       config: dataclass of its settings; one with a field `algorithm` also takes that method's options.
       check: raises `InputError` if the settings are wrong; that of a sweep unless given.
+      stored: settings that flags override, as a configuration file would give them.
 
     Raises:
       InputError: if something is wrong with it.
     """
     path, rest = _config.take(args, "--config")
-    loaded = {} if path is None else _config.read_file(path)
+    loaded = dict(stored or {}) | ({} if path is None else _config.read_file(path))
     for key in ("command", "version"):
         loaded.pop(key, None)
     in_file = loaded.pop("problem", None)

@@ -1,6 +1,7 @@
 """Running a resolved sweep: devices, the loop over record points, judging, files."""
 
 import csv
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from hfac.types import Algorithm, Status
 class Job(NamedTuple):
     """A sweep that is ready to run."""
 
+    request: _sweep.Request  # with every default filled in
     problem: Problem
     algorithm: Algorithm
     grid: tuple[schedules_module.Schedules, schedules_module.Coordinates]
@@ -48,24 +50,41 @@ def prepare(request: _sweep.Request) -> Job:
     Raises:
       InputError: if a builder refuses an option.
     """
-    name, settings, problem_options, algorithm_options = request
-    configure_jax(settings.devices, settings.cache)
-    problem = _config.build(_config.lookup(PROBLEMS, name, "problem"), (), problem_options, "problem")
+    settings = request.settings
+    problem, request = build_problem(request)
     builder = _config.lookup(ALGORITHMS, settings.algorithm, "algorithm")
-    algorithm = _config.build(builder, (problem,), algorithm_options, "algorithm")
-    base, preset = base_schedules(name, settings)
+    algorithm = _config.build(builder, (problem,), request.algorithm_options, "algorithm")
+    base, preset = base_schedules(request.problem, settings)
     grid, words = crossed(base, _sweep.schedule_grid_axes(settings))
     seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
     keeps_tables = settings.record == "tables"
     if keeps_tables:
         with as_input_error(f"{settings.algorithm}: "):
             metrics.check_tables(algorithm)
-    return Job(problem, algorithm, grid, seeds, metrics.state if keeps_tables else None, preset, words)
+    return Job(request, problem, algorithm, grid, seeds, metrics.state if keeps_tables else None, preset, words)
+
+
+def build_problem(request: _sweep.Request) -> tuple[Problem, _sweep.Request]:
+    """The problem, and the request with the judge's entropy weight that is meant where none was given.
+
+    Raises:
+      InputError: if the builder refuses an option.
+    """
+    settings = request.settings
+    configure_jax(settings.devices, settings.cache)
+    builder = _config.lookup(PROBLEMS, request.problem, "problem")
+    problem = _config.build(builder, (), request.problem_options, "problem")
+    if not settings.judge:
+        tau = problem.fixed_tau or _sweep.JUDGE
+        judge = (tau,) if isinstance(settings.judge, tuple) else tau
+        request = request._replace(settings=dataclasses.replace(settings, judge=judge))
+    return problem, request
 
 
 def execute(request: _sweep.Request) -> None:
     """Run, judge, store and draw a sweep; everything is checked before anything is written."""
-    job, settings = prepare(request), request.settings
+    job = prepare(request)
+    request, settings = job.request, job.request.settings
     folder = _sweep.make_folder(settings.out, request.problem)
     _sweep.write_config(folder, request)
     introduce(job, request)

@@ -3,7 +3,9 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+import tyro
 
 from hfac.cli import InputError, _sweep
 from hfac.cli._values import Count, expand
@@ -42,9 +44,9 @@ class Tune:
     """Axes of the search in place of the default ones: NAME=LOW:HIGH (any number between, uniform in the logarithm),
     NAME=A,B,C or NAME=log:A:B:N (one of these), NAME=A (this). NAME is a schedule flag such as upper or
     entropy-power, offset, penalty-over-entropy, upper-over-penalty, or an option of the method such as inner-steps."""
-    judge: float = 0.003
+    judge: Annotated[float | None, tyro.conf.arg(help_behavior_hint=_sweep.FROM_PROBLEM)] = None
     """Entropy weight tau at which x is judged, > 0."""
-    rungs: Count = 3
+    rungs: Count = 2
     """Stages of halving in a round."""
     reduction: Count = 4
     """Factor by which candidates fall and steps rise from rung to rung, >= 2."""
@@ -78,7 +80,7 @@ def check(settings: Tune) -> None:
         if getattr(settings, name) < least:
             raise InputError(f"--{name} must be at least {least}, got {getattr(settings, name)}")
     check_rounds(settings.rounds)
-    if not settings.judge > 0:
+    if settings.judge is not None and not settings.judge > 0:
         raise InputError(f"--judge must be positive, got {settings.judge:g}")
     if settings.first_seed < 0 or settings.first_seed + 2**settings.rounds * settings.seeds > 2**31:
         raise InputError("--first-seed must be >= 0 and every seed below 2**31")

@@ -15,7 +15,6 @@ from hfac.cli import InputError, _config, _sweep, _sweep_run, _tune, as_input_er
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
 from hfac.problem import Problem
-from hfac.problems import REGISTRY as PROBLEMS
 from hfac.tuning import Plan, Range, Setting, Trial
 from hfac.types import Algorithm, Needs
 
@@ -24,9 +23,8 @@ Builder = Callable[..., Algorithm]
 
 def execute(request: _sweep.Request) -> None:
     """Search, store the log as it grows, print the best setting as a command, draw."""
+    problem, request = _sweep_run.build_problem(request)
     settings, name = request.settings, request.problem
-    _sweep_run.configure_jax(settings.devices, settings.cache)
-    problem = _config.build(_config.lookup(PROBLEMS, name, "problem"), (), request.problem_options, "problem")
     builder = _config.lookup(ALGORITHMS, settings.algorithm, "algorithm")
     _config.build(builder, (problem,), request.algorithm_options, "algorithm")
     overrides = {option: (value,) for option, value in changed(request.algorithm_options).items()}

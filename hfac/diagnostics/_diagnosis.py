@@ -144,13 +144,13 @@ def _parts(
         shape = theta.shape[:2]
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (x, theta, record["entropy"]))
         one = jax.jit(lambda at: jax.lax.map(lambda a: polyak_lojasiewicz(problem, *a), at))
-        return PolyakLojasiewicz(*(np.asarray(leaf).reshape(shape).T for leaf in one(flat)))
+        return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(shape).T, one(flat))
 
     def at_random() -> PolyakLojasiewicz:
         scales = jnp.asarray(np.repeat(SCALES, POLICIES_PER_SCALE))
         tables = random_policies(jax.random.key(0), (num_states, num_actions), scales)
         one = jax.jit(lambda at: jax.lax.map(lambda table: polyak_lojasiewicz(problem, last_x, table, tau), at))
-        return PolyakLojasiewicz(*map(np.asarray, one(tables)))
+        return jax.device_get(one(tables))
 
     def eigenvalues(logits: jax.Array) -> np.ndarray:
         return np.asarray(jax.jit(lambda table: curvature(problem, last_x, table, tau, NUM_EIGENVALUES))(logits))

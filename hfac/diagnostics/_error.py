@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from hfac import estimators, exact, policies, sampling
 from hfac.problem import Problem
-from hfac.types import Key, PyTree, densify
+from hfac.types import Key, PyTree, Transition, densify
 
 PARTS = ("regularization", "penalty", "tracking")  # biases, in the order in which they are added
 MIXING = 10  # burn-in of a Markov chain at fixed policies, in units of 1 / (1 - gamma)
@@ -73,10 +73,12 @@ def split_error(
     def flat(tree: PyTree) -> jax.Array:
         return ravel_pytree(tree)[0]
 
-    def direction(state: Mapping[str, Any], batches: Any) -> jax.Array:
+    def direction(state: Mapping[str, Any], batches: tuple[Transition, ...]) -> jax.Array:
         thetas = (state["theta"], state["theta_pen"])
         pi, pi_pen = (estimators.policy_if_needed(problem, policy, params) for params in thetas)
-        return flat(densify(state["x"], estimator(problem, state["x"], *batches, pi, pi_pen, state["penalty"])))
+        batch, batch_pen = batches
+        update = estimator(problem, state["x"], batch, batch_pen, pi, pi_pen, state["penalty"])
+        return flat(densify(state["x"], update))
 
     def expectations(state: Mapping[str, Any]) -> tuple[jax.Array, ...]:
         x, w, tau = state["x"], state["penalty"], state["entropy"]

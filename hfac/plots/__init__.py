@@ -2,6 +2,7 @@
 
 from hfac.plots._comparison import comparison as comparison
 from hfac.plots._comparison import search as search
+from hfac.plots._diagnostics import diagnosis as diagnosis
 from hfac.plots._diagnostics import rates as rates
 from hfac.plots._runs import FIGURES as FIGURES
 from hfac.plots._runs import configurations as configurations

@@ -1,12 +1,13 @@
 """Figures of what a run and a problem are like: fitted rates, the lower level's condition, shares of the error."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hfac import diagnostics, statistics
-from hfac.diagnostics import Fit
+from hfac.diagnostics import Diagnosis, Fit
 from hfac.plots._style import COLORS, STYLE, WIDTH, pyplot
 
 if TYPE_CHECKING:
@@ -62,14 +63,16 @@ def rates(judged: "xarray.Dataset", fits: Sequence[Fit], window: tuple[float, fl
         axes[0].set_title("upper level", fontsize=9, loc="left")
         axes[1].set_title("residuals of the lower level and the critics", fontsize=9, loc="left")
         count = judged.sizes["seed"]
-        figure.suptitle(f"{title}\ninterquartile mean and 95 % interval, {count} seeds; window shaded", fontsize=8)
+        wrapped = textwrap.fill(title, 130, break_on_hyphens=False, replace_whitespace=False)
+        note = f"interquartile mean and 95 % interval, {count} seeds; window shaded"
+        figure.suptitle(f"{wrapped}\n{note}", fontsize=8)
     return figure
 
 
 def _power_line(axis: "Axes", step: np.ndarray, values: np.ndarray, fit: Fit, color: str) -> None:
     interval = statistics.bootstrap(values, num_resamples=500)
     shown = np.isfinite(interval.estimate) & (interval.estimate > 0)
-    slope = statistics.format_interval(*(float(end) for end in fit.slope), digits=2)
+    slope = fit.slope.format(2)
     axis.plot(step[shown], interval.estimate[shown], color=color, label=f"{LABELS[fit.quantity]}: {slope}")
     low, high = np.maximum(interval.low, np.finfo(float).tiny), interval.high
     high = np.where(np.isfinite(high), high, interval.estimate)
@@ -84,3 +87,86 @@ def _theory_line(axis: "Axes", step: np.ndarray, values: np.ndarray, power: floa
     axis.plot(ends, anchor * (ends / step[begin]) ** power, color="0.2", linestyle=":", linewidth=1.3, zorder=5)
     axis.annotate(rf"theory: $k^{{{power:.3g}}}$", (ends[1], anchor * (ends[1] / ends[0]) ** power),
                   xytext=(-2, 3), textcoords="offset points", ha="right", va="bottom", fontsize=7.5)  # fmt: skip
+
+
+def diagnosis(found: Diagnosis, title: str, judge: float, settings: str) -> "Figure":
+    """One page: the condition along the run and at random policies, curvature, slope of the answer, the error.
+
+    Args:
+      found: from `hfac.diagnostics.diagnose`.
+      title: of the figure.
+      judge: entropy weight of the judged gradient.
+      settings: the schedules in words, for the caption.
+    """
+    plt = pyplot()
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(2, 3, figsize=(WIDTH * 1.75, 6.2))
+        panels = (_ratio_along, _scatter, _ratio_at_random, _spectrum, _slope)
+        for axis, draw in zip(axes.ravel(), panels, strict=False):
+            draw(axis, found)
+        _shares(axes[1, 2], found, judge)
+        caption = textwrap.fill(settings, 150, break_on_hyphens=False)
+        figure.suptitle(f"{title}\n{found.verdict()}", fontsize=9)
+        figure.supxlabel(caption, fontsize=7)
+    return figure
+
+
+def _ratio_along(axis: "Axes", found: Diagnosis) -> None:
+    shown = (found.step > 0) & np.isfinite(found.along.ratio).any(1)
+    ratio, step = found.along.ratio[shown], found.step[shown]
+    axis.plot(step, np.nanmedian(ratio, 1), color=COLORS[0], label="median over seeds")
+    axis.fill_between(step, np.nanmin(ratio, 1), np.nanmax(ratio, 1), color=COLORS[0], alpha=0.2, lw=0, label="range")
+    axis.axhline(found.needed, color="0.35", linestyle=":", linewidth=1.2, label="needed in a run of this length")
+    axis.set(xscale="log", yscale="log", xlabel="step $k$", title=r"PL ratio $|\nabla J_\tau|^2/(\tau\,$gap$)$ along")
+    axis.legend(fontsize=7)
+
+
+def _scatter(axis: "Axes", found: Diagnosis) -> None:
+    axis.scatter(found.at_random.gap, found.at_random.gradient_square, s=9, color=COLORS[1], label="random policies")
+    axis.scatter(found.along.gap, found.along.gradient_square, s=5, color=COLORS[0], label="along the run")
+    gaps = np.array([np.nanmin(found.along.gap[found.along.gap > 0]), np.nanmax(found.at_random.gap)])
+    line = found.constant * found.entropy * gaps
+    axis.plot(gaps, line, color="0.35", linestyle="--", linewidth=1, label=rf"$C\,\tau\,$gap, $C={found.constant:.2g}$")
+    axis.set(
+        xscale="log", yscale="log", xlabel=r"gap $J_\tau(\pi^*)-J_\tau(\pi)$", ylabel=r"$|\nabla_\theta J_\tau|^2$"
+    )
+    axis.legend(fontsize=7)
+
+
+def _ratio_at_random(axis: "Axes", found: Diagnosis) -> None:
+    axis.scatter(found.scales, found.at_random.ratio, s=9, color=COLORS[1])
+    axis.axhline(found.constant, color=COLORS[0], linewidth=1.2, label="smallest along the run")
+    axis.axhline(found.needed, color="0.35", linestyle=":", linewidth=1.2, label="needed in a run of this length")
+    axis.set(xscale="log", yscale="log", xlabel="scale of random logits", title="PL ratio at random policies")
+    axis.legend(fontsize=7)
+
+
+def _spectrum(axis: "Axes", found: Diagnosis) -> None:
+    for values, label, color in (
+        (found.curvature, "last policy", COLORS[0]),
+        (found.curvature_best, "best response", COLORS[2]),
+    ):
+        axis.plot(np.linspace(0, 1, len(values)), values, ".", markersize=3, color=color, label=label)
+    scale = float(np.max(np.abs(found.curvature_best)))
+    axis.set_yscale("symlog", linthresh=max(scale * 1e-6, np.finfo(float).tiny))
+    axis.axhline(0, color="0.5", linewidth=0.8)
+    axis.set(xlabel="rank", title=rf"eigenvalues of $-\nabla^2_\theta J_\tau$, $\tau={found.entropy:.2g}$")
+    axis.legend(fontsize=7)
+
+
+def _slope(axis: "Axes", found: Diagnosis) -> None:
+    axis.plot(1 / found.taus, found.slopes, marker="o", markersize=4, color=COLORS[0])
+    first = float(found.slopes[-1] * found.taus[-1])
+    axis.plot(1 / found.taus, first / found.taus, color="0.35", linestyle=":", linewidth=1.2, label=r"$\propto 1/\tau$")
+    axis.set(xscale="log", yscale="log", xlabel=r"$1/\tau$", title=r"slope of the answer $|d\pi^*_\tau/dx|$")
+    axis.legend(fontsize=7)
+
+
+def _shares(axis: "Axes", found: Diagnosis, judge: float) -> None:
+    names = list(found.shares)
+    colors = [COLORS[1] if name == found.limit else "0.7" for name in names]
+    axis.barh(names, [found.shares[name] for name in names], color=colors)
+    axis.axvline(0, color="0.3", linewidth=0.8)
+    axis.invert_yaxis()
+    axis.set(xlabel="shares, they add up to 1", title=rf"what is left of $\nabla\Phi_{{{judge:g}}}$ at the end")
+    axis.grid(visible=False, axis="y")

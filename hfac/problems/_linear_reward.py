@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac.problem import Problem
-from hfac.problems._synthetic import check_sizes, random_dynamics, soft_optimal
+from hfac.problems._synthetic import TAU, check_sizes, random_dynamics, soft_optimal
 from hfac.types import Key
 
 
@@ -57,4 +57,6 @@ def linear_reward(
         del x
         return 0.5 * jnp.sum((pi - jnp.asarray(wanted, pi.dtype)) ** 2)
 
-    return Problem(mdp=mdp, reward=reward, init_x=init_x, h=h, g=g, reward_grad=reward_grad, name="linear_reward")
+    return Problem(
+        mdp=mdp, reward=reward, init_x=init_x, h=h, g=g, reward_grad=reward_grad, fixed_tau=TAU, name="linear_reward"
+    )

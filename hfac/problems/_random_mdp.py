@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac.problem import Problem
-from hfac.problems._synthetic import check_sizes, random_dynamics
+from hfac.problems._synthetic import TAU, check_sizes, random_dynamics
 from hfac.types import Key
 
 
@@ -51,4 +51,4 @@ def random_mdp(
         del x
         return 0.5 * jnp.sum(pi**2)
 
-    return Problem(mdp=mdp, reward=reward, init_x=init_x, h=h, g=g, name="random_mdp")
+    return Problem(mdp=mdp, reward=reward, init_x=init_x, h=h, g=g, fixed_tau=TAU, name="random_mdp")

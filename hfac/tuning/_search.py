@@ -46,7 +46,7 @@ class Rung(NamedTuple):
     share: float  # of the horizon
 
 
-def rungs(num_candidates: int, num_rungs: int = 3, reduction: int = 4) -> list[Rung]:
+def rungs(num_candidates: int, num_rungs: int = 2, reduction: int = 4) -> list[Rung]:
     """Rounds of a search: candidates fall and steps rise by the same factor.
 
     Raises:
@@ -59,7 +59,7 @@ def rungs(num_candidates: int, num_rungs: int = 3, reduction: int = 4) -> list[R
     ]
 
 
-def affordable(budget: float, samples: float, num_seeds: int, num_rungs: int = 3, reduction: int = 4) -> int:
+def affordable(budget: float, samples: float, num_seeds: int, num_rungs: int = 2, reduction: int = 4) -> int:
     """Candidates that a budget of samples pays for, survivors going on from where they stand."""
     cost = sum((1 if r == 0 else 1 - 1 / reduction) * reduction ** (1.0 - num_rungs) for r in range(num_rungs))
     return int(budget / (samples * num_seeds * cost))
@@ -73,7 +73,7 @@ class Plan(NamedTuple):
     num_seeds: int = 2  # of every candidate in the first round; they double from round to round
     first_seed: int = FIRST_SEED  # every round has seeds of its own, from here on
     num_rounds: int = 4
-    num_rungs: int = 3
+    num_rungs: int = 2
     reduction: int = 4
     search_seed: int = 0
 
@@ -152,7 +152,7 @@ def search(
     tau: float,
     *,
     seeds: Sequence[int] = range(FIRST_SEED, FIRST_SEED + 4),
-    num_rungs: int = 3,
+    num_rungs: int = 2,
     reduction: int = 4,
     progress: Callable[[float, float], None] = lambda done, total: None,
 ) -> Iterator[list[Trial]]:

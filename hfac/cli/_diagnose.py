@@ -1,0 +1,69 @@
+"""``hfac diagnose PROBLEM``: the theory's condition along a run, what the lower level is like, what limits the run."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from hfac.cli import InputError, _config, _sweep
+from hfac.cli._values import Count
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnose(_sweep.Sweep):
+    """Settings of a diagnosis: those of the run that is looked at, one configuration."""
+
+    run: Path | None = None
+    """Folder of a finished run to look at; its settings are taken over. It is repeated if it stored x only
+    (see --record of `hfac sweep`); nothing in it is changed."""
+    configuration: int | None = None
+    """Which of the run's configurations, counted from 0; needed where there are several."""
+    seeds: Count = 8
+    """Number of seeds, >= 1."""
+    record: Annotated[Literal["x", "tables"], tyro.conf.Suppress] = "tables"
+    """The condition is about the tracked policies."""
+
+
+def main(args: Sequence[str]) -> None:
+    """Run the command."""
+    run, rest = _config.take(list(args), "--run")
+    request = _sweep.resolve(rest, "diagnose", Diagnose, check) if run is None else _of_run(Path(run), rest)
+    if request is not None:
+        from hfac.cli import _diagnose_run
+
+        _diagnose_run.execute(request)
+
+
+def _of_run(run: Path, rest: list[str]) -> _sweep.Request | None:
+    """A request with the settings of a finished run.
+
+    Raises:
+      InputError: if the folder holds none, or a flag contradicts it.
+    """
+    file = run / "config.json"
+    if not file.is_file():
+        raise InputError(f"--run {run}: holds no run, config.json is missing")
+    stored = _config.read_file(str(file), "--run")
+    named = rest[0] if rest and not rest[0].startswith("-") else None
+    if named is not None and named != stored.get("problem"):
+        raise InputError(f"--run {run}: is a run of {stored.get('problem')}, not of {named}")
+    known = {field.name for field in dataclasses.fields(Diagnose)} | {"problem", *_sweep.TABLES}
+    settings: dict[str, Any] = {key: value for key, value in stored.items() if key in known}
+    settings |= {"record": "tables", "run": str(run)}
+    judge = settings.get("judge")
+    if isinstance(judge, list) and len(judge) > 1:
+        settings["judge"] = [min(judge)]
+    return _sweep.resolve(rest, "diagnose", Diagnose, check, settings)
+
+
+def check(settings: Diagnose) -> None:
+    """Raise `InputError` unless the settings are in range."""
+    _sweep.check_sweep(settings)
+    if len(settings.judge) > 1:
+        raise InputError(f"--judge takes one entropy weight here, got {len(settings.judge)}")
+    rows = _sweep.schedule_grid_axes(settings)
+    several = [len(values) for values in rows.values() if len(values) > 1]
+    if several and settings.configuration is None:
+        raise InputError("--configuration is needed: there are several, and a diagnosis looks at one")

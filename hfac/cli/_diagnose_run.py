@@ -1,0 +1,131 @@
+"""Running a diagnosis: the run to look at, the numbers, the verdict, files and a one-page figure."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from hfac import diagnostics, plots, results, schedules
+from hfac.cli import InputError, _sweep, _sweep_run, as_input_error
+from hfac.cli._interrupts import held_back
+from hfac.cli._progress import Progress, clock, say
+from hfac.diagnostics import Diagnosis
+
+if TYPE_CHECKING:
+    import xarray
+
+ESTIMATOR = {"sampler": "markov", "batch_size": 1, "coupled": False, "difference": "forward"}
+
+
+def execute(request: _sweep.Request) -> None:
+    """Take or repeat the run, look at it, store and draw; everything is checked before anything is written."""
+    job = _sweep_run.prepare(request)
+    request, settings = job.request, job.request.settings
+    index = settings.configuration or 0
+    shape = job.grid[1].shape
+    if not 0 <= index < int(np.prod(shape, dtype=int)):
+        raise InputError(f"--configuration must lie in [0, {int(np.prod(shape, dtype=int))}), got {index}")
+    own = jax.tree.map(lambda leaf: leaf[index], job.grid[0])
+    stored = None
+    if settings.run is not None:
+        with as_input_error("--run: "):
+            stored = results.load(settings.run / "results.zarr")
+        stored = stored.isel(dict(zip(job.grid[1].dims, map(int, np.unravel_index(index, shape)), strict=True)))
+    folder = _sweep.make_folder(settings.out, f"diagnose-{request.problem}")
+    _sweep.write_config(folder, request, "diagnose")
+    if stored is not None and "theta_pen" in stored and int(stored["step"][-1]) == settings.steps:
+        data = stored
+    else:
+        one = job._replace(grid=(jax.tree.map(lambda leaf: leaf[None], own), schedules.Coordinates((), {})))
+        data = _repeat(one, request, folder)
+        if stored is not None:
+            say(_compare(stored, data), settings.quiet)
+    progress = Progress(1, "parts of the diagnosis", settings.quiet)
+    given = {name: getattr(request.algorithm_options, name, default) for name, default in ESTIMATOR.items()}
+    with as_input_error(f"{request.problem}: "):
+        found = diagnostics.diagnose(
+            job.problem, data, own, settings.judge[0], given, lambda done, total: progress.update(done, total=total)
+        )
+    say(f"diagnosed in {clock(progress.close())}", settings.quiet)
+    title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps, {len(found.seeds)} seeds"
+    write(found, folder)
+    print("\n".join(lines(found, settings.judge[0])))
+    if settings.figures:
+        plots.save(plots.diagnosis(found, title, settings.judge[0], str(own)), folder / "figures" / "diagnosis.png")
+    drawn = ", figures/" if settings.figures else ""
+    say(f"written to {folder}/: config.json, diagnosis.json, condition.csv{drawn}", settings.quiet)
+
+
+def _repeat(job: _sweep_run.Job, request: _sweep.Request, folder: Path) -> "xarray.Dataset":
+    _sweep_run.introduce(job, request)
+    with held_back() as asked:
+        _sweep_run.run_recorded(job, request, folder, asked)
+    return results.load(folder / "results.zarr")
+
+
+def _compare(stored: "xarray.Dataset", repeated: "xarray.Dataset") -> str:
+    """Whether a repeated run is the stored one."""
+    names = [str(n) for n in stored.data_vars if str(n) == "x" or str(n).startswith("x.")]
+    steps = np.intersect1d(stored["step"].values, repeated["step"].values)
+    pairs = [(data[name].sel(step=steps).values for data in (stored, repeated)) for name in names]
+    largest = max((float(np.nanmax(np.abs(a - b), initial=0.0)) for a, b in pairs), default=0.0)
+    if largest == 0.0:
+        return "repeated the run with all tables recorded: bit for bit the stored one"
+    return f"note: the repeated run differs from the stored one by up to {largest:.2g} in x (other widths or machine)"
+
+
+def lines(found: Diagnosis, judge: float) -> list[str]:
+    """The diagnosis in plain words."""
+    split, shares = found.split, found.shares
+    bias = np.sqrt(np.mean(np.sum((split.mean - split.exact) ** 2, -1)))
+    left = np.sqrt(np.mean(np.sum(split.exact**2, -1)))
+    small, large = (found.at_random.ratio[found.scales == scale] for scale in (found.scales[0], found.scales[-1]))
+    concave = "strongly concave" if found.curvature_best[0] > 0 else "not concave"
+    power = np.polyfit(np.log(1 / found.taus), np.log(found.slopes), 1)[0] if np.all(found.slopes > 0) else np.nan
+    return [
+        found.verdict(),
+        f"  a constant of {found.needed:.2g} is needed to pull a policy in within this run",
+        f"  at random policies: {np.median(small):.2g} (logits of scale {found.scales[0]:g}) to {np.median(large):.2g} "
+        f"(scale {found.scales[-1]:g}), smallest {np.min(found.at_random.ratio):.2g}",
+        f"curvature of -J_tau, tau = {found.entropy:.3g}: [{found.curvature[0]:.2g}, {found.curvature[-1]:.2g}] at the "
+        f"last policy, [{found.curvature_best[0]:.2g}, {found.curvature_best[-1]:.2g}] at the best response: "
+        f"{concave} there",
+        f"slope of the best response: {found.slopes[0]:.3g} at tau = {found.taus[0]:.2g}, {found.slopes[-1]:.3g} at "
+        f"tau = {found.taus[-1]:.2g}, about (1/tau)^{power:.2g}",
+        f"hyper-gradient at the end, against grad Phi_{judge:g} (norm {left:.2g}): bias {bias:.2g}, noise of one "
+        f"sampled direction {np.sqrt(np.mean(split.noise)):.2g}, cosine {np.nanmean(split.cosine):.2f}",
+        "  what is left of the gradient: " + ", ".join(f"{name} {share:+.0%}" for name, share in shares.items()),
+        f"limited by {found.limit_words()}",
+    ]
+
+
+def write(found: Diagnosis, folder: Path) -> None:
+    """condition.csv: the condition at every policy looked at; diagnosis.json: all else."""
+    with (folder / "condition.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["where", "seed", "step", "scale", *found.along._fields])
+        for t, step in enumerate(found.step):
+            for n, seed in enumerate(found.seeds):
+                writer.writerow(["run", seed, step, "", *(leaf[t, n] for leaf in found.along)])
+        for m, scale in enumerate(found.scales):
+            writer.writerow(["random", "", "", scale, *(leaf[m] for leaf in found.at_random)])
+    plain: dict[str, Any] = {
+        "verdict": found.verdict(),
+        "limit": found.limit,
+        "constant": found.constant,
+        **{name: getattr(found, name) for name in ("needed", "entropy", "penalty", "shares")},
+        **{name: getattr(found, name).tolist() for name in ("curvature", "curvature_best", "taus", "slopes")},
+        "error": _norms(found),
+    }
+    (folder / "diagnosis.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+
+
+def _norms(found: Diagnosis) -> Mapping[str, list[float]]:
+    """Norms of the parts of the hyper-gradient and its noise, one per seed."""
+    split = found.split
+    vectors = {name: np.linalg.norm(getattr(split, name), axis=-1).tolist() for name in ("exact", *diagnostics.PARTS)}
+    return vectors | {"noise": np.sqrt(split.noise).tolist(), "cosine": split.cosine.tolist()}
