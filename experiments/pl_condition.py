@@ -22,6 +22,7 @@ import tyro
 import hfac
 from experiments.goal_placement import write_csv
 from experiments.random_mdp import show, write_study
+from experiments.rates import LINEAR
 from hfac import diagnostics, plots, recommended, schedules
 from hfac.diagnostics import Diagnosis
 
@@ -36,7 +37,6 @@ class Arm(NamedTuple):
 
 
 COUPLED = {"coupled": True}
-LINEAR = {"upper": 0.3, "actor": 0.3, "critic": 0.3, "penalty": 0.3, "entropy": 1.0, "offset": 1_000.0}
 BEACON = {"upper": 0.02, "actor": 1.0, "critic": 0.5, "penalty": 0.3, "entropy": 0.03, "offset": 10_000.0}
 ARMS = {
     "goal_placement": Arm(

@@ -30,7 +30,7 @@ class Arm(NamedTuple):
     judge: float  # a fixed entropy weight at which the gradient is also taken
 
 
-LINEAR = {"upper": 0.3, "actor": 0.3, "critic": 0.3, "penalty": 0.3, "entropy": 1.0, "offset": 1_000.0}
+LINEAR = {"upper": 0.03, "actor": 0.3, "critic": 0.3, "penalty": 1.0, "entropy": 1.0, "offset": 1_000.0}
 ARMS = {
     "goal_placement, attenuating": Arm(hfac.problems.goal_placement, schedules.attenuating(), 0.003),
     "goal_placement, fixed": Arm(hfac.problems.goal_placement, schedules.fixed(), 0.003),
@@ -51,7 +51,7 @@ class Study:
     """Seeds of every arm."""
     first_seed: int = 0
     """The first of them."""
-    steps: int = 20_000_000
+    steps: int = 10_000_000
     """Iterations of every run."""
     decades: float = 2.0
     """Of the window that the slopes are fitted over; it ends with the run."""

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 import pytest
 
+import hfac
+
 
 def relaxed():
     """Experiments are users' code: they run under jax's default promotion rules."""
@@ -97,3 +99,27 @@ def test_four_rooms_fills_every_column(tmp_path):
     assert all(np.isfinite(float(row[name].split()[0])) for row in table for name in four_rooms.COLUMNS)
     assert set(json.loads((study.out / "expense.json").read_text())) == {*four_rooms.PEERS, *four_rooms.COLUMNS}
     assert (study.out / "four_rooms.png").stat().st_size > 10_000
+
+
+def test_rates_of_both_presets(tmp_path):
+    from experiments import rates
+
+    study = rates.Study(out=tmp_path / "study", arms=("linear_reward, fixed",), seeds=3, steps=1_000)
+    with relaxed(), jax.numpy_rank_promotion("allow"):
+        rates.main(study)
+    table = rows(study.out / "table.csv")
+    assert {row["theory"] for row in table if row["quantity"] in ("smallest", "average")} == {"-0.333"}
+    assert (study.out / "linear_reward_fixed.png").stat().st_size > 10_000
+    assert {(name.partition(", ")[2], f"{hfac.schedules.balance(arm.schedules).rate:.3f}")
+            for name, arm in rates.ARMS.items()} == {("attenuating", "-0.100"), ("fixed", "-0.333")}  # fmt: skip
+
+
+def test_pl_condition_of_a_problem_that_strains_it(tmp_path):
+    from experiments import pl_condition
+
+    study = pl_condition.Study(out=tmp_path / "study", arms=("beacon",), seeds=2, steps=300)
+    with relaxed(), jax.numpy_rank_promotion("allow"):
+        pl_condition.main(study)
+    (row,) = rows(study.out / "table.csv")
+    assert float(row["C along, smallest"]) > 0 and row["limited by"] in (*hfac.diagnostics.PARTS, "unsettled")
+    assert {"beacon.png", "pl_condition.png", "study.json"} <= {p.name for p in study.out.iterdir()}

@@ -1,10 +1,12 @@
 """Judging: residuals against brute force, blocks of records, and the program that must never hang."""
 
+import dataclasses
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import cases
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -76,6 +78,7 @@ def test_tau_must_be_positive(tau):
 
 PROGRAM = """
 import jax
+import cases
 import jax.numpy as jnp
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
@@ -104,3 +107,31 @@ def test_program_finishes_every_time_in_fresh_processes(tmp_path):
     with ThreadPoolExecutor(2) as pool:
         said = list(pool.map(once, range(RUNS_OF_THE_PROGRAM - 1)))
     assert set(said) == {first}
+
+
+def test_an_upper_variable_may_be_a_dictionary():
+    """The same problem with x in two named halves runs, is judged and is worth the same."""
+    whole = cases.goal()
+
+    def joined(x):
+        return jnp.concatenate([x["first"], x["second"]])
+
+    halves = dataclasses.replace(
+        whole,
+        reward=lambda x, *where: whole.reward(joined(x), *where),
+        cost=lambda x, *where: whole.cost(joined(x), *where),
+        h=lambda x: whole.h(joined(x)),
+        init_x=lambda key: {"first": jnp.zeros(8), "second": jnp.zeros(8)},
+        reward_grad=None,
+        cost_grad=None,
+        layout=None,
+    )
+    rates = cases.gentle()
+    data = [hfac.sweep(hfac.algorithms.hfac(p), rates, 2, 40, metrics.state, [0, 40]) for p in (whole, halves)]
+    assert {"x.first", "x.second"} <= set(data[1].data_vars)
+    judged = [
+        hfac.judge(d, metrics.exact(p, 0.1, gradient=True, residuals=True))
+        for d, p in zip(data, (whole, halves), strict=True)
+    ]
+    for name in ("hyper_objective", "hypergradient_norm", "penalty_gap"):
+        np.testing.assert_allclose(judged[1][name], judged[0][name], rtol=2e-4)

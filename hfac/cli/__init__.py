@@ -33,6 +33,7 @@ class InputError(ValueError):
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``hfac``."""
     args = list(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the compiler's own lines; what matters comes as an exception
     if not args or args[0] in ("-h", "--help"):
         print(_overview())
         return
