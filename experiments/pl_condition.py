@@ -91,7 +91,8 @@ def main(study: Study) -> None:
         ends = judged["hyper_objective"].isel(step=-1, judged_tau=0).values
         lowest = lowest_minimum(problem, judge)
         table.append({"problem": name, **row(found[name], ends, lowest)})
-        words = f"{name}, hfac: {study.steps:,} steps, {len(found[name].seeds)} seeds; {dict(options)}"
+        settings = ", ".join(f"{option}={value}" for option, value in options.items())
+        words = f"{name}, hfac({settings}): {study.steps:,} steps, {len(found[name].seeds)} seeds"
         plots.save(plots.diagnosis(found[name], words, judge, str(rates)), study.out / f"{name}.png")
         write_csv(study.out / "table.csv", table)
         print(f"{name}: {found[name].verdict()}; {time.perf_counter() - began:.0f} s", flush=True)

@@ -77,7 +77,7 @@ class Diagnosis(NamedTuple):
             "regularization": f"the entropy weight's bias (tau = {self.entropy:.3g}): let tau fall further",
             "penalty": f"the penalty's bias (w/tau = {ratio:.3g}): let w/tau fall further",
             "tracking": "policies that lag behind x: smaller steps of x, or larger ones of the actors",
-            "unsettled": "x, which is still moving: run longer, or take larger steps of x",
+            "unsettled": "x, which is not at rest: run longer; where noise moves it, let its steps fall",
         }
         return f"{words[self.limit]} ({self.shares[self.limit]:.0%} of what is left of the gradient)"
 

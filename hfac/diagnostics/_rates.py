@@ -76,7 +76,7 @@ def series(judged: "xarray.Dataset") -> dict[str, np.ndarray]:
 def fit_rates(
     judged: "xarray.Dataset", balance: Balance, window: tuple[float, float], level: float = 0.95
 ) -> list[Fit]:
-    """Fit every quantity over a window of steps.
+    """Fit every quantity over a window of steps, except those that are zero throughout, such as U without a cost.
 
     Args:
       judged: as for `series`; at least two seeds.
@@ -91,6 +91,8 @@ def fit_rates(
     is_inside = inside(step, window)
     fits = []
     for name, values in series(judged).items():
+        if not values.any():
+            continue
         slope = power_law(step[is_inside], values[is_inside], level)
         predicted = balance.rate if name in BOUNDED else None
         fits.append(Fit(name, MEANINGS[name], slope, predicted, _verdict(slope, predicted)))

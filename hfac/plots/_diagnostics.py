@@ -123,8 +123,10 @@ def _ratio_along(axis: "Axes", found: Diagnosis) -> None:
 
 def _scatter(axis: "Axes", found: Diagnosis) -> None:
     axis.scatter(found.at_random.gap, found.at_random.gradient_square, s=9, color=COLORS[1], label="random policies")
-    axis.scatter(found.along.gap, found.along.gradient_square, s=5, color=COLORS[0], label="along the run")
-    gaps = np.array([np.nanmin(found.along.gap[found.along.gap > 0]), np.nanmax(found.at_random.gap)])
+    counts = np.isfinite(found.along.ratio)
+    gap, square = found.along.gap[counts], found.along.gradient_square[counts]
+    axis.scatter(gap, square, s=5, color=COLORS[0], label="along the run")
+    gaps = np.array([gap.min(), max(gap.max(), found.at_random.gap.max())])
     line = found.constant * found.entropy * gaps
     axis.plot(gaps, line, color="0.35", linestyle="--", linewidth=1, label=rf"$C\,\tau\,$gap, $C={found.constant:.2g}$")
     axis.set(
@@ -148,7 +150,7 @@ def _spectrum(axis: "Axes", found: Diagnosis) -> None:
     ):
         axis.plot(np.linspace(0, 1, len(values)), values, ".", markersize=3, color=color, label=label)
     scale = float(np.max(np.abs(found.curvature_best)))
-    axis.set_yscale("symlog", linthresh=max(scale * 1e-6, np.finfo(float).tiny))
+    axis.set_yscale("symlog", linthresh=max(scale * 1e-5, np.finfo(float).tiny))
     axis.axhline(0, color="0.5", linewidth=0.8)
     axis.set(xlabel="rank", title=rf"eigenvalues of $-\nabla^2_\theta J_\tau$, $\tau={found.entropy:.2g}$")
     axis.legend(fontsize=7)
