@@ -71,3 +71,15 @@ def test_recommended_settings():
     half, end = interquartile_mean(worth)
     assert half <= -0.423 and worth[0].max() <= -0.41  # 2e6 samples
     assert end <= half  # 4e6 samples
+
+
+@pytest.mark.parametrize("name", ["beacon", "demonstration", "linear_reward"])
+def test_recommended_settings_work_on_fresh_seeds(name):
+    """No run fails, and the mean falls: settings meant for one problem ruin another."""
+    problem = getattr(hfac.problems, name)()
+    algorithm = hfac.algorithms.hfac(problem, **recommended.options(name))
+    data = hfac.sweep(algorithm, recommended.schedules(name), 8, 50_000, record_at=[0, 50_000])
+    judged = hfac.judge(data, hfac.metrics.exact(problem, problem.fixed_tau or 0.003))
+    start, end = judged["hyper_objective"].isel(judged_tau=0).transpose("step", "seed").values
+    assert np.isfinite(end).all()
+    assert np.mean(end - start) + 2 * np.std(end - start) / np.sqrt(8) < 0

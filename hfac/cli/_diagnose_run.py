@@ -121,7 +121,8 @@ def write(found: Diagnosis, folder: Path) -> None:
         **{name: getattr(found, name).tolist() for name in ("curvature", "curvature_best", "taus", "slopes")},
         "error": _norms(found),
     }
-    (folder / "diagnosis.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    finite = jax.tree.map(lambda leaf: None if isinstance(leaf, float) and not np.isfinite(leaf) else leaf, plain)
+    (folder / "diagnosis.json").write_text(json.dumps(finite, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _norms(found: Diagnosis) -> Mapping[str, list[float]]:

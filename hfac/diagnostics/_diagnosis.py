@@ -56,7 +56,9 @@ class Diagnosis(NamedTuple):
 
     @property
     def limit(self) -> str:
-        """The largest of the shares."""
+        """The largest of the shares, or "unknown" where the penalised problem could not be solved."""
+        if not np.all(np.isfinite(list(self.shares.values()))):
+            return "unknown"
         return max(self.shares, key=lambda name: self.shares[name])
 
     def verdict(self) -> str:
@@ -73,6 +75,8 @@ class Diagnosis(NamedTuple):
     def limit_words(self) -> str:
         """What keeps the judged gradient from being zero, in one sentence."""
         ratio = self.penalty / self.entropy
+        if self.limit == "unknown":
+            return f"what cannot be told: no minimiser of L was found at w/tau = {ratio:.3g}"
         words = {
             "regularization": f"the entropy weight's bias (tau = {self.entropy:.3g}): let tau fall further",
             "penalty": f"the penalty's bias (w/tau = {ratio:.3g}): let w/tau fall further",
