@@ -98,7 +98,9 @@ def main(study: Study) -> None:
         print(f"{name}: {found[name].verdict()}; {time.perf_counter() - began:.0f} s", flush=True)
         print(f"  limited by {found[name].limit_words()}", flush=True)
     draw(study, found)
-    write_study("pl_condition", study, time.perf_counter() - began)
+    settings = {name: str(ARMS[name].schedules) for name in study.arms}
+    options = {name: dict(ARMS[name].options) for name in study.arms}
+    write_study("pl_condition", study, time.perf_counter() - began, schedules=settings, options=options)
     show(table)
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
 

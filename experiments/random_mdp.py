@@ -110,12 +110,13 @@ def show(table: list[dict]) -> None:
         print("  ".join(str(cell).rjust(width) for cell, width in zip(line, widths, strict=True)))
 
 
-def write_study(name: str, study, seconds: float) -> None:
-    """Settings, command, wall time and versions, to repeat a study."""
+def write_study(name: str, study, seconds: float, **more) -> None:
+    """Settings, command, wall time and versions, to repeat a study, and what more it has to say."""
     about = {
         "command": shlex.join(["python", "-m", f"experiments.{name}", *sys.argv[1:]]),
         "settings": {name: str(value) for name, value in dataclasses.asdict(study).items()},
         "wall_seconds": round(seconds, 1),
+        **more,
         **hfac.results.provenance(),
     }
     (study.out / "study.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

@@ -88,7 +88,8 @@ def main(study: Study) -> None:
             for fit in fits
         ]
         write_csv(study.out / "table.csv", table)
-    write_study("rates", study, time.perf_counter() - began)
+    settings = {name: str(ARMS[name].schedules) for name in study.arms}
+    write_study("rates", study, time.perf_counter() - began, schedules=settings, algorithm="hfac, every default")
     print(f"exponents of k over steps {window[0]:,.0f} to {window[1]:,.0f}, {study.seeds} seeds")
     show(table)
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")

@@ -20,6 +20,8 @@ class Diagnose(_sweep.Sweep):
     (see --record of `hfac sweep`); nothing in it is changed."""
     configuration: int | None = None
     """Which of the run's configurations, counted from 0; needed where there are several."""
+    steps: Count = 200_000
+    """Iterations of every run, >= 1."""
     seeds: Count = 8
     """Number of seeds, >= 1."""
     record: Annotated[Literal["x", "tables"], tyro.conf.Suppress] = "tables"

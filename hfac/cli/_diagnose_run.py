@@ -44,6 +44,7 @@ def execute(request: _sweep.Request) -> None:
         data = _repeat(one, request, folder)
         if stored is not None:
             say(_compare(stored, data), settings.quiet)
+    _sweep_run.list_failures(data, settings.quiet)
     progress = Progress(1, "parts of the diagnosis", settings.quiet)
     given = {name: getattr(request.algorithm_options, name, default) for name, default in ESTIMATOR.items()}
     with as_input_error(f"{request.problem}: "):

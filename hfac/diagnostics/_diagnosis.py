@@ -28,6 +28,7 @@ POLICIES_PER_SCALE = 8
 NUM_TAUS = 7  # of the slope of the best response
 TAU_SPAN = 10.0  # they lie this factor above and below the run's last tau
 NUM_EIGENVALUES = 120  # Ritz values; all eigenvalues where there are no more
+VANISHED = 1e-9  # a gradient below it is zero
 SETTLED = 1e-12  # a gap below this part of the largest one is rounding: the ratio says nothing there
 
 
@@ -56,7 +57,9 @@ class Diagnosis(NamedTuple):
 
     @property
     def limit(self) -> str:
-        """The largest of the shares, or "unknown" where the penalised problem could not be solved."""
+        """The largest share; "nothing" where no gradient is left, "unknown" where L has no minimiser that was found."""
+        if np.max(np.abs(self.split.exact)) < VANISHED:
+            return "nothing"
         if not np.all(np.isfinite(list(self.shares.values()))):
             return "unknown"
         return max(self.shares, key=lambda name: self.shares[name])
@@ -75,6 +78,8 @@ class Diagnosis(NamedTuple):
     def limit_words(self) -> str:
         """What keeps the judged gradient from being zero, in one sentence."""
         ratio = self.penalty / self.entropy
+        if self.limit == "nothing":
+            return "nothing: x is stationary to rounding"
         if self.limit == "unknown":
             return f"what cannot be told: no minimiser of L was found at w/tau = {ratio:.3g}"
         words = {
