@@ -78,7 +78,6 @@ def test_tau_must_be_positive(tau):
 
 PROGRAM = """
 import jax
-import cases
 import jax.numpy as jnp
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
