@@ -156,7 +156,6 @@ def _newton(
     counts as the minimum only if it is stationary and the Hessian has no negative curvature.
     """
     shape = pi.shape
-    gauge = jnp.kron(jnp.eye(shape[0]), jnp.ones((shape[1], shape[1])))  # logits move freely along 1 in each state
     rewards = at.reward - w * (1 - at.mdp.discount) * at.cost
     tiny, eps = jnp.finfo(pi.dtype).tiny, jnp.finfo(pi.dtype).eps
     fractions = 4.0 ** -jnp.arange(12, dtype=pi.dtype)
@@ -172,11 +171,13 @@ def _newton(
         logits, _, _, iteration = carry
         pi = table(logits)
         (value, grad), curve = jax.linearize(jax.value_and_grad(loss), logits)
-        hessian = jax.vmap(curve)(jnp.eye(logits.size))[1] + gauge
+        hessian = jax.vmap(curve)(jnp.eye(logits.size))[1]
         is_minimum = (jnp.max(jnp.abs(grad)) < 1e-8) & (jnp.min(jnp.linalg.eigvalsh(hessian)) > -1e-8)
-        occupancy = visits(at.mdp, pi)[:, None] / (1 - at.mdp.discount) * pi
-        natural = grad / jnp.maximum(occupancy.ravel(), tiny) / tau
-        steps = jnp.concatenate([jnp.linalg.solve(hessian, grad)[None], fractions[:, None] * natural[None]])
+        occupancy = jnp.maximum((visits(at.mdp, pi)[:, None] / (1 - at.mdp.discount) * pi).ravel(), tiny)
+        natural = grad / occupancy / tau
+        steps = jnp.concatenate(
+            [_scaled_solve(hessian, grad, occupancy, shape)[None], fractions[:, None] * natural[None]]
+        )
         losses = jax.lax.map(loss, logits[None] - steps)  # not vmap: no second batched factorisation
         losses = losses.at[0].add(-100 * eps * (1 + jnp.abs(value)))  # at rounding the Newton step wins
         best = jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
@@ -193,6 +194,21 @@ def _newton(
     first: tuple[jax.Array, ...] = (start, jnp.array(False), jnp.full((), jnp.inf, pi.dtype), jnp.int32(0))
     logits, is_minimum, _, _ = jax.lax.while_loop(is_open, improve, first)
     return jnp.where(is_minimum, table(logits), jnp.nan)
+
+
+def _scaled_solve(hessian: jax.Array, grad: jax.Array, occupancy: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The Newton step in coordinates in which the curvature of the entropy is one.
+
+    Actions of probability 1e-30 make the plain system singular to rounding. Logits move freely along 1 in each state,
+    which is the vector of square roots here.
+    """
+    root = jnp.sqrt(occupancy)
+    free = root.reshape(shape) / jnp.linalg.norm(root.reshape(shape), axis=-1, keepdims=True)
+    gauge = jax.vmap(jnp.outer)(free, free)
+    block = jnp.kron(jnp.eye(shape[0]), jnp.ones((shape[1], shape[1]))) * jnp.tile(
+        gauge.reshape(-1, shape[1]), shape[0]
+    )
+    return jnp.linalg.solve(hessian / jnp.outer(root, root) + block, grad / root) / root
 
 
 def penalty_objective(problem: Problem, x: PyTree, pi: jax.Array, w: Scalar, tau: Scalar) -> jax.Array:
