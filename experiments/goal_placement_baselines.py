@@ -46,6 +46,8 @@ class Study:
     """Environment samples of a judged run."""
     seeds: int = 16
     """Fresh seeds that the winners are judged on."""
+    first_seed: int = 400
+    """The first of them."""
     budget: int = 600_000_000
     """Environment samples of every search."""
     tuning_seeds: int = 2
@@ -54,7 +56,7 @@ class Study:
     """Rounds of every search."""
     judge: float = 0.003
     """Entropy weight at which x is judged."""
-    search_seed: int = 0
+    search_seed: int = 1
     """Of the random candidates."""
 
 
@@ -82,9 +84,8 @@ def main(study: Study) -> None:
     for arm in study.arms:
         setting, log = tune(study, problem, arm)
         plots.save(plots.search(log, f"goal placement, {arm}", study.judge), study.out / f"search_{_file(arm)}.png")
-        entry = comparison.run(
-            problem, ARMS[arm][0], setting, study.judge, range(study.seeds), study.samples, label=arm
-        )
+        seeds = range(study.first_seed, study.first_seed + study.seeds)
+        entry = comparison.run(problem, ARMS[arm][0], setting, study.judge, seeds, study.samples, label=arm)
         hfac.results.write(entry.data, study.out / f"{_file(arm)}.zarr")
         entries.append(entry)
         settings[arm] = {"options": setting.options, "rates": setting.rates, "tuned": log[-1][0].worth}
