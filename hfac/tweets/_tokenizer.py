@@ -1,0 +1,166 @@
+"""Words, emoticons and punctuation marks as integers, and back."""
+
+import dataclasses
+import functools
+import html
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+PAD, BOS, EOS, UNK = range(4)
+SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+FORMAT = "hfac tokenizer 1"
+
+_TOKEN = re.compile(
+    r"""
+    <unk>
+    | https?://\S+
+    | (?<![^\W_]) (?: [<>]?[:;=8x]['-]?[()\[\]dpo/\\|*3]+ | </?3 | \^_+\^ | -_+- | o_o | [()d]['-]?[:;=] ) (?![^\W_])
+    | \d+ (?: [.,:]\d+ )+
+    | @? [^\W_]+ (?: ['_-] [^\W_]+ )*
+    | \.{2,}
+    | \S
+    """,
+    re.VERBOSE,
+)
+_ATTACHES_LEFT = frozenset([*".,!?;:)]}%'", "..."])
+_ATTACHES_RIGHT = frozenset("([{#$")
+
+
+def normalize(text: str) -> str:
+    """Lower case, straight apostrophes, HTML entities resolved, single spaces, every ellipsis three dots."""
+    plain = html.unescape(html.unescape(text)).lower().replace("\u2019", "'").replace("\u2026", "...")
+    return " ".join(re.sub(r"\.{2,}", "...", plain).split())
+
+
+def split(text: str) -> list[str]:
+    """Tokens of a text: words with what is inside them (don't, well-known, @name), emoticons, links, single marks."""
+    return _TOKEN.findall(normalize(text))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+    """A vocabulary; the token's integer is its place in `words`, which begins with `SPECIAL`.
+
+    Raises:
+      ValueError: if the special tokens are not first, a word is repeated, or a word is not one token.
+    """
+
+    words: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check the vocabulary."""
+        if self.words[: len(SPECIAL)] != SPECIAL:
+            raise ValueError(f"a vocabulary begins with {', '.join(SPECIAL)}, got {self.words[: len(SPECIAL)]}")
+        repeated = [word for word, count in Counter(self.words).items() if count > 1]
+        if repeated:
+            raise ValueError(f"a vocabulary names every word once, got '{repeated[0]}' again")
+        broken = [word for word in self.words[len(SPECIAL) :] if split(word) != [word]]
+        if broken:
+            raise ValueError(f"every word must be one token as `split` makes them, got '{broken[0]}'")
+
+    @property
+    def size(self) -> int:
+        """Number of tokens, the special ones included."""
+        return len(self.words)
+
+    @functools.cached_property
+    def index(self) -> dict[str, int]:
+        """Integer of every word."""
+        return {word: i for i, word in enumerate(self.words)}
+
+    def encode(self, text: str, length: int) -> np.ndarray:
+        """A text as int32 [length]: its tokens and <eos>, cut at `length`, then <pad>.
+
+        Raises:
+          ValueError: if the length is not positive.
+        """
+        if length < 1:
+            raise ValueError(f"length must be at least 1, got {length}")
+        ids = [self.index.get(word, UNK) for word in split(text)] + [EOS]
+        return np.array(ids[:length] + [PAD] * (length - len(ids)), np.int32)
+
+    def encode_all(self, texts: Iterable[str], length: int) -> np.ndarray:
+        """Texts as int32 [N, length]."""
+        return np.stack([self.encode(text, length) for text in texts])
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of token integers up to the first <eos>; `split` finds the same tokens in it again.
+
+        Raises:
+          ValueError: if an integer is not in the vocabulary.
+        """
+        chunks: list[list[str]] = []
+        for i in map(int, ids):
+            if not 0 <= i < self.size:
+                raise ValueError(f"token {i} is not in a vocabulary of {self.size}")
+            if i == EOS:
+                break
+            if i in (PAD, BOS):
+                continue
+            word = self.words[i]
+            if chunks and _attaches(chunks[-1], word):
+                chunks[-1].append(word)
+            else:
+                chunks.append([word])
+        return " ".join("".join(chunk) for chunk in chunks)
+
+    def save(self, path: Path) -> None:
+        """Write the vocabulary as JSON to a file that must not exist.
+
+        Raises:
+          FileExistsError: if it does.
+        """
+        with Path(path).open("x", encoding="utf-8") as file:
+            json.dump({"format": FORMAT, "words": self.words}, file, ensure_ascii=False, indent=0)
+
+
+def _attaches(chunk: list[str], word: str) -> bool:
+    """Whether a token follows without a space: as it is written, and only if it can be told apart again."""
+    if word not in _ATTACHES_LEFT and chunk[-1] not in _ATTACHES_RIGHT:
+        return False
+    return split("".join(chunk) + word) == [*chunk, word]
+
+
+def build(texts: Iterable[str], size: int) -> Tokenizer:
+    """The vocabulary of the most frequent tokens of a corpus; among equals the alphabet decides.
+
+    Args:
+      texts: the corpus.
+      size: largest number of tokens, special ones included, > 4.
+
+    Raises:
+      ValueError: if the size leaves no room or the corpus has no token.
+    """
+    if size <= len(SPECIAL):
+        raise ValueError(f"a vocabulary needs more than the {len(SPECIAL)} special tokens, got size {size}")
+    counts = Counter(word for text in texts for word in split(text) if word not in SPECIAL)
+    if not counts:
+        raise ValueError("the corpus has no token; give a file with text")
+    ordered = sorted(counts, key=lambda word: (-counts[word], word))
+    return Tokenizer((*SPECIAL, *ordered[: size - len(SPECIAL)]))
+
+
+def load(path: Path) -> Tokenizer:
+    """Read a vocabulary that `Tokenizer.save` wrote.
+
+    Raises:
+      ValueError: if the file is missing or is none.
+    """
+    try:
+        stored = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no tokenizer: {error}") from None
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+        raise ValueError(f'{path} is no tokenizer: it must say "format": "{FORMAT}"')
+    words = stored.get("words")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f'{path} is no tokenizer: "words" must be a list of texts')
+    try:
+        return Tokenizer(tuple(words))
+    except ValueError as error:
+        raise ValueError(f"{path} is no tokenizer: {error}") from None
