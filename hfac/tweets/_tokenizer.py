@@ -1,6 +1,7 @@
 """Words, emoticons and punctuation marks as integers, and back."""
 
 import dataclasses
+import enum
 import functools
 import html
 import json
@@ -27,8 +28,48 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-_ATTACHES_LEFT = frozenset([*".,!?;:)]}%'", "..."])
-_ATTACHES_RIGHT = frozenset("([{#$")
+
+
+class Kind(enum.IntEnum):
+    """How a token is written beside its neighbours."""
+
+    ALONE = 0  # emoticons, links, dashes: always between spaces
+    WORD = 1
+    OPENING = 2  # written to what follows
+    CLOSING = 3  # written to a word and the marks after it
+    STOP = 4  # written to a word only, and closing marks may follow
+    COLON = 5  # written to a word only, and nothing follows: the next mark would make it an emoticon
+
+
+_KINDS = {
+    **dict.fromkeys("([{#$", Kind.OPENING),
+    **dict.fromkeys(",!?)]}%'", Kind.CLOSING),
+    **dict.fromkeys((".", "..."), Kind.STOP),
+    **dict.fromkeys(":;", Kind.COLON),
+}
+_HALF_EMOTICONS = frozenset("x8d")  # words that a mark beside them turns into an emoticon
+
+
+def kind(word: str) -> Kind:
+    """How a token is written beside its neighbours."""
+    if word in _KINDS:
+        return _KINDS[word]
+    is_word = re.fullmatch(r"<unk>|\d+(?:[.,:]\d+)+|@?[^\W_]+(?:['_-][^\W_]+)*", word) is not None
+    return Kind.WORD if is_word and word not in _HALF_EMOTICONS else Kind.ALONE
+
+
+def attached(kinds: Sequence[int] | np.ndarray) -> list[bool]:
+    """Which tokens are written without a space before them."""
+    found, before = [], Kind.ALONE
+    for now in map(Kind, kinds):
+        if now in (Kind.WORD, Kind.OPENING):
+            found.append(before == Kind.OPENING)
+            before = now
+        else:
+            is_open = before == Kind.WORD or (now == Kind.CLOSING and before in (Kind.CLOSING, Kind.STOP))
+            found.append(now != Kind.ALONE and is_open)
+            before = now if found[-1] and now != Kind.COLON else Kind.ALONE
+    return found
 
 
 def normalize(text: str) -> str:
@@ -73,6 +114,11 @@ class Tokenizer:
         """Integer of every word."""
         return {word: i for i, word in enumerate(self.words)}
 
+    @functools.cached_property
+    def kinds(self) -> np.ndarray:
+        """`Kind` of every token, int32 [V]."""
+        return np.array([kind(word) for word in self.words], np.int32)
+
     def encode(self, text: str, length: int) -> np.ndarray:
         """A text as int32 [length]: its tokens and <eos>, cut at `length`, then <pad>.
 
@@ -94,20 +140,16 @@ class Tokenizer:
         Raises:
           ValueError: if an integer is not in the vocabulary.
         """
-        chunks: list[list[str]] = []
+        kept: list[int] = []
         for i in map(int, ids):
             if not 0 <= i < self.size:
                 raise ValueError(f"token {i} is not in a vocabulary of {self.size}")
             if i == EOS:
                 break
-            if i in (PAD, BOS):
-                continue
-            word = self.words[i]
-            if chunks and _attaches(chunks[-1], word):
-                chunks[-1].append(word)
-            else:
-                chunks.append([word])
-        return " ".join("".join(chunk) for chunk in chunks)
+            if i not in (PAD, BOS):
+                kept.append(i)
+        spaces = ["" if is_attached else " " for is_attached in attached(self.kinds[kept])]
+        return "".join(space + self.words[i] for space, i in zip(spaces, kept, strict=True)).strip()
 
     def save(self, path: Path) -> None:
         """Write the vocabulary as JSON to a file that must not exist.
@@ -117,13 +159,6 @@ class Tokenizer:
         """
         with Path(path).open("x", encoding="utf-8") as file:
             json.dump({"format": FORMAT, "words": self.words}, file, ensure_ascii=False, indent=0)
-
-
-def _attaches(chunk: list[str], word: str) -> bool:
-    """Whether a token follows without a space: as it is written, and only if it can be told apart again."""
-    if word not in _ATTACHES_LEFT and chunk[-1] not in _ATTACHES_RIGHT:
-        return False
-    return split("".join(chunk) + word) == [*chunk, word]
 
 
 def build(texts: Iterable[str], size: int) -> Tokenizer:
