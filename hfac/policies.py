@@ -88,6 +88,75 @@ def _neural(init: Callable[[Key], PyTree], logits: Callable[[PyTree, jax.Array],
     return Policy(init, log_probs, score)
 
 
+class SequencePolicy(NamedTuple):
+    """A policy that writes a sequence token by token: it ends with `end`, or at the length that `sample` draws."""
+
+    init: Callable[[Key], PyTree]
+    sample: Callable[[Key, PyTree, int], jax.Array]  # (key, theta, B) -> tokens int32 [B, L]
+    log_probs: Callable[
+        [PyTree, jax.Array], jax.Array
+    ]  # (theta, tokens [L]) -> [L, V], of every token given those before
+    end: int  # token that ends a sequence; whatever stands after it means nothing
+
+
+def written(tokens: jax.Array, end: int) -> jax.Array:
+    """Which tokens of a sequence the policy chose: all up to the first `end`, and that. bool [L]."""
+    has_ended = jnp.cumsum(tokens == end) > 0
+    return jnp.concatenate([jnp.array([True]), ~has_ended[:-1]])
+
+
+def sequence_log_prob(policy: SequencePolicy, theta: PyTree, tokens: jax.Array) -> jax.Array:
+    """Log-probability of one sequence, int32 [L]. []."""
+    chosen = jnp.take_along_axis(policy.log_probs(theta, tokens), tokens[:, None], axis=-1)[:, 0]
+    return jnp.sum(jnp.where(written(tokens, policy.end), chosen, 0))
+
+
+def tabular_prefixes(num_tokens: int, length: int, dtype: Any = jnp.float32) -> SequencePolicy:
+    """Softmax over a table of logits [prefixes, V], one row for every prefix: for small, enumerable languages.
+
+    Token 0 ends a sequence.
+
+    Args:
+      num_tokens: V, >= 2.
+      length: longest sequence, >= 1.
+      dtype: of the table.
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    if num_tokens < 2 or length < 1:
+        raise ValueError(f"a language needs two tokens and a length of one, got {num_tokens} and {length}")
+    num_prefixes = (num_tokens**length - 1) // (num_tokens - 1)
+
+    def init(key: Key) -> jax.Array:
+        del key
+        return jnp.zeros((num_prefixes, num_tokens), dtype)
+
+    def log_probs(theta: jax.Array, tokens: jax.Array) -> jax.Array:
+        return jax.nn.log_softmax(theta[_prefixes(tokens, num_tokens)])
+
+    def sample(key: Key, theta: jax.Array, batch_size: int) -> jax.Array:
+        uniforms = jax.random.uniform(key, (length, batch_size), theta.dtype)
+
+        def write(prefix: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+            token = sample_action(jax.nn.log_softmax(theta[prefix]), u)
+            return jnp.minimum(prefix * num_tokens + 1 + token, num_prefixes - 1), token
+
+        tokens = jax.lax.scan(write, jnp.zeros(batch_size, jnp.int32), uniforms)[1].T
+        return jnp.where(jax.vmap(written, (0, None))(tokens, 0), tokens, 0)
+
+    return SequencePolicy(init, sample, log_probs, end=0)
+
+
+def _prefixes(tokens: jax.Array, num_tokens: int) -> jax.Array:
+    """Place in the table of the prefix before every token: the empty one first, then by length. int32 [L]."""
+
+    def extend(prefix: jax.Array, token: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return prefix * num_tokens + 1 + token, prefix
+
+    return jax.lax.scan(extend, jnp.int32(0), tokens)[1]
+
+
 def policy_table(policy: Policy, theta: PyTree, num_states: int) -> jax.Array:
     """Probabilities of every action in every state, [S, A]."""
     return jnp.exp(jax.vmap(policy.log_probs, (None, 0))(theta, jnp.arange(num_states)))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac.mdp import TabularMDP
+from hfac.policies import SequencePolicy
 from hfac.types import Key, PyTree, Transition, weighted_sum
 
 TransitionFn = Callable[[PyTree, jax.Array, jax.Array, jax.Array], jax.Array]
@@ -161,12 +162,17 @@ def weighted_grad(
 class EpisodicProblem(NamedTuple):
     """A bi-level problem over whole sequences, gamma = 1 and entropy relative to a reference policy.
 
-    J_tau(x, pi) = E_pi[R_x(y)] - tau KL(pi | pi_ref), f(x, pi) = h(x) + E_{y,y'~pi}[l_x(y, y')]
+    J_tau(x, pi) = E_pi[R_x(y)] - tau KL(pi | pi_ref),    f(x, pi) = h(x) + E_{y~pi}[c(x, y)] + E_{y,y'}[l(x, y, y')]
+
+    with y' from pi too, or uniformly from `anchors` where there are any. Neither is normalised. All functions are of
+    one sequence, int32 [L]; the library vmaps them.
     """
 
-    sample: Callable[..., Any]  # (key, theta, batch_size) -> sequences
-    log_prob: Callable[..., jax.Array]  # (theta, sequence) -> []
-    reward: Callable[..., jax.Array]  # (x, sequence) -> [], R_x
-    upper_loss: Callable[..., jax.Array]  # (x, y, y') -> [] for pairs, (x, y) -> [] for a score
+    policy: SequencePolicy
     reference: PyTree  # parameters of the reference policy
+    reward: Callable[[PyTree, jax.Array], jax.Array]  # (x, y) -> [], R_x
     init_x: Callable[[Key], PyTree]
+    h: Callable[[PyTree], jax.Array] | None = None  # x -> []
+    cost: Callable[[PyTree, jax.Array], jax.Array] | None = None  # (x, y) -> [], c; minus a score to be raised
+    pair_loss: Callable[[PyTree, jax.Array, jax.Array], jax.Array] | None = None  # (x, y, y') -> [], l
+    anchors: jax.Array | None = None  # int32 [N, L], sequences to compare with

@@ -4,6 +4,7 @@ Works in float64 where x64 is on; in float32 otherwise, accurate to about 1e-4. 
 an algorithm: an oracle that shared code with them would prove nothing.
 """
 
+from hfac.exact import sequences as sequences
 from hfac.exact._best_response import best_response as best_response
 from hfac.exact._best_response import limit_policy as limit_policy
 from hfac.exact._best_response import penalty_objective as penalty_objective

@@ -1,0 +1,157 @@
+"""Ground truth over whole sequences: closed forms against brute force, and the penalty against its limit."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hfac import policies
+from hfac.exact import sequences
+from hfac.problem import EpisodicProblem
+
+NUM_TOKENS, LENGTH = 4, 3
+LEADERS = ("score", "pairs", "anchored")
+POLICY = policies.tabular_prefixes(NUM_TOKENS, LENGTH, jnp.float64)
+EVERY = jnp.array(sequences.enumerate_sequences(NUM_TOKENS, LENGTH))
+SLOPE = 2.5
+rng = np.random.default_rng(7)
+WORTH = jnp.array([0.0, *rng.normal(size=NUM_TOKENS - 1)])  # of a token, as the rater sees it
+START = jnp.array(rng.normal(size=(NUM_TOKENS + 1,)) * 0.5)
+DIRECTIONS = jnp.array(rng.normal(size=(20, len(EVERY))))
+REFERENCE = jnp.array(rng.normal(size=POLICY.init(jax.random.key(0)).shape) * 0.7)
+
+
+def rating(y):
+    return jnp.sum(jnp.where(policies.written(y, 0), WORTH[y], 0))
+
+
+def reward(x, y):
+    """One number a token, and one for two different tokens at the start: not linear in the rating."""
+    return jnp.sum(jnp.where(policies.written(y, 0), x[y], 0)) + x[-1] * jnp.where(y[0] == y[1], 0, jnp.tanh(x[-1]))
+
+
+def disagreement(x, y, other):
+    """Expected Bradley-Terry loss of R_x on the rater's answer."""
+    preferred = jax.nn.sigmoid(SLOPE * (rating(y) - rating(other)))
+    gap = reward(x, y) - reward(x, other)
+    return -preferred * jax.nn.log_sigmoid(gap) - (1 - preferred) * jax.nn.log_sigmoid(-gap)
+
+
+def toy(leader):
+    parts = {
+        "score": {"cost": lambda x, y: -rating(y), "h": lambda x: 0.05 * jnp.sum(x**2)},
+        "pairs": {"pair_loss": disagreement},
+        "anchored": {"pair_loss": disagreement, "anchors": EVERY[::5]},
+    }
+    return EpisodicProblem(POLICY, REFERENCE, reward, lambda key: START, **parts[leader])
+
+
+def perturbed(pi, direction, size):
+    return jax.nn.softmax(jnp.log(pi) + size * direction)
+
+
+def test_all_sequences_are_listed_once_and_their_probabilities_sum_to_one():
+    assert len({tuple(row) for row in EVERY.tolist()}) == len(EVERY) == 1 + 3 + 9 + 27
+    assert float(jnp.sum(jnp.exp(sequences.log_probs(toy("score"), EVERY, REFERENCE)))) == pytest.approx(1, abs=1e-12)
+    with pytest.raises(ValueError, match=r"at most 4,096 sequences can be listed, got 97,656"):
+        sequences.enumerate_sequences(6, 7)
+
+
+def test_the_probability_of_a_sequence_is_the_product_of_its_tokens():
+    table = jax.nn.softmax(REFERENCE)
+    row = {
+        prefix: i for i, prefix in enumerate(p for n in range(LENGTH) for p in itertools.product(range(4), repeat=n))
+    }
+    for y in EVERY.tolist():
+        expected = 1.0
+        for t, token in enumerate(y):
+            expected *= table[row[tuple(y[:t])], token]
+            if token == 0:
+                break
+        found = policies.sequence_log_prob(POLICY, REFERENCE, jnp.array(y, jnp.int32))
+        assert float(jnp.exp(found)) == pytest.approx(float(expected), rel=1e-10)
+
+
+def test_sampled_sequences_have_their_probabilities(key):
+    count = 20_000
+    drawn = POLICY.sample(key, REFERENCE, count)
+    assert drawn.shape == (count, LENGTH) and drawn.dtype == jnp.int32
+    pi = np.exp(sequences.log_probs(toy("score"), EVERY, REFERENCE))
+    places = {tuple(row): i for i, row in enumerate(EVERY.tolist())}
+    frequency = np.bincount([places[tuple(row)] for row in drawn.tolist()], minlength=len(pi)) / count
+    assert np.all(np.abs(frequency - pi) <= 5 * np.sqrt(pi * (1 - pi) / count))
+
+
+@pytest.mark.parametrize("tau", [0.2, 1.0])
+def test_the_best_response_beats_every_policy_around_it(tau):
+    problem = toy("score")
+    pi = sequences.best_response(problem, EVERY, START, tau)
+    best = sequences.regularized_return(problem, EVERY, START, pi, tau)
+    log_reference = sequences.log_probs(problem, EVERY, REFERENCE)
+    total = jnp.exp(log_reference) @ jnp.exp(jax.vmap(reward, (None, 0))(START, EVERY) / tau)
+    assert float(best) == pytest.approx(float(tau * jnp.log(total)), rel=1e-10)  # J* = tau log E_ref exp(R / tau)
+    around = jax.vmap(lambda d: sequences.regularized_return(problem, EVERY, START, perturbed(pi, d, 1e-3), tau))
+    assert jnp.all(around(DIRECTIONS) < best)
+
+
+@pytest.mark.parametrize("leader", LEADERS)
+def test_the_hypergradient_is_the_slope_of_the_hyper_objective(leader):
+    problem, tau, step = toy(leader), 0.5, 1e-5
+    found = sequences.hypergradient(problem, EVERY, START, tau)
+    value = jax.jit(jax.vmap(lambda x: sequences.hyper_objective(problem, EVERY, x, tau)))
+    moves = step * jnp.eye(len(START))
+    slopes = (value(START[None] + moves) - value(START[None] - moves)) / (2 * step)
+    np.testing.assert_allclose(found, slopes, atol=1e-8)
+
+
+def test_the_hypergradient_of_pairs_is_the_published_closed_form():
+    """E[grad_x l] + 1/tau E[ (l - E l) (grad R(y) + grad R(y') - 2 E grad R) ] over pairs from pi*."""
+    problem, tau = toy("pairs"), 0.5
+    pi = sequences.best_response(problem, EVERY, START, tau)
+    pairs = pi[:, None] * pi[None, :]
+    grid = jax.vmap(jax.vmap(disagreement, (None, None, 0)), (None, 0, None))
+    losses, slopes = grid(START, EVERY, EVERY), jax.jacobian(grid)(START, EVERY, EVERY)
+    grads = jax.vmap(jax.grad(reward), (None, 0))(START, EVERY)
+    scores = grads - (pi @ grads)[None]
+    through_policy = jnp.einsum("ij,ij,ijd->d", pairs, losses, scores[:, None] + scores[None]) / tau
+    expected = jnp.einsum("ij,ijd->d", pairs, slopes) + through_policy
+    np.testing.assert_allclose(sequences.hypergradient(problem, EVERY, START, tau), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("leader", LEADERS)
+def test_the_penalised_policy_minimises_the_penalty_objective(leader):
+    problem, w, tau = toy(leader), 0.3, 0.5
+    pi = jax.jit(lambda: sequences.penalty_response(problem, EVERY, START, w, tau))()
+
+    def objective(pi):
+        gain = sequences.regularized_return(problem, EVERY, START, pi, tau)
+        return sequences.upper_objective(problem, EVERY, START, pi) - gain / w
+
+    around = jax.vmap(lambda d: objective(perturbed(pi, d, 1e-3)))
+    assert jnp.all(around(DIRECTIONS) > objective(pi))
+    if leader == "score":
+        log_reference = sequences.log_probs(problem, EVERY, REFERENCE)
+        pulled = jax.vmap(lambda y: reward(START, y) + w * rating(y))(EVERY)
+        np.testing.assert_allclose(pi, jax.nn.softmax(log_reference + pulled / tau), atol=1e-12)
+
+
+@pytest.mark.parametrize("leader", LEADERS)
+def test_the_penalty_hypergradient_is_a_gradient_and_tends_to_the_exact_one_like_w(leader):
+    problem, tau, step = toy(leader), 0.5, 1e-5
+    unit = DIRECTIONS[0, : len(START)]
+    value = jax.jit(lambda x: sequences.penalty_hyper_objective(problem, EVERY, x, 0.1, tau))
+    gradient = jax.jit(lambda w: sequences.penalty_hypergradient(problem, EVERY, START, w, tau))
+    slope = (value(START + step * unit) - value(START - step * unit)) / (2 * step)
+    assert float(gradient(0.1) @ unit) == pytest.approx(float(slope), abs=1e-7)
+    exact = sequences.hypergradient(problem, EVERY, START, tau)
+    sizes = np.array([1e-1, 1e-2, 1e-3])
+    bias = [float(jnp.linalg.norm(gradient(w) - exact)) for w in sizes]
+    order = np.polyfit(np.log(sizes), np.log(bias), 1)[0]
+    assert order == pytest.approx(1, abs=0.05)
+
+
+def test_a_penalised_policy_that_is_not_found_is_no_number():
+    problem = toy("pairs")
+    assert jnp.all(jnp.isnan(sequences.penalty_response(problem, EVERY, START, 1e6, 1e-3)))
