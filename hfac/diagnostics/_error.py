@@ -1,6 +1,6 @@
 """Where the error of a sampled hyper-gradient comes from: a finite tau, a finite w, policies that lag, and noise."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -80,17 +80,19 @@ def split_error(
         update = estimator(problem, state["x"], batch, batch_pen, pi, pi_pen, state["penalty"])
         return flat(densify(state["x"], update))
 
-    def expectations(state: Mapping[str, Any]) -> tuple[jax.Array, ...]:
-        x, w, tau = state["x"], state["penalty"], state["entropy"]
-        batches = sampling.exact(mdp, policy).draw(key, (), state["theta"], state["theta_pen"]).batches
-        return (
-            flat(exact.hypergradient(problem, x, judge)),
-            flat(exact.hypergradient(problem, x, tau)),
-            flat(exact.penalty_hypergradient(problem, x, w, tau, difference)),
-            direction(state, batches),
-        )
+    def expected_direction(state: Mapping[str, Any]) -> jax.Array:
+        return direction(state, sampling.exact(mdp, policy).draw(key, (), state["theta"], state["theta_pen"]).batches)
 
-    target, own, penalized, mean = map(np.asarray, jax.jit(lambda at: jax.lax.map(expectations, at))(at))
+    def at_every(function: Callable[[Mapping[str, Any]], jax.Array]) -> np.ndarray:
+        """Values at all states, in a program of its own: factorisations side by side can deadlock on CPUs."""
+        return np.asarray(jax.jit(lambda at: jax.lax.map(function, at))(at))
+
+    target = at_every(lambda s: flat(exact.hypergradient(problem, s["x"], judge)))
+    own = at_every(lambda s: flat(exact.hypergradient(problem, s["x"], s["entropy"])))
+    penalized = at_every(
+        lambda s: flat(exact.penalty_hypergradient(problem, s["x"], s["penalty"], s["entropy"], difference))
+    )
+    mean = at_every(expected_direction)
     if sampler == "exact":
         drawn = mean[:, None]
     else:

@@ -52,6 +52,8 @@ def polyak_lojasiewicz(problem: Problem, x: PyTree, logits: jax.Array, tau: Scal
     at, x = model(problem, x)
     logits, tau = as_float(logits), jnp.asarray(tau, at.reward.dtype)
     best = soft_optimal(at.mdp, at.reward, tau)
+    # the second factorisation waits for the first: side by side they can deadlock on CPUs
+    logits = jnp.where(jnp.isfinite(best.value)[:, None], logits, jnp.nan)
     point = policy_point(at, logits, tau)
     log_best = jax.nn.log_softmax(backup(at.mdp, at.reward, best.value) / tau)
     divergence = jnp.sum(point.pi * (jax.nn.log_softmax(logits) - log_best), -1)
