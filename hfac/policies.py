@@ -93,9 +93,7 @@ class SequencePolicy(NamedTuple):
 
     init: Callable[[Key], PyTree]
     sample: Callable[[Key, PyTree, int], jax.Array]  # (key, theta, B) -> tokens int32 [B, L]
-    log_probs: Callable[
-        [PyTree, jax.Array], jax.Array
-    ]  # (theta, tokens [L]) -> [L, V], of every token given those before
+    log_probs: Callable[[PyTree, jax.Array], jax.Array]  # (theta, tokens [L]) -> [L, V], given the tokens before
     end: int  # token that ends a sequence; whatever stands after it means nothing
 
 

@@ -227,7 +227,7 @@ def test_the_rater_reads_up_to_the_end_and_keeps_the_batch_shape():
 
 @pytest.mark.parametrize("size", [1_536, 10_000])
 def test_the_rater_agrees_with_the_package_on_real_tweets(size):
-    """Of 3,360 tweets one differs: the package halves a happy word before "but" twice where two scores are equal."""
+    """Of 3,360 tweets one differs: the package scales a word around "but" twice where two valences are equal."""
     rated = rated_tweets()
     words = tweets.build_tokenizer([tweet.text for tweet in rated], size)
     mine, expected = scored([tweet.text for tweet in rated], words, 64)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from hfac.policies import written
 from hfac.tweets._tokenizer import EOS, UNK, Kind, Tokenizer
 
 NEGATED = -0.74  # factor of a negated word
@@ -88,7 +89,7 @@ def compound(table: Lexicon, tokens: jax.Array) -> jax.Array:
 
 
 def _attached(kinds: jax.Array) -> jax.Array:
-    """`hfac.tweets.attached` of one row of kinds, bool [L]."""
+    """`attached` of the tokenizer, for one row of kinds, bool [L]."""
 
     def advance(before: jax.Array, now: jax.Array) -> tuple[jax.Array, jax.Array]:
         begins = (now == Kind.WORD) | (now == Kind.OPENING)
@@ -103,7 +104,7 @@ def _attached(kinds: jax.Array) -> jax.Array:
 
 def _words(table: Lexicon, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
     """VADER's words of a tweet: their tokens in order, <unk> for what it would not recognise, and which are there."""
-    is_inside = jnp.cumsum(tokens == EOS) == 0
+    is_inside = written(tokens, EOS) & (tokens != EOS)
     kinds = jnp.where(is_inside, table.kinds[tokens], jnp.int32(Kind.ALONE))
     is_attached = _attached(kinds)
     is_followed = jnp.append(is_attached[1:], False)
@@ -164,8 +165,7 @@ def _compound(table: Lexicon, tokens: jax.Array) -> jax.Array:
     contrast = jnp.where(place < first_but, 0.5, jnp.where(place > first_but, 1.5, 1.0)).astype(valence.dtype)
     total = jnp.sum(jnp.where(has_but, valence * contrast, valence))
 
-    is_inside = jnp.cumsum(tokens == EOS) == 0
-    exclamations, questions = jnp.sum(jnp.where(is_inside[:, None], table.marks[tokens], 0), axis=0)
+    exclamations, questions = jnp.sum(jnp.where(written(tokens, EOS)[:, None], table.marks[tokens], 0), axis=0)
     asked = jnp.where(questions > 3, 0.96, jnp.where(questions > 1, 0.18 * questions.astype(total.dtype), 0))
     emphasis = 0.292 * jnp.minimum(exclamations, 4).astype(total.dtype) + asked.astype(total.dtype)
     total = total + jnp.sign(total) * emphasis
