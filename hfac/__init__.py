@@ -15,6 +15,7 @@ _MODULES = frozenset(
         "critics",
         "diagnostics",
         "engine",
+        "episodes",
         "estimators",
         "exact",
         "mdp",

@@ -88,12 +88,19 @@ def _neural(init: Callable[[Key], PyTree], logits: Callable[[PyTree, jax.Array],
     return Policy(init, log_probs, score)
 
 
+class Walk(NamedTuple):
+    """What a sequence policy says and sees along one sequence, at every prefix."""
+
+    log_probs: jax.Array  # [L, V], of the next token given the tokens before
+    features: jax.Array  # [L, d], what a linear critic may use
+
+
 class SequencePolicy(NamedTuple):
     """A policy that writes a sequence token by token: it ends with `end`, or at the length that `sample` draws."""
 
     init: Callable[[Key], PyTree]
     sample: Callable[[Key, PyTree, int], jax.Array]  # (key, theta, B) -> tokens int32 [B, L]
-    log_probs: Callable[[PyTree, jax.Array], jax.Array]  # (theta, tokens [L]) -> [L, V], given the tokens before
+    walk: Callable[[PyTree, jax.Array], Walk]  # (theta, tokens [L]) -> what it says along them
     end: int  # token that ends a sequence; whatever stands after it means nothing
 
 
@@ -105,14 +112,14 @@ def written(tokens: jax.Array, end: int) -> jax.Array:
 
 def sequence_log_prob(policy: SequencePolicy, theta: PyTree, tokens: jax.Array) -> jax.Array:
     """Log-probability of one sequence, int32 [L]. []."""
-    chosen = jnp.take_along_axis(policy.log_probs(theta, tokens), tokens[:, None], axis=-1)[:, 0]
+    chosen = jnp.take_along_axis(policy.walk(theta, tokens).log_probs, tokens[:, None], axis=-1)[:, 0]
     return jnp.sum(jnp.where(written(tokens, policy.end), chosen, 0))
 
 
 def tabular_prefixes(num_tokens: int, length: int, dtype: Any = jnp.float32) -> SequencePolicy:
     """Softmax over a table of logits [prefixes, V], one row for every prefix: for small, enumerable languages.
 
-    Token 0 ends a sequence.
+    Token 0 ends a sequence. The features name the prefix, so that a linear critic is a table too.
 
     Args:
       num_tokens: V, >= 2.
@@ -130,8 +137,9 @@ def tabular_prefixes(num_tokens: int, length: int, dtype: Any = jnp.float32) -> 
         del key
         return jnp.zeros((num_prefixes, num_tokens), dtype)
 
-    def log_probs(theta: jax.Array, tokens: jax.Array) -> jax.Array:
-        return jax.nn.log_softmax(theta[_prefixes(tokens, num_tokens)])
+    def walk(theta: jax.Array, tokens: jax.Array) -> Walk:
+        prefix = _prefixes(tokens, num_tokens)
+        return Walk(jax.nn.log_softmax(theta[prefix]), jax.nn.one_hot(prefix, num_prefixes, dtype=theta.dtype))
 
     def sample(key: Key, theta: jax.Array, batch_size: int) -> jax.Array:
         uniforms = jax.random.uniform(key, (length, batch_size), theta.dtype)
@@ -143,7 +151,7 @@ def tabular_prefixes(num_tokens: int, length: int, dtype: Any = jnp.float32) -> 
         tokens = jax.lax.scan(write, jnp.zeros(batch_size, jnp.int32), uniforms)[1].T
         return jnp.where(jax.vmap(written, (0, None))(tokens, 0), tokens, 0)
 
-    return SequencePolicy(init, sample, log_probs, end=0)
+    return SequencePolicy(init, sample, walk, end=0)
 
 
 def _prefixes(tokens: jax.Array, num_tokens: int) -> jax.Array:

@@ -165,7 +165,8 @@ class EpisodicProblem(NamedTuple):
     J_tau(x, pi) = E_pi[R_x(y)] - tau KL(pi | pi_ref),    f(x, pi) = h(x) + E_{y~pi}[c(x, y)] + E_{y,y'}[l(x, y, y')]
 
     with y' from pi too, or uniformly from `anchors` where there are any. Neither is normalised. All functions are of
-    one sequence, int32 [L]; the library vmaps them.
+    one sequence, int32 [L]; the library vmaps them. A rating is what is known of a sequence apart from x, any tree; it
+    is computed once for each and handed to whoever compares.
     """
 
     policy: SequencePolicy
@@ -173,6 +174,7 @@ class EpisodicProblem(NamedTuple):
     reward: Callable[[PyTree, jax.Array], jax.Array]  # (x, y) -> [], R_x
     init_x: Callable[[Key], PyTree]
     h: Callable[[PyTree], jax.Array] | None = None  # x -> []
-    cost: Callable[[PyTree, jax.Array], jax.Array] | None = None  # (x, y) -> [], c; minus a score to be raised
-    pair_loss: Callable[[PyTree, jax.Array, jax.Array], jax.Array] | None = None  # (x, y, y') -> [], l
+    rating: Callable[[jax.Array], PyTree] = lambda y: ()  # y -> rating
+    cost: Callable[[PyTree, jax.Array, PyTree], jax.Array] | None = None  # (x, y, rating) -> [], c; minus a score
+    pair_loss: Callable[..., jax.Array] | None = None  # (x, y, rating, y', rating') -> [], l
     anchors: jax.Array | None = None  # int32 [N, L], sequences to compare with

@@ -23,6 +23,7 @@ class Status(enum.IntEnum):
     OK = 0
     NON_FINITE = 1
     OUT_OF_BOUNDS = 2
+    REWARD_HACKED = 3
 
     @property
     def meaning(self) -> str:
@@ -34,6 +35,7 @@ _STATUS_MEANING = {
     Status.OK: "the run is healthy",
     Status.NON_FINITE: "an update was not finite; lower the upper or actor scale",
     Status.OUT_OF_BOUNDS: "an update passed the divergence bound; lower the step sizes or raise the penalty scale",
+    Status.REWARD_HACKED: "reward hacked: the policy left the reference or repeats itself; raise tau or lower the actor scale",
 }
 
 

@@ -12,7 +12,18 @@ import hfac
 ROOT = Path(hfac.__file__).parent
 ORDER = [
     *("_registry", "_random", "_reduce", "_jaxpr", "types", "schedules", "recommended", "mdp", "policies", "critics"),
-    *("problem", "exact", "metrics", "problems", "sampling", "estimators", "algorithms", "statistics", "results"),
+    *(
+        "problem",
+        "exact",
+        "metrics",
+        "problems",
+        "sampling",
+        "estimators",
+        "episodes",
+        "algorithms",
+        "statistics",
+        "results",
+    ),
     *("engine", "tuning", "comparison", "diagnostics", "plots", "tweets", "cli"),
 ]
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -9,43 +9,7 @@ import pytest
 
 from hfac import policies
 from hfac.exact import sequences
-from hfac.problem import EpisodicProblem
-
-NUM_TOKENS, LENGTH = 4, 3
-LEADERS = ("score", "pairs", "anchored")
-POLICY = policies.tabular_prefixes(NUM_TOKENS, LENGTH, jnp.float64)
-EVERY = jnp.array(sequences.enumerate_sequences(NUM_TOKENS, LENGTH))
-SLOPE = 2.5
-rng = np.random.default_rng(7)
-WORTH = jnp.array([0.0, *rng.normal(size=NUM_TOKENS - 1)])  # of a token, as the rater sees it
-START = jnp.array(rng.normal(size=(NUM_TOKENS + 1,)) * 0.5)
-DIRECTIONS = jnp.array(rng.normal(size=(20, len(EVERY))))
-REFERENCE = jnp.array(rng.normal(size=POLICY.init(jax.random.key(0)).shape) * 0.7)
-
-
-def rating(y):
-    return jnp.sum(jnp.where(policies.written(y, 0), WORTH[y], 0))
-
-
-def reward(x, y):
-    """One number a token, and one for two different tokens at the start: not linear in the rating."""
-    return jnp.sum(jnp.where(policies.written(y, 0), x[y], 0)) + x[-1] * jnp.where(y[0] == y[1], 0, jnp.tanh(x[-1]))
-
-
-def disagreement(x, y, other):
-    """Expected Bradley-Terry loss of R_x on the rater's answer."""
-    preferred = jax.nn.sigmoid(SLOPE * (rating(y) - rating(other)))
-    gap = reward(x, y) - reward(x, other)
-    return -preferred * jax.nn.log_sigmoid(gap) - (1 - preferred) * jax.nn.log_sigmoid(-gap)
-
-
-def toy(leader):
-    parts = {
-        "score": {"cost": lambda x, y: -rating(y), "h": lambda x: 0.05 * jnp.sum(x**2)},
-        "pairs": {"pair_loss": disagreement},
-        "anchored": {"pair_loss": disagreement, "anchors": EVERY[::5]},
-    }
-    return EpisodicProblem(POLICY, REFERENCE, reward, lambda key: START, **parts[leader])
+from toys import DIRECTIONS, EVERY, LEADERS, LENGTH, POLICY, REFERENCE, START, disagreement, rating, reward, toy
 
 
 def perturbed(pi, direction, size):
@@ -111,12 +75,17 @@ def test_the_hypergradient_of_pairs_is_the_published_closed_form():
     problem, tau = toy("pairs"), 0.5
     pi = sequences.best_response(problem, EVERY, START, tau)
     pairs = pi[:, None] * pi[None, :]
-    grid = jax.vmap(jax.vmap(disagreement, (None, None, 0)), (None, 0, None))
-    losses, slopes = grid(START, EVERY, EVERY), jax.jacobian(grid)(START, EVERY, EVERY)
+    worth = jax.vmap(rating)(EVERY)
+    beside = jax.vmap(disagreement, (None, None, None, 0, 0))
+
+    def grid(x):
+        return jax.vmap(beside, (None, 0, 0, None, None))(x, EVERY, worth, EVERY, worth)
+
+    losses, slopes = grid(START), jax.jacobian(grid)(START)
     grads = jax.vmap(jax.grad(reward), (None, 0))(START, EVERY)
     scores = grads - (pi @ grads)[None]
     through_policy = jnp.einsum("ij,ij,ijd->d", pairs, losses, scores[:, None] + scores[None]) / tau
-    expected = jnp.einsum("ij,ijd->d", pairs, slopes) + through_policy
+    expected = jax.grad(problem.h)(START) + jnp.einsum("ij,ijd->d", pairs, slopes) + through_policy
     np.testing.assert_allclose(sequences.hypergradient(problem, EVERY, START, tau), expected, rtol=1e-9)
 
 

@@ -1,7 +1,7 @@
 """Bi-level methods, one per file, all with the `hfac.types.Algorithm` protocol, named in `REGISTRY`.
 
 A new method is one file with a builder ``(problem, *, option=default, ...) -> Algorithm`` and a constant `NEEDS`, and
-one line here.
+one line here: in `REGISTRY` for tabular problems, in `EPISODIC` for those over whole sequences.
 """
 
 import sys
@@ -34,6 +34,13 @@ REGISTRY = {
     "zeroth_order": "hfac.algorithms._zeroth_order:zeroth_order",
 }
 
+EPISODIC = {
+    "decoupled_episodic": "hfac.algorithms._decoupled_episodic:decoupled_episodic",
+    "hfac_episodic": "hfac.algorithms._hfac_episodic:hfac_episodic",
+    "nested_episodic": "hfac.algorithms._nested_episodic:nested_episodic",
+    "partial_episodic": "hfac.algorithms._partial_episodic:partial_episodic",
+}
+
 
 def needs(name: str) -> "Needs":
     """What the method called `name` asks for.
@@ -41,12 +48,12 @@ def needs(name: str) -> "Needs":
     Raises:
       AttributeError: if there is none; the message names the nearest.
     """
-    return sys.modules[resolve(REGISTRY, name, "algorithm").__module__].NEEDS
+    return sys.modules[resolve(REGISTRY | EPISODIC, name, "algorithm").__module__].NEEDS
 
 
 def __getattr__(name: str) -> Any:
-    return resolve(REGISTRY, name, "algorithm")
+    return resolve(REGISTRY | EPISODIC, name, "algorithm")
 
 
 def __dir__() -> list[str]:
-    return names(REGISTRY)
+    return names(REGISTRY | EPISODIC)

@@ -11,7 +11,7 @@ import optax
 
 from hfac._reduce import total
 from hfac.problem import Problem
-from hfac.schedules import Schedules
+from hfac.schedules import PowerDecay, Schedules
 from hfac.types import Algorithm, Key, PyTree, Solution, Status, Transition, apply_updates, densify, map_values
 
 DIVERGENCE_BOUND = 1e6  # no update of a healthy run is this long
@@ -105,6 +105,16 @@ def at_fixed(schedules: Schedules, *rates: str) -> Schedules:
     """The same schedules with the named rates held at their scale."""
     decays = {rate: dataclasses.replace(getattr(schedules, rate), power=0.0) for rate in rates}
     return dataclasses.replace(schedules, **decays)
+
+
+def only_if(is_open: jax.Array, schedules: Schedules, *rates: str) -> Schedules:
+    """The same schedules with the named rates at zero unless `is_open`."""
+
+    def gated(decay: PowerDecay) -> PowerDecay:
+        scale, floor = (jnp.where(is_open, jnp.asarray(v), 0) for v in (decay.scale, decay.floor))
+        return dataclasses.replace(decay, scale=scale, floor=floor)
+
+    return dataclasses.replace(schedules, **{rate: gated(getattr(schedules, rate)) for rate in rates})
 
 
 def negative(update: PyTree) -> PyTree:
@@ -257,9 +267,7 @@ def rescheduled(algorithm: Algorithm, *fixed: str, inner_steps: int = 1) -> Algo
     def step(key: Key, state: Any, schedules: Schedules) -> tuple[Any, Any]:
         held = at_fixed(schedules, *fixed)
         if inner_steps > 1:
-            is_open = is_due(state.step, inner_steps)
-            scale, floor = (jnp.where(is_open, jnp.asarray(v), 0) for v in (held.upper.scale, held.upper.floor))
-            held = dataclasses.replace(held, upper=dataclasses.replace(held.upper, scale=scale, floor=floor))
+            held = only_if(is_due(state.step, inner_steps), held, "upper")
         return algorithm.step(key, state, held)
 
     return algorithm._replace(step=step)
@@ -269,6 +277,12 @@ def check_count(name: str, value: int) -> None:
     """Raise `ValueError` unless an option is a whole number of at least one."""
     if int(value) != value or value < 1:
         raise ValueError(f"{name} must be a whole number >= 1, got {value}")
+
+
+def check_fraction(name: str, value: float, with_zero: bool = False) -> None:
+    """Raise `ValueError` unless an option lies in (0, 1], or in [0, 1]."""
+    if not (0 <= value <= 1 and (with_zero or value > 0)):
+        raise ValueError(f"{name} must lie in {'[' if with_zero else '('}0, 1], got {value}")
 
 
 def is_due(step: jax.Array, inner_steps: int) -> jax.Array:

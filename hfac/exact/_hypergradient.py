@@ -25,10 +25,10 @@ from hfac.exact._policy import (
     as_float,
     centered,
     model,
-    regularized_return_grad,
+    occupancy,
     table_grad,
+    upper_grad_from,
     upper_objective,
-    upper_objective_grad,
     upper_parts_from,
 )
 from hfac.problem import Problem, check_limit
@@ -127,15 +127,13 @@ def penalty_hypergradient(
     opposite = -1.0 if difference == "central" else 0.0
     weights = jnp.asarray(w, at.reward.dtype) * jnp.array([opposite, 1.0], at.reward.dtype)
     pi, pi_pen = penalized(problem, at, x, weights, tau)
-    span = (1.0 - opposite) * w
-    difference_grad = jax.tree.map(
-        lambda a, b: (a - b) / span,
-        regularized_return_grad(problem, x, pi),
-        regularized_return_grad(problem, x, pi_pen),
-    )
-    upper = upper_objective_grad(problem, x, pi_pen)
+    # one after another: factorisations side by side can deadlock on CPUs
+    flow, flow_pen = jax.lax.map(lambda pi: occupancy(at.mdp, pi), jnp.stack((pi, pi_pen)))
+    span = (1.0 - opposite) * w * (1 - at.mdp.discount)
+    difference_grad = table_grad(problem.reward, at.mdp, x, (flow - flow_pen) / span)
+    upper = upper_grad_from(problem, at, x, pi_pen, flow_pen)
     if difference == "central":
-        upper = jax.tree.map(lambda a, b: (a + b) / 2, upper, upper_objective_grad(problem, x, pi))
+        upper = jax.tree.map(lambda a, b: (a + b) / 2, upper, upper_grad_from(problem, at, x, pi, flow))
     return jax.tree.map(jnp.add, upper, difference_grad)
 
 

@@ -66,6 +66,11 @@ def visits(mdp: TabularMDP, pi: jax.Array) -> jax.Array:
     return (1 - mdp.discount) * _linear.accumulate(_linear.factorize(mdp, pi), mdp.initial)
 
 
+def occupancy(mdp: TabularMDP, pi: jax.Array) -> jax.Array:
+    """Normalised visitation of states and actions, d^pi(s) pi(a|s). [S, A]."""
+    return visits(mdp, pi)[:, None] * pi
+
+
 def soft_value(mdp: TabularMDP, rewards: jax.Array, pi: jax.Array, tau: Scalar) -> jax.Array:
     """V^pi of the rewards [S, A] with entropy weight tau. [S]."""
     return _linear.evaluate(_linear.factorize(mdp, pi), jnp.sum(pi * rewards, -1) + tau * entropy(pi))
@@ -114,7 +119,7 @@ def regularized_return_grad(problem: Problem, x: PyTree, pi: jax.Array) -> PyTre
     """d_x J_tau(x, pi) at fixed pi; tau does not matter. Same tree as x."""
     at, x = model(problem, x)
     pi = as_float(pi)
-    return table_grad(problem.reward, at.mdp, x, visits(at.mdp, pi)[:, None] * pi / (1 - at.mdp.discount))
+    return table_grad(problem.reward, at.mdp, x, occupancy(at.mdp, pi) / (1 - at.mdp.discount))
 
 
 def upper_objective(problem: Problem, x: PyTree, pi: jax.Array) -> jax.Array:
@@ -139,10 +144,15 @@ def upper_objective_grad(problem: Problem, x: PyTree, pi: jax.Array) -> PyTree:
     """d_x f(x, pi) at fixed pi. Same tree as x."""
     at, x = model(problem, x)
     pi = as_float(pi)
+    return upper_grad_from(problem, at, x, pi, occupancy(at.mdp, pi))
+
+
+def upper_grad_from(problem: Problem, at: Model, x: PyTree, pi: jax.Array, flow: jax.Array) -> PyTree:
+    """The same from the policy's given occupancy [S, A]."""
     grad = jax.grad(lambda x: direct_terms(problem, x, pi))(x)
     if problem.cost is None:
         return grad
-    return jax.tree.map(jnp.add, grad, table_grad(problem.cost, at.mdp, x, visits(at.mdp, pi)[:, None] * pi))
+    return jax.tree.map(jnp.add, grad, table_grad(problem.cost, at.mdp, x, flow))
 
 
 def table_grad(function: Any, mdp: TabularMDP, x: PyTree, weights: jax.Array) -> PyTree:

@@ -53,13 +53,15 @@ def regularized_return(problem: EpisodicProblem, every: jax.Array, x: PyTree, pi
 def upper_objective(problem: EpisodicProblem, every: jax.Array, x: PyTree, pi: jax.Array) -> jax.Array:
     """f(x, pi) of a distribution over all sequences [Y]. []."""
     value = jnp.zeros((), pi.dtype) if problem.h is None else problem.h(x)
+    rate = jax.vmap(problem.rating)
     if problem.cost is not None:
-        value += pi @ jax.vmap(problem.cost, (None, 0))(x, every)
+        value += pi @ jax.vmap(problem.cost, (None, 0, 0))(x, every, rate(every))
     if problem.pair_loss is not None:
         against = every if problem.anchors is None else problem.anchors
         weight = pi if problem.anchors is None else jnp.full(len(against), 1 / len(against), pi.dtype)
-        beside = jax.vmap(problem.pair_loss, (None, None, 0))
-        value += pi @ jax.vmap(beside, (None, 0, None))(x, every, against) @ weight
+        beside = jax.vmap(problem.pair_loss, (None, None, None, 0, 0))
+        losses = jax.vmap(beside, (None, 0, 0, None, None))(x, every, rate(every), against, rate(against))
+        value += pi @ losses @ weight
     return value
 
 

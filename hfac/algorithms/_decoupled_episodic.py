@@ -1,0 +1,40 @@
+"""Decoupled RLHF: the reward is fitted once, to what the reference policy writes, and the policy trained on it after."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from hfac.algorithms import _common
+from hfac.algorithms._partial_episodic import State, partial_episodic
+from hfac.problem import EpisodicProblem
+from hfac.schedules import Schedules
+from hfac.types import Algorithm, Key, Needs
+
+NEEDS = Needs()
+
+
+def decoupled_episodic(problem: EpisodicProblem, *, fit_steps: int = 300, **options: Any) -> Algorithm:
+    """Build the two stages of ordinary RLHF (Ouyang et al. [2203.02155]) as one run.
+
+    For `fit_steps` steps x descends f(x, pi_ref) and the policy rests; then the policy ascends J_tau(x, .) and x rests.
+
+    Args:
+      problem: an episodic bi-level problem.
+      fit_steps: of the first stage, >= 1.
+      **options: of `partial_episodic`.
+
+    Returns:
+      An `Algorithm`, with the states of `partial_episodic`.
+
+    Raises:
+      ValueError: if an option is out of range.
+    """
+    _common.check_count("fit_steps", fit_steps)
+    together = partial_episodic(problem, **options)
+
+    def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Any]:
+        is_fitting = state.step < jnp.int32(fit_steps)
+        staged = _common.only_if(is_fitting, schedules, "upper")
+        return together.step(key, state, _common.only_if(~is_fitting, staged, "actor", "critic"))
+
+    return together._replace(step=step)
