@@ -1,10 +1,13 @@
 """What a traced program contains."""
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 
 FACTORIZATIONS = frozenset({"lu", "cholesky", "qr", "geqrf", "eigh", "svd", "schur", "triangular_solve"})
+LARGE_PRODUCT = 100_000  # multiplications of one matrix product; a tabular step has none so large
 
 
 def has_factorization(jaxpr: Any) -> bool:
@@ -12,14 +15,29 @@ def has_factorization(jaxpr: Any) -> bool:
 
     Measured with jaxlib 0.10.2: such programs can deadlock when several CPU devices run them at once.
     """
+    return any(equation.primitive.name in FACTORIZATIONS for equation in _equations(jaxpr))
+
+
+def has_large_product(jaxpr: Any) -> bool:
+    """Whether a program multiplies large matrices, as neural networks do; batches of small ones do not count."""
+    return any(_multiplications(e) > LARGE_PRODUCT for e in _equations(jaxpr) if e.primitive.name == "dot_general")
+
+
+def _multiplications(product: Any) -> int:
+    (contracted, _), (batched, _) = product.params["dimension_numbers"]
+    shape = product.invars[0].aval.shape
+    batch, inner = (math.prod(shape[i] for i in axes) for axes in (batched, contracted))
+    return math.prod(product.outvars[0].aval.shape) // max(batch, 1) * inner
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    """All equations of a program, those of the programs inside it too."""
     for equation in jaxpr.eqns:
-        if equation.primitive.name in FACTORIZATIONS:
-            return True
+        yield equation
         for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_holds_equations):
             inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns") and has_factorization(inner):
-                return True
-    return False
+            if hasattr(inner, "eqns"):
+                yield from _equations(inner)
 
 
 def _holds_equations(value: Any) -> bool:

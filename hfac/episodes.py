@@ -27,7 +27,9 @@ class Pairs(NamedTuple):
     """Pairs of sequences that are compared; the first is the policy's, the second is too unless there are anchors."""
 
     first: jax.Array  # int32 [P], place in the batch
-    second: jax.Array  # int32 [P], place in the batch, or among the anchors
+    second: jax.Array | None  # int32 [P], place in the batch; None with anchors
+    tokens: jax.Array  # int32 [P, L], of the second
+    rating: PyTree  # leaves [P, ...], of the second
     given_first: jax.Array  # [P], weight of the second among the partners of the first
     given_second: jax.Array | None  # [P], the same the other way round; None with anchors
 
@@ -64,25 +66,28 @@ def sampled(
         raise ValueError(f"batch_size must be at least {least}, got {batch_size}")
     if num_opponents < 1 or (is_among_themselves and num_opponents >= batch_size):
         raise ValueError(f"num_opponents must lie in [1, batch_size = {batch_size}), got {num_opponents}")
+    rate = jax.vmap(problem.rating)
     weight = jnp.full(batch_size, 1 / batch_size, dtype)
     first = jnp.repeat(jnp.arange(batch_size, dtype=jnp.int32), num_opponents)
     share = jnp.full(first.shape, 1 / num_opponents, dtype)
+    anchors = _anchors(problem)
 
-    def pair(key: Key) -> Pairs | None:
+    def pair(key: Key, batch: Episodes) -> Pairs | None:
         if problem.pair_loss is None:
             return None
-        if problem.anchors is not None:
-            return Pairs(first, jax.random.randint(key, first.shape, 0, len(problem.anchors)), share, None)
+        if anchors is not None:
+            drawn = jax.random.randint(key, first.shape, 0, len(anchors[0]))
+            return Pairs(first, None, _at(anchors[0], drawn), _at(anchors[1], drawn), share, None)
         shift = jnp.tile(jnp.arange(1, num_opponents + 1, dtype=jnp.int32), batch_size)
-        return Pairs(first, (first + shift) % jnp.int32(batch_size), share, share)
-
-    rate = jax.vmap(problem.rating)
+        second = (first + shift) % jnp.int32(batch_size)
+        return Pairs(first, second, batch.tokens[second], _at(batch.rating, second), share, share)
 
     def draw(key: Key, *thetas: PyTree) -> Draw:
         keys = [jax.random.fold_in(key, 1 if coupled else 1 + i) for i in range(len(thetas))]
         tokens = [problem.policy.sample(k, theta, batch_size) for k, theta in zip(keys, thetas, strict=True)]
         batches = tuple(Episodes(each, weight, rate(each)) for each in tokens)
-        return Draw(batches, pair(jax.random.fold_in(key, 0)), jnp.int32(len(thetas) * batch_size))
+        pairs = pair(jax.random.fold_in(key, 0), batches[-1])
+        return Draw(batches, pairs, jnp.int32(len(thetas) * batch_size))
 
     return draw
 
@@ -95,9 +100,18 @@ def enumerated(problem: EpisodicProblem, every: jax.Array) -> Source:
       every: all sequences, int32 [Y, L], as `hfac.exact.sequences.enumerate_sequences` lists them.
     """
     every = jnp.asarray(every)
-    rating = jax.vmap(problem.rating)(every)
-    others = every if problem.anchors is None else problem.anchors
-    first, second = (grid.ravel() for grid in jnp.indices((len(every), len(others)), jnp.int32))
+    listed = (every, jax.vmap(problem.rating)(every))
+    anchors = _anchors(problem)
+    others = listed if anchors is None else anchors
+    first, second = (grid.ravel() for grid in jnp.indices((len(every), len(others[0])), jnp.int32))
+    tokens, rating = _at(others, second)
+
+    def pair(mass: jax.Array) -> Pairs | None:
+        if problem.pair_loss is None:
+            return None
+        if anchors is not None:
+            return Pairs(first, None, tokens, rating, jnp.full(first.shape, 1 / len(others[0]), mass.dtype), None)
+        return Pairs(first, second, tokens, rating, mass[second], mass[first])
 
     def draw(key: Key, *thetas: PyTree) -> Draw:
         del key
@@ -105,14 +119,20 @@ def enumerated(problem: EpisodicProblem, every: jax.Array) -> Source:
             jnp.exp(jax.vmap(lambda y, theta=theta: sequence_log_prob(problem.policy, theta, y))(every))
             for theta in thetas
         ]
-        pairs = None
-        if problem.pair_loss is not None and problem.anchors is not None:
-            pairs = Pairs(first, second, jnp.full(first.shape, 1 / len(others), masses[-1].dtype), None)
-        elif problem.pair_loss is not None:
-            pairs = Pairs(first, second, masses[-1][second], masses[-1][first])
-        return Draw(tuple(Episodes(every, mass, rating) for mass in masses), pairs, jnp.int32(0))
+        return Draw(tuple(Episodes(every, mass, listed[1]) for mass in masses), pair(masses[-1]), jnp.int32(0))
 
     return draw
+
+
+def _anchors(problem: EpisodicProblem) -> tuple[jax.Array, PyTree] | None:
+    """Anchors and their ratings, rated once and for all."""
+    if problem.anchors is None:
+        return None
+    return problem.anchors, jax.jit(jax.vmap(problem.rating))(problem.anchors)
+
+
+def _at(tree: Any, index: jax.Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def rewards(problem: EpisodicProblem, x: PyTree, batch: Episodes) -> jax.Array:
@@ -129,12 +149,8 @@ def costs(problem: EpisodicProblem, x: PyTree, batch: Episodes) -> jax.Array:
 
 def pair_losses(problem: EpisodicProblem, x: PyTree, batch: Episodes, pairs: Pairs) -> jax.Array:
     """l(x, y, y') of every pair, [P]."""
-    others = (batch.tokens, batch.rating)
-    if problem.anchors is not None:
-        others = (problem.anchors, jax.vmap(problem.rating)(problem.anchors))
-    one = jax.tree.map(lambda leaf: leaf[pairs.first], (batch.tokens, batch.rating))
-    other = jax.tree.map(lambda leaf: leaf[pairs.second], others)
-    return jax.vmap(problem.pair_loss, (None, 0, 0, 0, 0))(x, *one, *other)  # type: ignore[arg-type]
+    every = jax.vmap(problem.pair_loss, (None, 0, 0, 0, 0))  # type: ignore[type-var]
+    return every(x, *_at((batch.tokens, batch.rating), pairs.first), pairs.tokens, pairs.rating)  # type: ignore[misc]
 
 
 def upper_objective(problem: EpisodicProblem, x: PyTree, batch: Episodes, pairs: Pairs | None) -> jax.Array:
@@ -157,7 +173,9 @@ def leader_costs(problem: EpisodicProblem, x: PyTree, batch: Episodes, pairs: Pa
         return each
     losses = pair_losses(problem, x, batch, pairs)
     each = each.at[pairs.first].add(pairs.given_first * losses)
-    return each if pairs.given_second is None else each.at[pairs.second].add(pairs.given_second * losses)
+    if pairs.second is None or pairs.given_second is None:
+        return each
+    return each.at[pairs.second].add(pairs.given_second * losses)
 
 
 def hypergradient(
@@ -243,7 +261,7 @@ def advantages(
 def policy_gradient(
     path: Path, pull: Callable[[Path], tuple[PyTree]], batch: Episodes, advantage: jax.Array, tau: jax.Array
 ) -> PyTree:
-    """E[ sum_t A_t grad log pi(y_t|y_<t) - tau grad KL(pi(.|y_<t) | pi_ref) ]: d J_tau / d theta. Same tree as theta."""
+    """d_theta J_tau = E[ sum_t A_t grad log pi(y_t|y_<t) - tau grad KL(pi(.|y_<t) | pi_ref) ]. Same tree as theta."""
     weight = batch.weight[:, None]
     own = jnp.broadcast_to(-tau * weight, path.divergence.shape)
     return pull(Path(weight * advantage, own, jnp.zeros_like(path.features)))[0]

@@ -35,7 +35,7 @@ _STATUS_MEANING = {
     Status.OK: "the run is healthy",
     Status.NON_FINITE: "an update was not finite; lower the upper or actor scale",
     Status.OUT_OF_BOUNDS: "an update passed the divergence bound; lower the step sizes or raise the penalty scale",
-    Status.REWARD_HACKED: "reward hacked: the policy left the reference or repeats itself; raise tau or lower the actor scale",
+    Status.REWARD_HACKED: "reward hacked: the policy left its reference or repeats itself; raise tau or slow the actor",
 }
 
 

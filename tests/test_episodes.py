@@ -5,13 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from toys import EVERY, LEADERS, REFERENCE, START, toy
 
 import hfac
 from hfac import algorithms, episodes, schedules
-from hfac.algorithms._episodic import Limits
 from hfac.exact import sequences
 from hfac.types import Status
-from toys import EVERY, LEADERS, REFERENCE, START, toy
 
 TAU, PENALTY = 0.5, 0.3
 METHODS = sorted(algorithms.EPISODIC)
@@ -202,7 +201,7 @@ def test_every_method_runs_on_every_leader(name, leader):
     per_step = 8 * (1 if name in ("partial_episodic", "decoupled_episodic") else 2)
     assert np.all(data["samples"].isel(step=-1) == 30 * per_step)
     state = algorithm.init(hfac.run_key(0), constant())
-    after, info = jax.eval_shape(algorithm.step, hfac.run_key(0), state, constant())
+    after, _ = jax.eval_shape(algorithm.step, hfac.run_key(0), state, constant())
     assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(lambda a: (a.shape, a.dtype), after)
     np.testing.assert_array_equal(algorithm.solution(state).theta, REFERENCE)
     assert str(algorithms.needs(name))
@@ -211,7 +210,7 @@ def test_every_method_runs_on_every_leader(name, leader):
 def test_a_hacked_reward_is_latched_and_the_run_stands_still():
     """A leader that pays for one token alone: soon the policy writes nothing else."""
     problem = toy("score")._replace(reward=lambda x, y: 30 * jnp.mean((y == 2).astype(x.dtype)) + 0 * x[0])
-    algorithm = algorithms.hfac_episodic(problem, limits=Limits(max_divergence=1.0), dtype=jnp.float64)
+    algorithm = algorithms.hfac_episodic(problem, limits=algorithms.Limits(max_divergence=1.0), dtype=jnp.float64)
     data, states = hfac.sweep(algorithm, constant(actor=0.3), 2, 600, return_state=True)
     assert np.all(data["status"].isel(step=-1) == Status.REWARD_HACKED)
     failed = data["failed_at"].isel(step=-1).values
@@ -246,9 +245,9 @@ def test_wrong_options_are_one_line(options, rule):
 
 
 def test_problems_of_the_other_kind_are_refused():
-    with pytest.raises(ValueError, match="needs an hfac.EpisodicProblem, got Problem"):
+    with pytest.raises(ValueError, match=r"needs an hfac\.EpisodicProblem, got Problem"):
         algorithms.hfac_episodic(hfac.problems.goal_placement())
-    with pytest.raises(ValueError, match="hfac needs a tabular hfac.Problem, got EpisodicProblem"):
+    with pytest.raises(ValueError, match=r"hfac needs a tabular hfac\.Problem, got EpisodicProblem"):
         algorithms.hfac(toy("score"))
 
 

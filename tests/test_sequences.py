@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import DIRECTIONS, EVERY, LEADERS, LENGTH, POLICY, REFERENCE, START, disagreement, rating, reward, toy
 
 from hfac import policies
 from hfac.exact import sequences
-from toys import DIRECTIONS, EVERY, LEADERS, LENGTH, POLICY, REFERENCE, START, disagreement, rating, reward, toy
 
 
 def perturbed(pi, direction, size):

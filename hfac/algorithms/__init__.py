@@ -42,6 +42,9 @@ EPISODIC = {
 }
 
 
+_OPTIONS = {"Limits": "hfac.algorithms._episodic:Limits"}  # values that builders take
+
+
 def needs(name: str) -> "Needs":
     """What the method called `name` asks for.
 
@@ -52,8 +55,8 @@ def needs(name: str) -> "Needs":
 
 
 def __getattr__(name: str) -> Any:
-    return resolve(REGISTRY | EPISODIC, name, "algorithm")
+    return resolve(REGISTRY | EPISODIC | _OPTIONS, name, "algorithm")
 
 
 def __dir__() -> list[str]:
-    return names(REGISTRY | EPISODIC)
+    return [*names(REGISTRY | EPISODIC | _OPTIONS), "EPISODIC"]

@@ -1,4 +1,4 @@
-"""Decoupled RLHF: the reward is fitted once, to what the reference policy writes, and the policy trained on it after."""
+"""Decoupled RLHF: the reward is fitted once, to what the reference writes, and the policy trained on it after."""
 
 from typing import Any
 

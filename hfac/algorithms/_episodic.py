@@ -1,4 +1,4 @@
-"""What the methods over whole sequences share: where sequences come from, linear critics, and signs of a hacked reward."""
+"""What methods over whole sequences share: where they come from, linear critics, and signs of a hacked reward."""
 
 from typing import Any, NamedTuple
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac._jaxpr import has_factorization
+from hfac._jaxpr import has_factorization, has_large_product
 from hfac.engine import _loop, _native, _sharding
 from hfac.types import Algorithm
 
@@ -93,7 +93,8 @@ class Program:
         traced = self._programs[name].trace(*args)
         if not self._is_native:
             return traced.lower().compile()
-        if not has_factorization(traced.jaxpr.jaxpr):
+        whole = traced.jaxpr.jaxpr
+        if not has_factorization(whole) and not has_large_product(whole):
             with contextlib.suppress(jax.errors.JaxRuntimeError):  # the step holds something else that cannot be nested
                 return traced.lower().compile(compiler_options=_native.OPTIONS)
         self._is_native = False

@@ -1,6 +1,6 @@
 """Happy tweets: the language-model experiment of Zeng et al. [2601.16399].
 
-Here so far: reading tweets and people's ratings of them, the tokenizer, and the rule-based rater.
+A decoder is pretrained on a corpus, a rater judges what it writes, and the leader designs the reward it is trained on.
 """
 
 from typing import Any
@@ -8,16 +8,41 @@ from typing import Any
 from hfac._registry import names, resolve
 
 REGISTRY = {
+    "Decoder": "hfac.tweets._model:Decoder",
     "Lexicon": "hfac.tweets._sentiment:Lexicon",
+    "METHODS": "hfac.tweets._options:METHODS",
+    "Options": "hfac.tweets._options:Options",
+    "Recipe": "hfac.tweets._pretrain:Recipe",
+    "Size": "hfac.tweets._model:Size",
     "Tokenizer": "hfac.tweets._tokenizer:Tokenizer",
     "Tweet": "hfac.tweets._corpus:Tweet",
+    "agreement": "hfac.tweets._people:agreement",
     "build_tokenizer": "hfac.tweets._tokenizer:build",
     "compound": "hfac.tweets._sentiment:compound",
+    "decoder_policy": "hfac.tweets._model:policy",
+    "fit_people": "hfac.tweets._people:fit",
+    "from_apply": "hfac.tweets._model:from_apply",
+    "frontier": "hfac.tweets._judge:frontier",
+    "grammar": "hfac.tweets._grammar:corpus",
+    "init_reward": "hfac.tweets._reward:init_reward",
+    "is_held_out": "hfac.tweets._people:is_held_out",
     "lexicon": "hfac.tweets._sentiment:lexicon",
+    "load_model": "hfac.tweets._pretrain:load_model",
     "load_tokenizer": "hfac.tweets._tokenizer:load",
+    "method": "hfac.tweets._setup:method",
+    "prepare": "hfac.tweets._setup:prepare",
+    "pretrain": "hfac.tweets._pretrain:pretrain",
+    "problem": "hfac.tweets._problem:problem",
     "read_corpus": "hfac.tweets._corpus:read_corpus",
     "read_ratings": "hfac.tweets._corpus:read_ratings",
+    "record": "hfac.tweets._judge:record",
+    "reward": "hfac.tweets._reward:reward",
+    "save": "hfac.tweets._setup:save",
+    "save_model": "hfac.tweets._pretrain:save_model",
     "split": "hfac.tweets._tokenizer:split",
+    "worth": "hfac.tweets._judge:worth",
+    "write": "hfac.tweets._setup:write",
+    "writing": "hfac.tweets._judge:writing",
 }
 
 

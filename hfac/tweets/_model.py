@@ -1,4 +1,4 @@
-"""A small pre-norm decoder that writes tweets: layers stacked under one scan, one code path with and without a cache."""
+"""A small pre-norm decoder that writes tweets: layers under one scan, one code path with and without a cache."""
 
 import dataclasses
 from collections.abc import Callable
@@ -61,8 +61,8 @@ class Block(nn.Module):
         query, key, value = (
             nn.DenseGeneral(split, use_bias=False, name=name)(normed) for name in ("query", "key", "value")
         )
-        cache = Cache(
-            *(jax.lax.dynamic_update_slice(old, new, (position, 0, 0)) for old, new in zip(cache, (key, value)))
+        cache = jax.tree.map(
+            lambda old, new: jax.lax.dynamic_update_slice(old, new, (position, 0, 0)), cache, Cache(key, value)
         )
         place = position + jnp.arange(h.shape[0])
         is_seen = jnp.arange(cache.keys.shape[0])[None, :] <= place[:, None]
@@ -125,18 +125,18 @@ def shifted(tokens: jax.Array) -> jax.Array:
 
 def policy(size: Size) -> SequencePolicy:
     """The decoder as a policy that writes tweets; it never writes <pad>, <bos> or <unk>."""
-    model = Decoder(size)
+    read: Any = Decoder(size).apply
     is_written = _writable(size.vocabulary)
 
     def walk(theta: PyTree, tokens: jax.Array) -> Walk:
-        logits, hidden, _ = model.apply({"params": theta}, shifted(tokens), empty_cache(size), jnp.int32(0))
+        logits, hidden, _ = read({"params": theta}, shifted(tokens), empty_cache(size), jnp.int32(0))
         return Walk(_log_probs(logits, is_written), _features(hidden))
 
     def sample(key: Key, theta: PyTree, batch_size: int) -> jax.Array:
         start = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch_size, *leaf.shape)), empty_cache(size))
 
         def one(token: jax.Array, cache: Cache, position: jax.Array) -> tuple[jax.Array, Cache]:
-            logits, _, cache = model.apply({"params": theta}, token[None], cache, position)
+            logits, _, cache = read({"params": theta}, token[None], cache, position)
             return _log_probs(logits[0], is_written), cache
 
         def write(carry: tuple[jax.Array, Cache], position: jax.Array) -> tuple[tuple[jax.Array, Cache], jax.Array]:

@@ -1,0 +1,146 @@
+"""From files and options to a problem that can be run: corpus, tokenizer, pretrained decoder, rater, leader, method."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from hfac import algorithms
+from hfac.problem import EpisodicProblem
+from hfac.tweets import _grammar, _model, _people, _pretrain, _problem
+from hfac.tweets._corpus import Tweet, read_corpus, read_ratings
+from hfac.tweets._options import METHODS, Options
+from hfac.tweets._reward import reward
+from hfac.tweets._sentiment import compound, lexicon
+from hfac.tweets._tokenizer import Tokenizer, build, load
+from hfac.types import Algorithm
+
+MODEL_FILE, TOKENIZER_FILE = "model.safetensors", "tokenizer.json"
+MAX_GRADIENT = 1.0  # Euclidean norm that every direction is clipped to
+MOMENTS = (0.9, 0.99)  # of Adam
+
+
+class Setup(NamedTuple):
+    """Everything that stays fixed while the two levels learn."""
+
+    problem: EpisodicProblem
+    tokenizer: Tokenizer
+    size: _model.Size
+    fitted: _pretrain.Fitted  # the pretrained decoder; perplexities are nan where it was taken over
+    rater: Callable[[jax.Array], jax.Array]
+    judges: tuple[Tweet, ...]  # held-out rated tweets; none without ratings
+
+
+def prepare(options: Options, progress: Callable[[int, int], None] = lambda done, total: None) -> Setup:
+    """Read, tokenize, pretrain, and build the problem.
+
+    Args:
+      options: what and from what.
+      progress: called with (epochs done, epochs in all) of pretraining.
+
+    Raises:
+      ValueError: if a file is not what it should be, or options do not go together.
+    """
+    rated = [] if options.ratings is None else read_ratings(options.ratings)
+    known = [tweet for tweet in rated if not _people.is_held_out(tweet)]
+    if options.rater == "people" and len(known) < 2:
+        raise ValueError("--rater people needs --ratings with at least two tweets that are not held out")
+    texts = _texts(options, known)
+    tokenizer, size, fitted = _pretrained(options, texts, progress)
+    tokens = tokenizer.encode_all(texts, size.length)
+    rater, slope = _rater(options, tokenizer, texts, known)
+    problem = _problem.problem(
+        _model.policy(size),
+        fitted.params,
+        rater,
+        tokenizer.size,
+        leader=options.leader,
+        pairs=options.pairs,
+        anchors=tokens,
+        slope=slope,
+        ridge=options.ridge,
+    )
+    judges = tuple(tweet for tweet in rated if _people.is_held_out(tweet))
+    return Setup(problem, tokenizer, size, fitted, rater, judges)
+
+
+def _texts(options: Options, rated: Sequence[Tweet]) -> list[str]:
+    if options.corpus is not None:
+        return read_corpus(options.corpus)
+    return [tweet.text for tweet in rated] if rated else _grammar.corpus()
+
+
+def _pretrained(
+    options: Options, texts: list[str], progress: Callable[[int, int], None]
+) -> tuple[Tokenizer, _model.Size, _pretrain.Fitted]:
+    if options.pretrained is not None:
+        tokenizer = load(options.pretrained / TOKENIZER_FILE)
+        size, params = _pretrain.load_model(options.pretrained / MODEL_FILE)
+        if size.vocabulary != tokenizer.size:
+            raise ValueError(
+                f"{options.pretrained} holds a tokenizer of {tokenizer.size} and a model of {size.vocabulary} tokens"
+            )
+        return tokenizer, size, _pretrain.Fitted(params, np.nan, np.nan, ())
+    tokenizer = build(texts, options.vocabulary)
+    size = _model.Size(tokenizer.size, options.length, options.layers, options.width, options.heads)
+    tokens = tokenizer.encode_all(texts, size.length)
+    recipe = _pretrain.Recipe(epochs=options.epochs)
+    return tokenizer, size, _pretrain.pretrain(size, tokens, jax.random.key(options.model_seed), recipe, progress)
+
+
+def _rater(
+    options: Options, tokenizer: Tokenizer, texts: list[str], rated: list[Tweet]
+) -> tuple[Callable[[jax.Array], jax.Array], float]:
+    """The score of a tweet, and the log-odds of a preference per unit of it."""
+    if options.rater == "vader":
+        return functools.partial(compound, lexicon(tokenizer)), _problem.SLOPE
+    whole = Tokenizer((*tokenizer.words, *_unseen(tokenizer, [*texts, *(tweet.text for tweet in rated)])))
+    x = _people.fit(rated, whole, jax.random.fold_in(jax.random.key(options.model_seed), 1))
+    return functools.partial(reward, x), 1.0
+
+
+def _unseen(tokenizer: Tokenizer, texts: list[str]) -> list[str]:
+    """Words that the vocabulary leaves out: people's rater knows them too."""
+    return [word for word in build(texts, 1_000_000).words if word not in tokenizer.index]
+
+
+def method(setup: Setup, name: str, batch_size: int = 32, **options: Any) -> Algorithm:
+    """Build a method with the optimisers of the experiment: Adam on clipped directions.
+
+    Args:
+      setup: from `prepare`.
+      name: hfac, nested, partial or decoupled.
+      batch_size: tweets of each of two policies in a step; methods with one policy write twice as many.
+      **options: of the method's builder.
+
+    Raises:
+      ValueError: if there is no such method, or it refuses an option.
+    """
+    if name not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got '{name}'")
+    has_two = name in ("hfac", "nested")
+    variables = ("x", "theta", "value", *(("theta_pen", "value_pen", "leader_value") if has_two else ()))
+    adam = optax.chain(optax.clip_by_global_norm(MAX_GRADIENT), optax.adam(1.0, *MOMENTS))
+    shared = {"limits": algorithms.Limits(), "optimizers": dict.fromkeys(variables, adam)}
+    chosen = {"batch_size": batch_size, "coupled": True} if has_two else {"batch_size": 2 * batch_size}
+    return getattr(algorithms, f"{name}_episodic")(setup.problem, **shared | chosen | options)
+
+
+def save(setup: Setup, folder: Path) -> None:
+    """Write tokenizer and decoder to a folder that holds neither.
+
+    Raises:
+      FileExistsError: if it does.
+    """
+    setup.tokenizer.save(folder / TOKENIZER_FILE)
+    _pretrain.save_model(folder / MODEL_FILE, setup.size, setup.fitted.params)
+
+
+def write(setup: Setup, count: int, seed: int = 0) -> np.ndarray:
+    """Tweets of the pretrained decoder, int32 [count, L]."""
+    sample: Any = jax.jit(setup.problem.policy.sample, static_argnums=2)
+    return np.asarray(sample(jax.random.key(seed), setup.problem.reference, count))
