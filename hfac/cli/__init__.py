@@ -15,6 +15,7 @@ COMMANDS = {
     "compare": ("hfac.cli._compare:main", "methods tuned alike on the same seeds and samples: table and figures"),
     "rates": ("hfac.cli._rates:main", "measured convergence rates, with intervals, beside the theory's"),
     "diagnose": ("hfac.cli._diagnose:main", "the theory's condition along a run, curvature, and what limits it"),
+    "tweets": ("hfac.cli._tweets:main", "a language model learns to write happy tweets, its reward is learned too"),
     "plan": ("hfac.cli._plan:main", "what a sweep would cost: runs, bytes, compilations, expected time"),
     "report": ("hfac.cli._report:main", "table and figures of a stored sweep, judged again if asked"),
 }

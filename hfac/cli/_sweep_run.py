@@ -30,7 +30,7 @@ class Job(NamedTuple):
     """A sweep that is ready to run."""
 
     request: _sweep.Request  # with every default filled in
-    problem: Problem
+    problem: Any  # tabular, or over whole sequences
     algorithm: Algorithm
     grid: tuple[schedules_module.Schedules, schedules_module.Coordinates]
     seeds: np.ndarray

@@ -14,4 +14,6 @@ from hfac.plots._runs import save_all as save_all
 from hfac.plots._style import COLORS as COLORS
 from hfac.plots._style import STYLE as STYLE
 from hfac.plots._style import WIDTH as WIDTH
+from hfac.plots._style import pyplot as pyplot
 from hfac.plots._style import save as save
+from hfac.plots._tweets import writing as writing

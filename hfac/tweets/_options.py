@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 METHODS = ("hfac", "partial", "decoupled", "nested")
+TWO_POLICIES = ("hfac", "nested")  # methods that track a penalised policy too
 Method = Literal["hfac", "partial", "decoupled", "nested"]
 Leader = Literal["score", "preference"]
 Pairs = Literal["policy", "anchored"]

@@ -13,7 +13,7 @@ from hfac import algorithms
 from hfac.problem import EpisodicProblem
 from hfac.tweets import _grammar, _model, _people, _pretrain, _problem
 from hfac.tweets._corpus import Tweet, read_corpus, read_ratings
-from hfac.tweets._options import METHODS, Options
+from hfac.tweets._options import METHODS, TWO_POLICIES, Options
 from hfac.tweets._reward import reward
 from hfac.tweets._sentiment import compound, lexicon
 from hfac.tweets._tokenizer import Tokenizer, build, load
@@ -108,13 +108,12 @@ def _unseen(tokenizer: Tokenizer, texts: list[str]) -> list[str]:
     return [word for word in build(texts, 1_000_000).words if word not in tokenizer.index]
 
 
-def method(setup: Setup, name: str, batch_size: int = 32, **options: Any) -> Algorithm:
-    """Build a method with the optimisers of the experiment: Adam on clipped directions.
+def method(setup: Setup, name: str, **options: Any) -> Algorithm:
+    """Build a method with the optimisers of the experiment, Adam on clipped directions, and limits on hacking.
 
     Args:
       setup: from `prepare`.
       name: hfac, nested, partial or decoupled.
-      batch_size: tweets of each of two policies in a step; methods with one policy write twice as many.
       **options: of the method's builder.
 
     Raises:
@@ -122,12 +121,12 @@ def method(setup: Setup, name: str, batch_size: int = 32, **options: Any) -> Alg
     """
     if name not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got '{name}'")
-    has_two = name in ("hfac", "nested")
-    variables = ("x", "theta", "value", *(("theta_pen", "value_pen", "leader_value") if has_two else ()))
+    variables = ["x", "theta", "value"]
+    if name in TWO_POLICIES:
+        variables += ["theta_pen", "value_pen", "leader_value"]
     adam = optax.chain(optax.clip_by_global_norm(MAX_GRADIENT), optax.adam(1.0, *MOMENTS))
-    shared = {"limits": algorithms.Limits(), "optimizers": dict.fromkeys(variables, adam)}
-    chosen = {"batch_size": batch_size, "coupled": True} if has_two else {"batch_size": 2 * batch_size}
-    return getattr(algorithms, f"{name}_episodic")(setup.problem, **shared | chosen | options)
+    fixed = {"limits": algorithms.Limits(), "optimizers": dict.fromkeys(variables, adam)}
+    return getattr(algorithms, f"{name}_episodic")(setup.problem, **fixed | options)
 
 
 def save(setup: Setup, folder: Path) -> None:

@@ -1,0 +1,93 @@
+"""``hfac tweets``: a language model learns to write happy tweets while its reward is learned too."""
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from hfac.algorithms import EPISODIC
+from hfac.cli import InputError, _config, _sweep, parse
+from hfac.cli._values import Count, Numbers
+from hfac.tweets._options import METHODS, PRESETS, TWO_POLICIES, Method, Options
+
+DESCRIPTION = (
+    "Pretrain a small decoder on tweets, then let a leader design the reward that it is trained on: samples before and "
+    "after, curves, and what the learned reward asks for. --config FILE sets defaults that flags override."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tweets(Options, _sweep.Sweep):
+    """Settings of the experiment: those of a sweep, and what is learned from what."""
+
+    algorithm: Method = "hfac"
+    """hfac, partial (ordinary online RLHF), decoupled (reward first, then policy) or nested."""
+    preset: Literal["small", "large"] = "small"  # type: ignore[assignment]
+    """Size of decoder, vocabulary and tweets: small runs on two CPU cores, large is meant for one GPU."""
+    steps: Count = 1_500
+    """Steps of every run, >= 1; one writes 64 tweets."""
+    seeds: Count = 1
+    """Number of seeds, >= 1."""
+    judge: Annotated[Numbers, tyro.conf.arg(help_behavior_hint="(default: the run's last tau)")] = ()
+    """Weights tau of the divergence at which rewards are judged, > 0."""
+    record: Annotated[Literal["x", "tables"], tyro.conf.Suppress] = "x"
+    """Rewards and tweets are kept."""
+
+
+def main(args: Sequence[str]) -> None:
+    """Run the command."""
+    request = resolve(list(args))
+    from hfac.cli import _tweets_run
+
+    _tweets_run.execute(request)
+
+
+def resolve(args: list[str]) -> _sweep.Request:
+    """Parse all that needs no run.
+
+    Raises:
+      InputError: if something is wrong with it.
+    """
+    path, rest = _config.take(args, "--config")
+    loaded = {} if path is None else _config.read_file(path)
+    for key in ("command", "version", "problem"):
+        loaded.pop(key, None)
+    plain, nested = _config.apply_file(loaded, Tweets, ("algorithm_options",))
+    preset = _config.take(list(rest), "--preset")[0] or plain.get("preset", "small")
+    algorithm = _config.take(list(rest), "--algorithm")[0] or plain.get("algorithm", "hfac")
+    defaults = Tweets(**{**PRESETS.get(preset, {}), **plain})
+    fields: list[Any] = [
+        ("settings", operator.getitem(tyro.conf.OmitArgPrefixes, Tweets), dataclasses.field(default=defaults))
+    ]
+    if algorithm in METHODS and not any(arg in ("-h", "--help") for arg in rest):
+        builder = _config.lookup(EPISODIC, f"{algorithm}_episodic", "algorithm")
+        coupled = {"coupled": True} if algorithm in TWO_POLICIES else {}
+        options = _config.options_class(builder, "algorithm_options", coupled | nested["algorithm_options"])
+        _config.check_keys(nested["algorithm_options"], options, "algorithm_options")
+        flag = tyro.conf.arg(name="algorithm")
+        fields.append(
+            ("algorithm_options", operator.getitem(Annotated, (options, flag)), dataclasses.field(default=options()))
+        )
+    parsed = parse(dataclasses.make_dataclass("Settings", fields), rest, "hfac tweets", DESCRIPTION)
+    _check(parsed.settings)
+    return _sweep.Request("tweets", parsed.settings, None, getattr(parsed, "algorithm_options", None))
+
+
+def _check(settings: Tweets) -> None:
+    _sweep.check_sweep(settings)
+    if settings.rater == "people" and settings.ratings is None:
+        raise InputError("--rater people needs --ratings: people's preferences are learned from them")
+    for name in ("vocabulary", "length", "layers", "width", "heads", "epochs"):
+        if getattr(settings, name) < 1:
+            raise InputError(f"--{name} must be at least 1, got {getattr(settings, name)}")
+    if settings.width % settings.heads:
+        raise InputError(f"--width must be a multiple of --heads = {settings.heads}, got {settings.width}")
+    if settings.ridge < 0:
+        raise InputError(f"--ridge must be at least 0, got {settings.ridge:g}")
+    for name in ("corpus", "ratings"):
+        path: Path | None = getattr(settings, name)
+        if path is not None and not path.is_file():
+            raise InputError(f"--{name} {path}: there is no such file")
