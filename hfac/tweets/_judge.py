@@ -26,7 +26,7 @@ def record(problem: EpisodicProblem, count: int = NUM_TWEETS) -> Callable[[Any, 
     def keep(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
         del info
         tokens = problem.policy.sample(jax.random.key(SAME_NUMBERS), state.theta, count)
-        batch = Episodes(tokens, jnp.full(count, 1 / count), ())
+        batch = Episodes(tokens, jnp.full(count, 1 / count, jnp.float32), ())
         own, _ = episodes.path(problem, state.theta, batch)
         reference, _ = episodes.path(problem, problem.reference, batch)
         return {
@@ -125,7 +125,7 @@ def worth(problem: EpisodicProblem, xs: PyTree, tau: float, tokens: np.ndarray, 
     def one(x: PyTree) -> Any:
         tilt = jax.vmap(problem.reward, (None, 0))(x, every) / tau
         weight = jax.nn.softmax(tilt)
-        divergence = weight @ tilt - (jax.nn.logsumexp(tilt) - jnp.log(jnp.float32(count)))
+        divergence = weight @ tilt - (jax.nn.logsumexp(tilt) - jnp.log(jnp.asarray(count, tilt.dtype)))
         batch = Episodes(every, weight, rating)
         objective = weight @ episodes.costs(problem, x, batch)
         if problem.h is not None:
@@ -141,11 +141,11 @@ def _expected_pair_loss(problem: EpisodicProblem, x: PyTree, batch: Episodes, nu
     """E[l(x, y, y')], y weighted and y' drawn from the weights, or the anchors, by equally spaced quantiles."""
     loss: Any = jax.vmap(problem.pair_loss, (None, 0, 0, None, None))  # type: ignore[type-var]
     if problem.anchors is None:
-        spaced = (jnp.arange(num_opponents) + 0.5) / num_opponents
+        spaced = jnp.asarray((np.arange(num_opponents) + 0.5) / num_opponents, batch.weight.dtype)
         chosen = jnp.searchsorted(jnp.cumsum(batch.weight), spaced).clip(0, len(batch.tokens) - 1)
         others, ratings = batch.tokens[chosen], batch.rating[chosen]
     else:
-        chosen = jnp.linspace(0, len(problem.anchors) - 1, num_opponents).astype(jnp.int32)
+        chosen = jnp.asarray(np.linspace(0, len(problem.anchors) - 1, num_opponents), jnp.int32)
         others = problem.anchors[chosen]
         ratings = jax.vmap(problem.rating)(others)
 

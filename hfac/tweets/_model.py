@@ -62,12 +62,12 @@ class Block(nn.Module):
             nn.DenseGeneral(split, use_bias=False, name=name)(normed) for name in ("query", "key", "value")
         )
         cache = jax.tree.map(
-            lambda old, new: jax.lax.dynamic_update_slice(old, new, (position, 0, 0)), cache, Cache(key, value)
+            lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, position, axis=0), cache, Cache(key, value)
         )
-        place = position + jnp.arange(h.shape[0])
-        is_seen = jnp.arange(cache.keys.shape[0])[None, :] <= place[:, None]
+        place = position + jnp.arange(h.shape[0], dtype=jnp.int32)
+        is_seen = jnp.arange(cache.keys.shape[0], dtype=jnp.int32)[None, :] <= place[:, None]
         scores = jnp.einsum("thd,lhd->htl", query, cache.keys) / jnp.sqrt(jnp.asarray(split[1], h.dtype))
-        weights = nn.softmax(jnp.where(is_seen[None], scores, NEVER))
+        weights = nn.softmax(jnp.where(is_seen[None], scores, jnp.asarray(NEVER, h.dtype)))
         attended = jnp.einsum("htl,lhd->thd", weights, cache.values)
         drop = nn.Dropout(self.dropout, deterministic=not train)
         h = h + drop(nn.DenseGeneral(width, axis=(-2, -1), use_bias=False, name="out")(attended))
@@ -92,7 +92,7 @@ class Decoder(nn.Module):
         """
         size = self.size
         embed = nn.Embed(size.vocabulary, size.width, embedding_init=nn.initializers.normal(0.1), name="embed")
-        places = self.param("positions", nn.initializers.normal(0.1), (size.length, size.width))
+        places = self.param("positions", nn.initializers.normal(0.1), (size.length, size.width), jnp.float32)
         h = embed(tokens) + jax.lax.dynamic_slice_in_dim(places, position, tokens.shape[0])
         h = nn.Dropout(self.dropout, deterministic=not train)(h)
         layers = nn.scan(
@@ -109,7 +109,7 @@ class Decoder(nn.Module):
 
 def empty_cache(size: Size) -> Cache:
     """A cache before the first token."""
-    zeros = jnp.zeros((size.layers, size.length, size.heads, size.width // size.heads))
+    zeros = jnp.zeros((size.layers, size.length, size.heads, size.width // size.heads), jnp.float32)
     return Cache(zeros, zeros)
 
 
@@ -145,7 +145,7 @@ def policy(size: Size) -> SequencePolicy:
             return (token, cache), token
 
         first = jnp.full(batch_size, BOS, jnp.int32)
-        _, tokens = jax.lax.scan(write, (first, start), jnp.arange(size.length))
+        _, tokens = jax.lax.scan(write, (first, start), jnp.arange(size.length, dtype=jnp.int32))
         return ended(tokens.T)
 
     return SequencePolicy(lambda key: init(size, key), sample, walk, EOS)
@@ -165,7 +165,7 @@ def from_apply(
     is_written = _writable(vocabulary)
 
     def walk(theta: PyTree, tokens: jax.Array) -> Walk:
-        return Walk(_log_probs(apply(theta, shifted(tokens)), is_written), jnp.eye(length))
+        return Walk(_log_probs(apply(theta, shifted(tokens)), is_written), jnp.eye(length, dtype=jnp.float32))
 
     def sample(key: Key, theta: PyTree, batch_size: int) -> jax.Array:
         def write(position: jax.Array, tokens: jax.Array) -> jax.Array:
@@ -189,7 +189,7 @@ def race(key: Key, log_probs: jax.Array) -> jax.Array:
 
 def ended(tokens: jax.Array) -> jax.Array:
     """Tokens [B, L] with <pad> after the first <eos>."""
-    return jnp.where(jax.vmap(written, (0, None))(tokens, EOS), tokens, PAD)
+    return jnp.where(jax.vmap(written, (0, None))(tokens, EOS), tokens, jnp.int32(PAD))
 
 
 def _writable(vocabulary: int) -> jax.Array:
@@ -197,7 +197,7 @@ def _writable(vocabulary: int) -> jax.Array:
 
 
 def _log_probs(logits: jax.Array, is_written: jax.Array) -> jax.Array:
-    return nn.log_softmax(jnp.where(is_written, logits, NEVER))
+    return nn.log_softmax(jnp.where(is_written, logits, jnp.asarray(NEVER, logits.dtype)))
 
 
 def _features(hidden: jax.Array) -> jax.Array:

@@ -21,12 +21,12 @@ def init_reward(
       valence: what is known of every word [V], the first coordinate of the embeddings; nothing unless given.
     """
     keys = jax.random.split(key)
-    embed = 0.1 * jax.random.normal(keys[0], (vocabulary, width))
+    embed = 0.1 * jax.random.normal(keys[0], (vocabulary, width), jnp.float32)
     return {
         "embed": embed if valence is None else embed.at[:, 0].set(valence),
-        "hidden": jax.random.normal(keys[1], (width, hidden)) / jnp.sqrt(jnp.float32(width)),
-        "bias": jnp.zeros(hidden),
-        "out": jnp.zeros(hidden),
+        "hidden": jax.random.normal(keys[1], (width, hidden), jnp.float32) / jnp.sqrt(jnp.float32(width)),
+        "bias": jnp.zeros(hidden, jnp.float32),
+        "out": jnp.zeros(hidden, jnp.float32),
     }
 
 
