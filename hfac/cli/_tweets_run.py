@@ -96,14 +96,16 @@ def judge(setup: Setup, data: xarray.Dataset, tau: float, reference: np.ndarray)
 def summary(setup: Setup, data: xarray.Dataset) -> list[dict[str, Any]]:
     """One row per measure: before, after (mean over seeds, with an interval), worst seed."""
     rows = []
-    for pick in plots.configurations(data):
+    picks = plots.configurations(data)
+    for pick in picks:
         one = data.isel(pick)
         last, first = one.isel(step=-1), one.isel(step=0)
         found = [(name, float(first[name].mean()), np.asarray(last[name])) for name in SCORES]
         found += [(name, np.nan, np.asarray(one[name])) for name in RESPONSE]
         found += [(name, np.nan, value) for name, value in people(setup, one).items()]
         found += [("reward hacked", 0.0, (np.asarray(last["status"]) == Status.REWARD_HACKED).astype(float))]
-        rows += [_row(*each, plots.describe(data, pick)) for each in found]
+        label = plots.describe(data, pick) if len(picks) > 1 else ""
+        rows += [_row(*each, label) for each in found]
     return rows
 
 
@@ -169,7 +171,9 @@ def print_tables(rows: list[dict[str, Any]], shown: Sequence[Mapping[str, Any]],
     """Samples before and after, then the measures."""
     for row in shown[:SHOWN]:
         print(f"{row['score_before']:+.2f}  {row['before']}\n  -> {row['score_after']:+.2f}  {row['after']}")
-    print(f"\nmeasures of 256 tweets, {num_seeds} seeds; the best response to a reward is judged at tau {tau:.3g}")
+    print(
+        f"\nmeasures of 256 tweets, {num_seeds} seed{'s' if num_seeds > 1 else ''}; the best response to a reward is judged at tau {tau:.3g}"
+    )
     head = ("measure", "before", "after [95 %]", "least", "most")
     table = [
         (

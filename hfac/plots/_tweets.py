@@ -71,5 +71,6 @@ def writing(data: "xarray.Dataset", frontier: Any, tau: float, start: str = "pre
     last.legend(fontsize=7)
     hacked = int((data["status"].isel(step=-1) == Status.REWARD_HACKED).sum())
     words = f"; {hacked} stopped as reward hacked" if hacked else ""
-    figure.suptitle(f"happy tweets, {data.sizes['seed']} seeds; dashed: {start}{words}", fontsize=9, x=0.01, ha="left")
+    seeds = f"{data.sizes['seed']} seed{'s' if data.sizes['seed'] > 1 else ''}"
+    figure.suptitle(f"happy tweets, {seeds}; dashed: {start}{words}", fontsize=9, x=0.01, ha="left")
     return figure
