@@ -171,9 +171,8 @@ def print_tables(rows: list[dict[str, Any]], shown: Sequence[Mapping[str, Any]],
     """Samples before and after, then the measures."""
     for row in shown[:SHOWN]:
         print(f"{row['score_before']:+.2f}  {row['before']}\n  -> {row['score_after']:+.2f}  {row['after']}")
-    print(
-        f"\nmeasures of 256 tweets, {num_seeds} seed{'s' if num_seeds > 1 else ''}; the best response to a reward is judged at tau {tau:.3g}"
-    )
+    seeds = f"{num_seeds} seed{'s' if num_seeds > 1 else ''}"
+    print(f"\nmeasures of 256 tweets, {seeds}; the best response to a reward is judged at tau {tau:.3g}")
     head = ("measure", "before", "after [95 %]", "least", "most")
     table = [
         (
