@@ -29,12 +29,14 @@ _MODULES = frozenset(
         "sampling",
         "schedules",
         "statistics",
+        "tweets",
         "types",
     ]
 )
 _NAMES = {
     "Algorithm": "hfac.types",
     "PowerDecay": "hfac.schedules",
+    "EpisodicProblem": "hfac.problem",
     "Problem": "hfac.problem",
     "Rows": "hfac.types",
     "Schedules": "hfac.schedules",

@@ -154,7 +154,7 @@ def pair_losses(problem: EpisodicProblem, x: PyTree, batch: Episodes, pairs: Pai
 
 
 def upper_objective(problem: EpisodicProblem, x: PyTree, batch: Episodes, pairs: Pairs | None) -> jax.Array:
-    """Sample of f(x, pi) = h(x) + E[c(x, y)] + E[l(x, y, y')], with its gradient in x at fixed pi. []."""
+    """Sample of f(x, pi) = h(x) + E[c(x, y)] + E[l(x, y, y')]; its gradient in x is one of d_x f. []."""
     value = batch.weight @ costs(problem, x, batch)
     if problem.h is not None:
         value += problem.h(x)

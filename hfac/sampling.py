@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from hfac import _random
-from hfac.exact._policy import visits
+from hfac.exact._policy import occupancy
 from hfac.mdp import TabularMDP, sample_next, sample_start
 from hfac.policies import Policy, policy_table, sample_action
 from hfac.types import Key, PyTree, Transition
@@ -146,7 +146,7 @@ def exact(mdp: TabularMDP, policy: Policy) -> Sampler:
     def draw(key: Key, chains: tuple[()], *thetas: PyTree) -> Draw:
         del key
         pis = jnp.stack([policy_table(policy, theta, num_states) for theta in thetas])
-        mass = jax.vmap(lambda pi: visits(mdp, pi)[:, None] * pi)(pis)  # one batch: see exact._linear
+        mass = jax.vmap(lambda pi: occupancy(mdp, pi))(pis)  # one batch: see exact._linear
         every = (state, action, mdp.next_states.ravel())
         discount = mdp.continuation()[state]
         batches = (Transition(*every, (m[..., None] * mdp.probs).ravel(), discount) for m in mass)

@@ -204,7 +204,7 @@ def test_every_method_runs_on_every_leader(name, leader):
     after, _ = jax.eval_shape(algorithm.step, hfac.run_key(0), state, constant())
     assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(lambda a: (a.shape, a.dtype), after)
     np.testing.assert_array_equal(algorithm.solution(state).theta, REFERENCE)
-    assert str(algorithms.needs(name))
+    assert algorithms.needs(name).nested == (name == "nested_episodic")
 
 
 def test_a_hacked_reward_is_latched_and_the_run_stands_still():

@@ -1,5 +1,8 @@
 """Steps compiled as one native function give the numbers of the ordinary program, and give way where they cannot."""
 
+import subprocess
+import sys
+
 import cases
 import jax
 import jax.numpy as jnp
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 
 import hfac
+from hfac._jaxpr import has_large_product
 from hfac.algorithms import hfac as build
 from hfac.engine import _native, _program
 
@@ -50,6 +54,41 @@ def test_a_step_that_factorises_or_sorts_still_runs(plainly):
     plainly()
     for algorithm, x in zip(algorithms, found, strict=True):
         np.testing.assert_allclose(hfac.sweep(algorithm, cases.gentle(), 2, 5).x, x, rtol=0, atol=1e-5)
+
+
+LARGE_START = """
+from typing import Any, NamedTuple
+import jax.numpy as jnp, numpy as np, hfac
+from hfac.types import Algorithm, Solution
+
+class State(NamedTuple):
+    step: Any
+    x: Any
+    theta: Any
+
+class Info(NamedTuple):
+    num_samples: Any
+
+table = jnp.asarray(np.random.default_rng(0).normal(size=5_000), jnp.float32)
+init = lambda key, schedules: State(jnp.int32(0), table, table)
+step = lambda key, at, schedules: (State(at.step + 1, at.x + 1, at.theta * 2), Info(jnp.int32(1)))
+algorithm = Algorithm(init, step, lambda at: Solution(at.x, at.theta))
+record = lambda state, info, schedules: state.step
+state, _ = hfac.run(algorithm, hfac.run_key(0), hfac.schedules.attenuating(), 3, record=record)
+assert jnp.allclose(state.x, table + 3) and jnp.allclose(state.theta, 8 * table)
+"""
+
+
+def test_a_start_with_a_large_constant_does_not_end_the_process():
+    done = subprocess.run([sys.executable, "-c", LARGE_START], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2_000:]
+
+
+def test_large_products_are_told_from_batches_of_small_ones():
+    small, large = jnp.ones((1_000, 50, 50)), jnp.ones((400, 400))
+    batch = jax.make_jaxpr(lambda a: jax.vmap(jnp.dot)(a, a))(small).jaxpr
+    whole = jax.make_jaxpr(jax.jit(lambda a: a @ a))(large).jaxpr
+    assert has_large_product(whole) and not has_large_product(batch)
 
 
 def test_a_run_is_a_sweep_of_one_and_can_be_transformed():

@@ -181,6 +181,7 @@ def test_the_command_runs_and_writes_what_it_says(tmp_path):
         (["--heads", "3"], "--width must be a multiple of --heads = 3, got 64"),
         (["--rater", "people"], "--rater people needs --ratings"),
         (["--corpus", "nowhere.txt"], "--corpus nowhere.txt: there is no such file"),
+        (["--judge", "0.1", "0.2"], "--judge takes one weight here, got 2"),
         (["--entropy", "-1"], "--entropy must be > 0, got -1"),
         (["--corpus", "empty.txt"], "empty.txt is empty; preferences need at least 2"),
         (["--pretrained", "."], "tokenizer.json is no tokenizer"),

@@ -157,5 +157,4 @@ def _check_options(problem: Problem, difference: str, pen_rate: float) -> None:
         raise ValueError(f"hfac needs a tabular hfac.Problem, got {type(problem).__name__}")
     if difference not in ("forward", "central"):
         raise ValueError(f"difference must be 'forward' or 'central', got '{difference}'")
-    if not 0 < pen_rate <= 1:
-        raise ValueError(f"pen_rate must lie in (0, 1], got {pen_rate}; 1 moves both actors at the same rate")
+    _common.check_fraction("pen_rate", pen_rate)

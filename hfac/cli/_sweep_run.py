@@ -1,6 +1,5 @@
 """Running a resolved sweep: devices, the loop over record points, judging, files."""
 
-import csv
 import dataclasses
 import os
 import time
@@ -13,7 +12,7 @@ import numpy as np
 import xarray  # here, before anything is timed: it takes seconds
 import zarr  # noqa: F401
 
-from hfac import exact, metrics, plots, recommended, results, statistics
+from hfac import comparison, exact, metrics, plots, recommended, results, statistics
 from hfac import schedules as schedules_module
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import Stopped, _config, _sweep, as_input_error
@@ -105,11 +104,11 @@ def introduce(job: Job, request: _sweep.Request) -> None:
         say(f"note: {remark}", settings.quiet)
 
 
-def configure_jax(devices: int, cache: bool) -> None:
-    """One CPU device per core, float64 for judging, compiled programs kept between processes."""
+def configure_jax(devices: int, cache: bool, x64: bool = True) -> None:
+    """One CPU device per core, float64 for exact judging, compiled programs kept between processes."""
     cores = num_cores()
     jax.config.update("jax_num_cpu_devices", min(devices, cores) if devices else cores)
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", x64)
     if cache:
         home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(home, "hfac"))
@@ -206,10 +205,7 @@ def judge_and_report(
     judged = judged.assign_coords(reference=("judged_tau", [references[float(tau)] for tau in taus]))
     results.save(judged, folder / "results.zarr")
     rows = results.summary(judged)
-    with (folder / "summary.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    comparison.write_csv(folder / "summary.csv", rows)
     if not quiet:
         print_table(rows, references)
     list_failures(judged, quiet)

@@ -15,7 +15,8 @@ from hfac.tweets._options import METHODS, PRESETS, TWO_POLICIES, Method, Options
 
 DESCRIPTION = (
     "Pretrain a small decoder on tweets, then let a leader design the reward that it is trained on: samples before and "
-    "after, curves, and what the learned reward asks for. --config FILE sets defaults that flags override."
+    "after, curves, and what the learned reward asks for. "
+    "--algorithm NAME --help adds that method's options. --config FILE sets defaults that flags override."
 )
 
 
@@ -32,7 +33,7 @@ class Tweets(Options, _sweep.Sweep):
     seeds: Count = 1
     """Number of seeds, >= 1."""
     judge: Annotated[Numbers, tyro.conf.arg(help_behavior_hint="(default: the run's last tau)")] = ()
-    """Weights tau of the divergence at which rewards are judged, > 0."""
+    """Weight tau of the divergence at which rewards are judged, > 0."""
     record: Annotated[Literal["x", "tables"], tyro.conf.Suppress] = "x"
     """Rewards and tweets are kept."""
 
@@ -62,7 +63,8 @@ def resolve(args: list[str]) -> _sweep.Request:
     fields: list[Any] = [
         ("settings", operator.getitem(tyro.conf.OmitArgPrefixes, Tweets), dataclasses.field(default=defaults))
     ]
-    if algorithm in METHODS and not any(arg in ("-h", "--help") for arg in rest):
+    is_quick = any(arg in ("-h", "--help") for arg in rest) and "--algorithm" not in rest  # help without jax
+    if algorithm in METHODS and not is_quick:
         builder = _config.lookup(EPISODIC, f"{algorithm}_episodic", "algorithm")
         coupled = {"coupled": True} if algorithm in TWO_POLICIES else {}
         options = _config.options_class(builder, "algorithm_options", coupled | nested["algorithm_options"])
@@ -78,6 +80,8 @@ def resolve(args: list[str]) -> _sweep.Request:
 
 def _check(settings: Tweets) -> None:
     _sweep.check_sweep(settings)
+    if len(settings.judge) > 1:
+        raise InputError(f"--judge takes one weight here, got {len(settings.judge)}")
     if settings.rater == "people" and settings.ratings is None:
         raise InputError("--rater people needs --ratings: people's preferences are learned from them")
     for name in ("vocabulary", "length", "layers", "width", "heads", "epochs"):

@@ -1,6 +1,5 @@
 """Running the tweets experiment: pretrain, learn, judge, show."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,17 @@ import jax
 import numpy as np
 import xarray
 
-from hfac import plots, recommended, results, statistics, tweets
+from hfac import comparison, plots, recommended, results, statistics, tweets
 from hfac.cli import _sweep, _sweep_run, as_input_error
 from hfac.cli._interrupts import held_back
 from hfac.cli._progress import Progress, clock, say
-from hfac.tweets._judge import Writing
+from hfac.tweets._judge import MIN_EFFECTIVE, Writing
 from hfac.tweets._setup import Setup
 from hfac.types import Status
 
 NUM_REFERENCE = 8_192  # tweets of the pretrained decoder that rewards are judged on
 SHOWN = 8  # tweets in the printed table
+ENDS = {"before": 0, "after": -1}  # record points
 SCORES = ("score", "happy", "divergence", "entropy", "perplexity", "distinct", "repetition", "length", "accuracy")
 RESPONSE = ("response_objective", "response_score", "response_divergence", "response_effective")
 
@@ -26,8 +26,7 @@ RESPONSE = ("response_objective", "response_score", "response_divergence", "resp
 def execute(request: _sweep.Request) -> None:
     """Pretrain, run, judge, store and draw; everything that can be checked before is."""
     settings = request.settings
-    _sweep_run.configure_jax(settings.devices, settings.cache)
-    jax.config.update("jax_enable_x64", False)  # nothing here is judged by linear solves
+    _sweep_run.configure_jax(settings.devices, settings.cache, x64=False)  # no linear solves are judged here
     base = recommended.schedules("tweets", settings.algorithm)
     grid, words = _sweep_run.crossed(base, _sweep.schedule_grid_axes(settings))
     progress = Progress(settings.epochs, "epochs of pretraining", settings.quiet)
@@ -67,12 +66,18 @@ def report(
     judged = judge(setup, data, tau, reference)
     results.save(judged, folder / "results.zarr")
     rows = summary(setup, judged)
-    write_rows(folder / "summary.csv", rows)
+    comparison.write_csv(folder / "summary.csv", rows)
     shown = samples(setup, data)
-    write_rows(folder / "samples.csv", shown)
+    comparison.write_csv(folder / "samples.csv", shown)
     if not quiet:
         print_tables(rows, shown, tau, data.sizes["seed"])
     _sweep_run.list_failures(data, quiet)
+    effective = float(judged["response_effective"].min())
+    if effective < MIN_EFFECTIVE:
+        say(
+            f"note: {effective:.0f} tweets carry the weights of a best response; below {MIN_EFFECTIVE} do not trust it",
+            quiet,
+        )
     if figures:
         with plots.pyplot().rc_context(plots.STYLE):
             plots.save(plots.writing(judged, frontier, tau), folder / "figures" / "tweets.png")
@@ -94,7 +99,7 @@ def judge(setup: Setup, data: xarray.Dataset, tau: float, reference: np.ndarray)
 
 
 def summary(setup: Setup, data: xarray.Dataset) -> list[dict[str, Any]]:
-    """One row per measure: before, after (mean over seeds, with an interval), worst seed."""
+    """One row per configuration and measure: before, after with an interval over seeds, least and most."""
     rows = []
     picks = plots.configurations(data)
     for pick in picks:
@@ -145,26 +150,19 @@ def _row(name: str, start: float, values: np.ndarray, configuration: str) -> dic
 
 def samples(setup: Setup, data: xarray.Dataset) -> list[dict[str, Any]]:
     """Tweets before and after from the same random numbers, beside each other, with the rater's scores."""
-    others = {d: 0 for d in data["tokens"].dims if d not in ("seed", "step", "tokens_0", "tokens_1")}
-    tokens = data["tokens"].isel(others).transpose("seed", "step", "tokens_0", "tokens_1").values
     rate: Any = jax.jit(jax.vmap(setup.rater))
     rows = []
-    for i, seed in enumerate(data["seed"].values):
-        ends = [(np.asarray(rate(tokens[i, at])), tokens[i, at]) for at in (0, -1)]
-        for j in range(tokens.shape[2]):
-            row: dict[str, Any] = {"seed": int(seed)}
-            for when, (score, text) in zip(("before", "after"), ends, strict=True):
-                row |= {f"score_{when}": round(float(score[j]), 3), when: setup.tokenizer.decode(text[j])}
-            rows.append(row)
+    for pick in plots.configurations(data):
+        tokens = data["tokens"].isel(pick).transpose("seed", "step", "tokens_0", "tokens_1").values
+        for seed, written in zip(data["seed"].values, tokens, strict=True):
+            scores = {when: np.asarray(rate(written[at])) for when, at in ENDS.items()}
+            for j in range(written.shape[1]):
+                row: dict[str, Any] = {"configuration": plots.describe(data, pick), "seed": int(seed)}
+                for when, at in ENDS.items():
+                    row[f"score_{when}"] = round(float(scores[when][j]), 3)
+                    row[when] = setup.tokenizer.decode(written[at, j])
+                rows.append(row)
     return rows
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a table as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def print_tables(rows: list[dict[str, Any]], shown: Sequence[Mapping[str, Any]], tau: float, num_seeds: int) -> None:
@@ -173,17 +171,14 @@ def print_tables(rows: list[dict[str, Any]], shown: Sequence[Mapping[str, Any]],
         print(f"{row['score_before']:+.2f}  {row['before']}\n  -> {row['score_after']:+.2f}  {row['after']}")
     seeds = f"{num_seeds} seed{'s' if num_seeds > 1 else ''}"
     print(f"\nmeasures of 256 tweets, {seeds}; the best response to a reward is judged at tau {tau:.3g}")
-    head = ("measure", "before", "after [95 %]", "least", "most")
-    table = [
-        (
-            f"{row['configuration']} {row['measure']}".strip(),
-            "" if np.isnan(row["before"]) else f"{row['before']:.3f}",
-            statistics.format_interval(row["interquartile_mean"], row["low"], row["high"], 3),
-            f"{row['least']:.3f}",
-            f"{row['most']:.3f}",
-        )
+    cells = [
+        {
+            "measure": f"{row['configuration']} {row['measure']}".strip(),
+            "before": "" if np.isnan(row["before"]) else f"{row['before']:.3f}",
+            "after [95 %]": statistics.format_interval(row["interquartile_mean"], row["low"], row["high"], 3),
+            "least": f"{row['least']:.3f}",
+            "most": f"{row['most']:.3f}",
+        }
         for row in rows
     ]
-    widths = [max(len(line[i]) for line in (head, *table)) for i in range(len(head))]
-    for line in (head, *table):
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print("\n".join(comparison.lines(cells)))

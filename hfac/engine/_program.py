@@ -49,7 +49,8 @@ class Program:
             return loop(runs.key, runs.schedules, state, lengths)
 
         def whole(runs: Runs, lengths: jax.Array) -> tuple[Any, _loop.History]:
-            return advance(runs, start(runs), lengths)
+            # a constant of the start that reached the native call as an argument would abort its compilation
+            return advance(runs, jax.lax.optimization_barrier(start(runs)), lengths)
 
         return {
             "start": jax.jit(_sharding.over_runs(start, self.plan)),

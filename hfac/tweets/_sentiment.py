@@ -1,6 +1,6 @@
 """VADER's rules (Hutto & Gilbert, ICWSM 2014) over token integers, inside the compiled step.
 
-The words' valences and the rules' word lists are read from the `vaderSentiment`  Its words are the pieces of a
+The words' valences and the rules' word lists are read from the `vaderSentiment` package. Its words are the pieces of a
 text between spaces without the punctuation at their ends, so the score of a tweet is that of its decoded text.
 Left out: capitals, which the tokenizer does not keep, and emoji, which it spells as words of their own.
 """
