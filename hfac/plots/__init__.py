@@ -16,4 +16,5 @@ from hfac.plots._style import STYLE as STYLE
 from hfac.plots._style import WIDTH as WIDTH
 from hfac.plots._style import pyplot as pyplot
 from hfac.plots._style import save as save
+from hfac.plots._tweets import divergences as divergences
 from hfac.plots._tweets import writing as writing

@@ -1,0 +1,165 @@
+"""Happy tweets: HFAC beside ordinary online RLHF (`partial`), for the leader of the paper and one with anchored pairs.
+
+    python -m experiments.tweets --out runs/tweets_study
+    python -m experiments.tweets --ratings rated.tsv --out runs/tweets_rated
+
+All arms start from one pretrained decoder, write as many tweets, weigh the divergence by the same tau and share their
+seeds. Rewards are judged by f(x, pi*(x)), which is what the leader minimises; what the trained policies write is shown
+beside the happiest policies for their divergence.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tyro
+import xarray
+
+import hfac
+from hfac import comparison, plots, recommended, statistics, tweets
+from hfac.tweets import Options
+from hfac.types import Status
+
+
+class Arm(NamedTuple):
+    """A method and whom it serves."""
+
+    method: str
+    leader: str
+    pairs: str
+
+
+ARMS = {
+    "hfac, anchored": Arm("hfac", "preference", "anchored"),
+    "partial, anchored": Arm("partial", "preference", "anchored"),
+    "hfac, policy pairs": Arm("hfac", "preference", "policy"),
+    "partial, policy pairs": Arm("partial", "preference", "policy"),
+    "hfac, score": Arm("hfac", "score", "policy"),
+}
+PAIRED = (
+    ("partial, anchored", "hfac, anchored"),
+    ("partial, policy pairs", "hfac, policy pairs"),
+    ("partial, policy pairs", "hfac, score"),
+)
+MEASURES = {"score": 3, "response_objective": 4}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What to run."""
+
+    out: Path = Path("runs/tweets_study")
+    """Folder to write to; must not exist."""
+    corpus: Path | None = None
+    """Text file, one tweet a line; the shipped grammar's tweets unless given."""
+    ratings: Path | None = None
+    """Tab-separated file of rated tweets, whose texts are the corpus unless one is given."""
+    arms: tuple[str, ...] = tuple(ARMS)
+    """Arms to run."""
+    seeds: int = 5
+    """Seeds of every arm, the same for all."""
+    first_seed: int = 0
+    """The first of them."""
+    steps: int = 1_500
+    """Steps of every run; one writes 64 tweets."""
+    reference: int = 32_768
+    """Tweets of the pretrained decoder that carry the importance weights of best responses."""
+    epochs: int = Options.epochs
+    """Passes of pretraining over the corpus."""
+
+
+def run(study: Study, name: str) -> tuple[tweets.Setup, xarray.Dataset]:
+    """All seeds of an arm, not yet judged."""
+    arm = ARMS[name]
+    options = Options(
+        corpus=study.corpus,
+        ratings=study.ratings,
+        pretrained=study.out,
+        leader=arm.leader,  # type: ignore[arg-type]
+        pairs=arm.pairs,  # type: ignore[arg-type]
+    )
+    setup = tweets.prepare(options)
+    algorithm = tweets.method(setup, arm.method, **recommended.options("tweets", arm.method))
+    seeds = range(study.first_seed, study.first_seed + study.seeds)
+    rates = recommended.schedules("tweets", arm.method)
+    return setup, hfac.sweep(algorithm, rates, list(seeds), study.steps, tweets.record(setup.problem))
+
+
+def row(name: str, data: xarray.Dataset) -> dict[str, Any]:
+    """What an arm's policies write at the end, and what its rewards are worth."""
+    first, last = data.isel(step=0), data.isel(step=-1)
+    cells: dict[str, Any] = {"arm": name}
+    for measure, digits in (("score", 3), ("divergence", 2)):
+        values = last[measure].values
+        cells[measure] = statistics.bootstrap(values).format(digits)
+        cells[f"{measure} range"] = f"{values.min():.{digits}f} to {values.max():.{digits}f}"
+    for measure in ("distinct", "length"):
+        share = (last[measure] / first[measure]).values
+        cells[f"{measure} to start's"] = f"{share.min():.2f} to {share.max():.2f}"
+    cells["f(x, pi*(x))"] = statistics.bootstrap(data["response_objective"].values).format(4)
+    cells["effective"] = f"{float(data['response_effective'].min()):.0f}"
+    cells["hacked"] = f"{int((last['status'] == Status.REWARD_HACKED).sum())} of {data.sizes['seed']}"
+    cells["tweets"] = f"{int(last['samples'].max()):,}"
+    return cells
+
+
+def differences(judged: Mapping[str, xarray.Dataset]) -> list[dict[str, Any]]:
+    """Paired differences between arms that both ran."""
+    rows = []
+    for other, own in PAIRED:
+        if other in judged and own in judged:
+            cells: dict[str, Any] = {"difference": f"{other}, minus {own}"}
+            for measure, digits in MEASURES.items():
+                pair = [
+                    d[measure] if "step" not in d[measure].dims else d[measure].isel(step=-1)
+                    for d in (judged[other], judged[own])
+                ]
+                cells[measure] = statistics.paired_difference(*(p.values for p in pair)).format(digits)
+            rows.append(cells)
+    return rows
+
+
+def main(study: Study) -> None:
+    """Run and judge every arm; write results, tables and the figure."""
+    unknown = [name for name in study.arms if name not in ARMS]
+    if unknown or not study.arms:
+        raise SystemExit(f"--arms takes {', '.join(map(repr, ARMS))}; got {unknown or 'none'}")
+    jax.config.update("jax_num_cpu_devices", hfac.engine.num_cores())
+    study.out.mkdir(parents=True, exist_ok=False)
+    began = time.perf_counter()
+    setup = tweets.prepare(Options(corpus=study.corpus, ratings=study.ratings, epochs=study.epochs))
+    tweets.save(setup, study.out)
+    reference = tweets.write(setup, study.reference)
+    frontier = tweets.frontier(np.asarray(jax.jit(jax.vmap(setup.rater))(reference)))
+    print(
+        f"pretrained: perplexity {setup.fitted.perplexity:.1f}, {setup.fitted.unigram:.1f} by word counts", flush=True
+    )
+    judged, rows = {}, []
+    for name in study.arms:
+        setup, data = run(study, name)
+        tau = float(data["entropy_weight"].isel(step=-1).min())
+        judged[name] = tweets.judge(setup, data, tau, reference)
+        hfac.results.write(judged[name], study.out / f"{_file(name)}.zarr")
+        comparison.write_csv(study.out / f"{_file(name)}.csv", tweets.summary(setup, judged[name]))
+        rows.append(row(name, judged[name]))
+        print(f"{name}: score {rows[-1]['score']}, {time.perf_counter() - began:.0f} s", flush=True)
+    comparison.write_csv(study.out / "table.csv", rows)
+    paired = differences(judged)
+    comparison.write_csv(study.out / "differences.csv", paired)
+    print(f"{study.seeds} seeds, {study.steps:,} steps, judged at tau {tau:.3g}")
+    for table in (rows, paired):
+        print("\n".join(comparison.lines([{key: str(cell) for key, cell in each.items()} for each in table])))
+    plots.save(plots.divergences(judged, frontier, tau), study.out / "tweets.png")
+    print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
+
+
+def _file(arm: str) -> str:
+    return arm.replace(", ", "_").replace(" ", "_")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Study))
