@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO ?= runs/demo
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-slow lint study bench clean
+.PHONY: install demo test test-slow stress lint study bench clean
 
 install: $(VENV)/installed
 
@@ -23,6 +23,9 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+stress: install
+	$(BIN)/python -m pytest -m stress
 
 lint: install
 	$(BIN)/ruff check .

@@ -46,9 +46,9 @@ class Study:
     """Environment samples of a judged run."""
     seeds: int = 16
     """Fresh seeds that the winners are judged on."""
-    first_seed: int = 400
+    first_seed: int = 800
     """The first of them."""
-    budget: int = 600_000_000
+    budget: int = 2_400_000_000
     """Environment samples of every search."""
     tuning_seeds: int = 2
     """Seeds of every candidate in the first round; they double from round to round."""
@@ -56,7 +56,7 @@ class Study:
     """Rounds of every search."""
     judge: float = 0.003
     """Entropy weight at which x is judged."""
-    search_seed: int = 1
+    search_seed: int = 5
     """Of the random candidates."""
 
 

@@ -64,7 +64,7 @@ WRONG = {
 @pytest.mark.parametrize("args, expected", WRONG.values(), ids=WRONG)
 def test_wrong_input_is_one_line_and_writes_nothing(args, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda devices, cache: None)
+    monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda *args: None)
     with pytest.raises(SystemExit) as stop:
         main(["sweep", *args])
     said = capsys.readouterr()
@@ -99,7 +99,7 @@ WRONG_SEARCH = {
 @pytest.mark.parametrize("args, expected", WRONG_SEARCH.values(), ids=WRONG_SEARCH)
 def test_wrong_search_is_one_line_and_writes_nothing(args, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda devices, cache: None)
+    monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda *args: None)
     with pytest.raises(SystemExit) as stop:
         main(args)
     said = capsys.readouterr()
@@ -229,7 +229,7 @@ def test_interrupted_run_says_so(tmp_path):
     args = [sys.executable, "-c", "from hfac.cli import main; main()", "sweep", "goal_placement", "--steps", "2e8"]
     process = subprocess.Popen([*args, "--seeds", "2", "--out", str(tmp_path / "o")], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "o" / "results.zarr").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "o" / "results.zarr" / "part-000" / "x" / "c").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -252,7 +252,9 @@ def test_tune_prints_a_command_that_runs_and_settings_that_compare(tmp_path):
                 "--seeds", "1", "--rungs", "2", "--search", "offset=300", "upper=0.01:0.1",
                 "--out", str(found))  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in found.iterdir()} == {"config.json", "search.csv", "best.json", "figures"}
+    assert {p.name for p in found.iterdir()} == {
+        *("config.json", "search.csv", "best.json", "figures", "checkpoints", ".lock")
+    }
     log = table(found / "search.csv")
     assert {(row["round"], row["rung"]) for row in log} == {("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")}
     assert all(row["offset" if "offset" in row else "upper.offset"] == "300.0" for row in log)

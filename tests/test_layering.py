@@ -75,7 +75,7 @@ def test_the_oracle_and_the_engine_know_no_method(name, forbidden):
             assert not layers_used(path) & forbidden, path.name
 
 
-@pytest.mark.parametrize("package", ["jax", "jaxlib", "optax", "chex", "tyro", "vaderSentiment"])
+@pytest.mark.parametrize("package", ["jax", "jaxlib", "optax", "chex", "tyro", "orbax", "vaderSentiment"])
 def test_every_required_package_is_used(package):
     used = {name.split(".")[0] for path in MODULES for name in imported(path)}
     assert package in used

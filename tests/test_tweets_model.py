@@ -170,7 +170,7 @@ def test_the_command_runs_and_writes_what_it_says(tmp_path):
     assert done.returncode == 0, done.stderr
     names = {path.name for path in (tmp_path / "run").iterdir()}
     kept = {"config.json", "tokenizer.json", "model.safetensors", "results.zarr", "samples.csv", "summary.csv"}
-    assert names == kept | {"figures"}
+    assert names == kept | {"figures", "checkpoints", ".lock"}
     assert "score" in done.stdout and "->" in done.stdout
 
 

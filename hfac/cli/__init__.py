@@ -11,6 +11,10 @@ from typing import Any, NoReturn
 
 COMMANDS = {
     "sweep": ("hfac.cli._sweep:main", "run a method over seeds and schedules on a problem"),
+    "resume": ("hfac.cli._resume:resume", "go on with a run that was stopped, to the same numbers"),
+    "extend": ("hfac.cli._resume:extend", "more seeds, steps or configurations; what is there stays as it is"),
+    "merge": ("hfac.cli._merge:main", "shares of a sweep, run apart with --shard, in one folder"),
+    "replay": ("hfac.cli._replay:main", "one run of a sweep again, and what went wrong in it"),
     "tune": ("hfac.cli._tune:main", "search for a method's settings, on seeds that are never reported"),
     "compare": ("hfac.cli._compare:main", "methods tuned alike on the same seeds and samples: table and figures"),
     "rates": ("hfac.cli._rates:main", "measured convergence rates, with intervals, beside the theory's"),

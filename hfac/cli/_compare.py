@@ -89,4 +89,3 @@ def check(settings: Compare) -> None:
     for path in settings.settings:
         _config.read_file(str(path), "--settings")
     _tune.axes(settings.search)
-    _sweep.check_out(settings.out)

@@ -29,23 +29,22 @@ def execute(request: _sweep.Request) -> None:
             getattr(algorithms, method)(problem, **(given[method].options if method in given else {}))
     if not set(methods) <= set(given):
         _tune_run.plan_of(search_settings(settings, settings.samples))
-    folder = _sweep.make_folder(settings.out, f"compare-{name}")
-    _sweep.write_config(folder, request, "compare")
-    with held_back() as asked:
-        entries = run_all(problem, methods, given, request, folder, asked)
-    start, reference = reference_values(problem, settings.judge, settings.quiet)
-    target = settings.target
-    if target is None:
-        target = start + TARGET_SHARE * (reference - start)
-    groups = {
-        "samples": [entry for entry in entries if not entry.needs.model],
-        "model": [entry for entry in entries if entry.needs.model],
-    }
-    for kind, group in groups.items():
-        if group:
-            report(problem, kind, group, entries[0], target, reference, request, folder)
-    drawn = ", figures/" if settings.figures else ""
-    say(f"written to {folder}/: config.json, table_*.csv, settings/, search/, results/{drawn}", settings.quiet)
+    with _sweep.work(request, "compare", f"compare-{name}") as folder:
+        with held_back() as asked:
+            entries = run_all(problem, methods, given, request, folder, asked)
+        start, reference = reference_values(problem, settings.judge, settings.quiet)
+        target = settings.target
+        if target is None:
+            target = start + TARGET_SHARE * (reference - start)
+        groups = {
+            "samples": [entry for entry in entries if not entry.needs.model],
+            "model": [entry for entry in entries if entry.needs.model],
+        }
+        for kind, group in groups.items():
+            if group:
+                report(problem, kind, group, entries[0], target, reference, request, folder)
+        drawn = ", figures/" if settings.figures else ""
+        say(f"written to {folder}/: config.json, table_*.csv, settings/, search/, results/{drawn}", settings.quiet)
 
 
 def read_settings(paths: Sequence[Path], problem: str, methods: Sequence[str]) -> dict[str, Setting]:

@@ -11,7 +11,6 @@ import numpy as np
 
 from hfac import diagnostics, plots, results, schedules
 from hfac.cli import InputError, _sweep, _sweep_run, as_input_error
-from hfac.cli._interrupts import held_back
 from hfac.cli._progress import Progress, clock, say
 from hfac.diagnostics import Diagnosis
 
@@ -35,36 +34,34 @@ def execute(request: _sweep.Request) -> None:
         with as_input_error("--run: "):
             stored = results.load(settings.run / "results.zarr")
         stored = stored.isel(dict(zip(job.grid[1].dims, map(int, np.unravel_index(index, shape)), strict=True)))
-    folder = _sweep.make_folder(settings.out, f"diagnose-{request.problem}")
-    _sweep.write_config(folder, request, "diagnose")
-    if stored is not None and "theta_pen" in stored and int(stored["step"][-1]) == settings.steps:
-        data = stored
-    else:
-        one = job._replace(grid=(jax.tree.map(lambda leaf: leaf[None], own), schedules.Coordinates((), {})))
-        data = _repeat(one, request, folder)
-        if stored is not None:
-            say(_compare(stored, data), settings.quiet)
-    _sweep_run.list_failures(data, settings.quiet)
-    progress = Progress(1, "parts of the diagnosis", settings.quiet)
-    given = {name: getattr(request.algorithm_options, name, default) for name, default in ESTIMATOR.items()}
-    with as_input_error(f"{request.problem}: "):
-        found = diagnostics.diagnose(
-            job.problem, data, own, settings.judge[0], given, lambda done, total: progress.update(done, total=total)
-        )
-    say(f"diagnosed in {clock(progress.close())}", settings.quiet)
-    title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps, {len(found.seeds)} seeds"
-    write(found, folder)
-    print("\n".join(lines(found, settings.judge[0])))
-    if settings.figures:
-        plots.save(plots.diagnosis(found, title, settings.judge[0], str(own)), folder / "figures" / "diagnosis.png")
-    drawn = ", figures/" if settings.figures else ""
-    say(f"written to {folder}/: config.json, diagnosis.json, condition.csv{drawn}", settings.quiet)
+    with _sweep.work(request, "diagnose", f"diagnose-{request.problem}") as folder:
+        if stored is not None and "theta_pen" in stored and int(stored["step"][-1]) == settings.steps:
+            data = stored
+        else:
+            one = job._replace(grid=(jax.tree.map(lambda leaf: leaf[None], own), schedules.Coordinates((), {})))
+            data = _repeat(one, request, folder)
+            if stored is not None:
+                say(_compare(stored, data), settings.quiet)
+        _sweep_run.list_failures(data, settings.quiet)
+        progress = Progress(1, "parts of the diagnosis", settings.quiet)
+        given = {name: getattr(request.algorithm_options, name, default) for name, default in ESTIMATOR.items()}
+        with as_input_error(f"{request.problem}: "):
+            found = diagnostics.diagnose(
+                job.problem, data, own, settings.judge[0], given, lambda done, total: progress.update(done, total=total)
+            )
+        say(f"diagnosed in {clock(progress.close())}", settings.quiet)
+        title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps, {len(found.seeds)} seeds"
+        write(found, folder)
+        print("\n".join(lines(found, settings.judge[0])))
+        if settings.figures:
+            plots.save(plots.diagnosis(found, title, settings.judge[0], str(own)), folder / "figures" / "diagnosis.png")
+        drawn = ", figures/" if settings.figures else ""
+        say(f"written to {folder}/: config.json, diagnosis.json, condition.csv{drawn}", settings.quiet)
 
 
 def _repeat(job: _sweep_run.Job, request: _sweep.Request, folder: Path) -> "xarray.Dataset":
     _sweep_run.introduce(job, request)
-    with held_back() as asked:
-        _sweep_run.run_recorded(job, request, folder, asked)
+    _sweep_run.run_recorded(job, request, folder, "diagnosis.json")
     return results.load(folder / "results.zarr")
 
 

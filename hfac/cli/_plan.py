@@ -118,11 +118,11 @@ def _write_a_little(layout: "Layout", record: Any, num_samples: Any, num_points:
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), record)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        empty = results.template(shapes, np.arange(num_points), layout.seeds, layout.coordinates)
-        store = results.Store(Path(folder) / "results.zarr", empty.assign_attrs(results.provenance()))
+        store = results.Store.create(Path(folder) / "results.zarr", {})
+        part = store.add(layout.table, shapes, np.arange(num_points), layout.program.plan.width)
         made = time.perf_counter()
         for index in range(min(NUM_WRITES, num_points)):
-            store.write(index, record, num_samples)
+            part.write(index, record, num_samples)
         return made - began + (time.perf_counter() - made) / min(NUM_WRITES, num_points) * num_points
 
 

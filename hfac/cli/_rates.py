@@ -1,8 +1,8 @@
 """``hfac rates PROBLEM``: measured convergence rates, their intervals over seeds, and what the theory says."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -34,11 +34,16 @@ class Rates(_sweep.Sweep):
 
 def main(args: Sequence[str]) -> None:
     """Run the command."""
-    request = _sweep.resolve(list(args), "rates", Rates, check)
-    if request is not None:
+    asked = request(args)
+    if asked is not None:
         from hfac.cli import _rates_run
 
-        _rates_run.execute(request)
+        _rates_run.execute(asked)
+
+
+def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sweep.Request | None:
+    """The command's request, or None after the general help; flags override what is stored."""
+    return _sweep.resolve(list(args), "rates", Rates, check, stored)
 
 
 def check(settings: Rates) -> None:

@@ -8,7 +8,6 @@ import jax
 
 from hfac import diagnostics, plots, results, schedules
 from hfac.cli import InputError, _rates, _sweep, _sweep_run, as_input_error
-from hfac.cli._interrupts import held_back
 from hfac.cli._progress import Progress, clock, say
 from hfac.diagnostics import Fit
 from hfac.engine import record_points
@@ -23,37 +22,36 @@ def execute(request: _sweep.Request) -> None:
         diagnostics.inside(record_points(settings.steps)[1:], settings.fitted)
     job = _sweep_run.prepare(request)
     request, settings = job.request, job.request.settings
-    folder = _sweep.make_folder(settings.out, f"rates-{request.problem}")
-    _sweep.write_config(folder, request, "rates")
-    _sweep_run.introduce(job, request)
-    with held_back() as asked:
-        _sweep_run.run_recorded(job, request, folder, asked)
-    data = results.load(folder / "results.zarr")
-    progress = Progress(job.num_runs, "runs judged exactly", settings.quiet)
-    metric = diagnostics.metric(job.problem, settings.judge[0])
-    judged = results.judge(data, metric, lambda done, total: progress.update(done))
-    say(f"judged in {clock(progress.close())}", settings.quiet)
-    results.save(judged, folder / "results.zarr")
+    with _sweep.work(request, "rates", f"rates-{request.problem}") as folder:
+        _sweep_run.introduce(job, request)
+        if not _sweep_run.run_recorded(job, request, folder, "rates.csv"):
+            return
+        data = results.load(folder / "results.zarr")
+        progress = Progress(job.num_runs, "runs judged exactly", settings.quiet)
+        metric = diagnostics.metric(job.problem, settings.judge[0])
+        judged = results.judge(data, metric, lambda done, total: progress.update(done))
+        say(f"judged in {clock(progress.close())}", settings.quiet)
+        results.save(judged, folder / "results.zarr")
 
-    rows: list[dict[str, Any]] = []
-    picks = plots.configurations(judged)
-    for i, pick in enumerate(picks):
-        own = jax.tree.map(lambda leaf, i=i: float(leaf[i]), job.grid[0])
-        balance, words = schedules.balance(own), str(own)
-        fits = diagnostics.fit_rates(judged.isel(pick), balance, settings.fitted)
-        print(f"{words}\ntheory: {balance}\n" + "\n".join(lines(fits)))
-        rows += [_row(words, fit, settings) for fit in fits]
-        if settings.figures:
-            title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps\n{words}"
-            figure = plots.rates(judged.isel(pick), fits, settings.fitted, title)
-            plots.save(figure, folder / "figures" / (f"rates_{i}.png" if len(picks) > 1 else "rates.png"))
-    with (folder / "rates.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    _sweep_run.list_failures(judged, settings.quiet)
-    drawn = ", figures/" if settings.figures else ""
-    say(f"written to {folder}/: config.json, results.zarr, rates.csv{drawn}", settings.quiet)
+        rows: list[dict[str, Any]] = []
+        picks = plots.configurations(judged)
+        for i, pick in enumerate(picks):
+            own = jax.tree.map(lambda leaf, i=i: float(leaf[i]), job.grid[0])
+            balance, words = schedules.balance(own), str(own)
+            fits = diagnostics.fit_rates(judged.isel(pick), balance, settings.fitted)
+            print(f"{words}\ntheory: {balance}\n" + "\n".join(lines(fits)))
+            rows += [_row(words, fit, settings) for fit in fits]
+            if settings.figures:
+                title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps\n{words}"
+                figure = plots.rates(judged.isel(pick), fits, settings.fitted, title)
+                plots.save(figure, folder / "figures" / (f"rates_{i}.png" if len(picks) > 1 else "rates.png"))
+        with (folder / "rates.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        _sweep_run.list_failures(judged, settings.quiet)
+        drawn = ", figures/" if settings.figures else ""
+        say(f"written to {folder}/: config.json, results.zarr, rates.csv{drawn}", settings.quiet)
 
 
 def lines(fits: Sequence[Fit]) -> list[str]:

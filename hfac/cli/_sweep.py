@@ -1,17 +1,16 @@
 """``hfac sweep PROBLEM``: run a method over seeds and schedules, judge it exactly, store and draw it."""
 
+import contextlib
 import dataclasses
-import json
 import operator
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
 from hfac.algorithms import REGISTRY as ALGORITHMS
-from hfac.cli import InputError, _config, as_input_error, nearest, parse
+from hfac.cli import InputError, Stopped, _config, _folder, as_input_error, nearest, parse
 from hfac.cli._values import Count, Numbers
 from hfac.problems import REGISTRY as PROBLEMS
 
@@ -31,6 +30,7 @@ DESCRIPTIONS = {
     "plan": "Say what a sweep would cost, without running it: runs, bytes, compilations, expected time.",
 }
 TABLES = ("problem_options", "algorithm_options")
+RESUMABLE = ("sweep", "rates", "tweets", "tune")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,12 +100,41 @@ class Sweep:
     """Offset of all five rates."""
     devices: Count = 0
     """Devices to use; 0 takes all. On CPUs a device is a core."""
+    checkpoint_minutes: float = 5.0
+    """Longest time between checkpoints, > 0; there is one at record points too."""
+    on_divergence: Literal["keep", "stop"] = "keep"
+    """When a run's numbers are no longer finite: keep the others going, or stop the sweep at the next record point."""
+    block_width: Count = 0
+    """Runs side by side in one block of a device; 0 chooses. The last bits of a run's numbers depend on it."""
+    shard: str | None = None
+    """I/N: only the I-th of N equal shares of the runs, I from 1 to N; `hfac merge` puts the shares together."""
+    distributed: bool = False
+    """One of several processes that share --out, found by themselves on SLURM, Kubernetes and TPU pods."""
+    coordinator: str | None = None
+    """HOST:PORT of the first process, where they are not found by themselves."""
+    num_processes: Count | None = None
+    """How many there are."""
+    process_id: Count | None = None
+    """Which one this is, from 0."""
     cache: bool = True
     """Keep compiled programs in the user's cache folder, so that the next process starts at once."""
     figures: bool = True
     """Draw the figures."""
     quiet: bool = False
     """Print errors only."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """This process among those at work on one sweep."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it plans, and reports at the end."""
+        return self.index == 0
 
 
 class Request(NamedTuple):
@@ -115,15 +144,22 @@ class Request(NamedTuple):
     settings: Any  # the command's own dataclass
     problem_options: Any
     algorithm_options: Any = None  # None where a command takes several methods
+    resumed: bool = False  # whether the folder holds this run already
+    processes: Processes = Processes()
 
 
 def main(args: Sequence[str]) -> None:
     """Run the command."""
-    request = resolve(list(args), "sweep")
-    if request is not None:
+    asked = request(args)
+    if asked is not None:
         from hfac.cli import _sweep_run
 
-        _sweep_run.execute(request)
+        _sweep_run.execute(asked)
+
+
+def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> Request | None:
+    """The command's request, or None after the general help; flags override what is stored."""
+    return resolve(list(args), "sweep", stored=stored)
 
 
 def resolve(
@@ -196,22 +232,48 @@ def _algorithm_defaults(problem: str, algorithm: str, preset: str | None) -> dic
 
 def check_sweep(settings: Sweep) -> None:
     """Raise `InputError` unless the settings are in range."""
-    for name, least in (("steps", 1), ("seeds", 1), ("first_seed", 0), ("devices", 0)):
+    for name, least in (("steps", 1), ("seeds", 1), ("first_seed", 0), ("devices", 0), ("block_width", 0)):
         if getattr(settings, name) < least:
             raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(settings, name)}")
     if settings.steps >= 2**31 or settings.first_seed + settings.seeds > 2**31:
         raise InputError("--steps and every seed must be below 2**31")
     if any(not tau > 0 for tau in settings.judge):
         raise InputError(f"--judge must be positive, got {min(settings.judge):g}")
-    check_out(settings.out)
+    _check_processes(settings)
+    if not settings.checkpoint_minutes > 0:
+        raise InputError(f"--checkpoint-minutes must be positive, got {settings.checkpoint_minutes:g}")
     with as_input_error():
         schedule_grid_axes(settings)
 
 
-def check_out(out: Path | None) -> None:
-    """Raise `InputError` unless the folder is new or empty."""
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out} already holds something; nothing is overwritten, choose another folder")
+def _check_processes(settings: Sweep) -> None:
+    """Raise `InputError` unless shares and processes are described completely."""
+    if settings.shard is not None:
+        share(settings.shard)
+    given = [settings.coordinator, settings.num_processes, settings.process_id]
+    if any(value is not None for value in given) and any(value is None for value in given):
+        raise InputError("--coordinator, --num-processes and --process-id go together; --distributed finds them itself")
+    if settings.num_processes is not None and not 0 <= settings.process_id < settings.num_processes:  # type: ignore[operator]
+        raise InputError(
+            f"--process-id must lie in [0, --num-processes = {settings.num_processes}), got {settings.process_id}"
+        )
+    if settings.distributed or settings.coordinator is not None:
+        if settings.out is None:
+            raise InputError("several processes need --out, a folder that all of them see")
+        if settings.shard is not None:
+            raise InputError("--shard is for processes that do not know each other; leave out --distributed")
+
+
+def share(text: str) -> tuple[int, int]:
+    """I and N of a share I/N.
+
+    Raises:
+      InputError: unless they are whole numbers with 1 <= I <= N.
+    """
+    first, _, second = text.partition("/")
+    if not (first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second)):
+        raise InputError(f"--shard must be I/N with 1 <= I <= N, such as 2/8, got {text}")
+    return int(first), int(second)
 
 
 def schedule_grid_axes(settings: Sweep) -> dict[tuple[str, ...], list[tuple[float, ...]]]:
@@ -262,34 +324,68 @@ def _check_range(flag: str, field: str, values: tuple[float, ...]) -> None:
         raise InputError(f"--{flag} lists a value twice")
 
 
-def make_folder(out: Path | None, stem: str) -> Path:
-    """The folder to write to, made now: the one asked for, or the next free runs/STEM-NNN.
-
-    Raises:
-      InputError: if it cannot be made.
-    """
-    if out is not None:
-        folder = out
-    else:
-        taken = 1
-        while (folder := Path("runs") / f"{stem}-{taken:03d}").exists():
-            taken += 1
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {folder}: cannot be made: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"--out {folder}: is not writable")
-    return folder
-
-
-def write_config(folder: Path, request: Request, command: str = "sweep") -> None:
-    """Write the resolved configuration; ``hfac COMMAND --config`` reproduces the run from it."""
+def content(request: Request, command: str) -> dict[str, Any]:
+    """The resolved configuration as it is written; ``hfac COMMAND --config`` reproduces the run from it."""
     from hfac import __version__
 
     plain = {key: value for key, value in dataclasses.asdict(request.settings).items() if key != "out"}
-    content = {"command": command, "version": __version__, "problem": request.problem, **plain}
+    found = {"command": command, "version": __version__, "problem": request.problem, **plain}
     for table in TABLES:
         if getattr(request, table) is not None:
-            content[table] = dataclasses.asdict(getattr(request, table))
-    (folder / "config.json").write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+            found[table] = dataclasses.asdict(getattr(request, table))
+    return found
+
+
+def identity(request: Request) -> dict[str, Any]:
+    """What a checkpoint must have in common with the run that goes on from it: all but what can grow or matters not."""
+    import jax
+    import jaxlib
+
+    grows: tuple[str, ...] = ("command", "on_divergence", "block_width", *_folder.UNIMPORTANT)
+    if isinstance(request.settings, Sweep):
+        grows += ("seeds", "first_seed", "steps", "judge")
+    lists = {f"{rate}_{field}".removesuffix("_scale") for rate in RATES for field in FIELDS} | {"offset", "zip"}
+    kept = {key: value for key, value in content(request, "").items() if key not in {*grows, *lists}}
+    return kept | {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "device": jax.devices()[0].platform}
+
+
+@contextlib.contextmanager
+def work(request: Request, command: str, stem: str) -> Iterator[Path]:
+    """The folder that a command writes to, its own until the end, with the configuration in it.
+
+    Args:
+      request: with every default filled in.
+      command: that asks.
+      stem: of the folder's name where none was asked for.
+
+    Raises:
+      InputError: if the folder cannot be had or holds something else.
+    """
+    if not request.processes.is_first:
+        yield request.settings.out
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            if not request.resumed:
+                _folder.check_new(request.settings.out, content(request, command))
+            folder = _folder.make(request.settings.out, stem)
+            stack.enter_context(_folder.claimed(folder))
+            if not (folder / _folder.CONFIG).exists() or request.resumed:
+                _folder.write_config(folder, content(request, command))
+        except InputError:
+            _tell_others_to_stop(request)
+            raise
+        try:
+            yield folder
+        except KeyboardInterrupt as stop:
+            if str(stop) or command not in RESUMABLE:
+                raise
+            raise Stopped(f"interrupted; `hfac resume {folder}` goes on from there") from None
+
+
+def _tell_others_to_stop(request: Request) -> None:
+    out = request.settings.out
+    if request.processes.count > 1 and out is not None and out.is_dir():
+        from hfac.cli import _processes
+
+        _processes.answer(out, request.processes, "stop")

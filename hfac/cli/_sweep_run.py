@@ -1,6 +1,7 @@
 """Running a resolved sweep: devices, the loop over record points, judging, files."""
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,11 @@ import zarr  # noqa: F401
 from hfac import comparison, exact, metrics, plots, recommended, results, statistics
 from hfac import schedules as schedules_module
 from hfac.algorithms import REGISTRY as ALGORITHMS
-from hfac.cli import Stopped, _config, _sweep, as_input_error
+from hfac.cli import InputError, Stopped, _config, _folder, _processes, _sweep, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
+from hfac.engine import Checkpoints, Piece, durable, first_shapes, num_cores, record_points
 from hfac.engine import _sweep as engine
-from hfac.engine import num_cores, record_points, stream
 from hfac.problem import Problem
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.types import Algorithm, Status
@@ -69,8 +70,8 @@ def build_problem(request: _sweep.Request) -> tuple[Problem, _sweep.Request]:
     Raises:
       InputError: if the builder refuses an option.
     """
+    request = begin(request)
     settings = request.settings
-    configure_jax(settings.devices, settings.cache)
     builder = _config.lookup(PROBLEMS, request.problem, "problem")
     problem = _config.build(builder, (), request.problem_options, "problem")
     if not settings.judge:
@@ -84,15 +85,14 @@ def execute(request: _sweep.Request) -> None:
     """Run, judge, store and draw a sweep; everything is checked before anything is written."""
     job = prepare(request)
     request, settings = job.request, job.request.settings
-    folder = _sweep.make_folder(settings.out, request.problem)
-    _sweep.write_config(folder, request)
-    introduce(job, request)
-    with held_back() as asked:
-        run_recorded(job, request, folder, asked)
-    data = results.load(folder / "results.zarr")
-    judge_and_report(data, job.problem, settings.judge, folder, settings.figures, settings.quiet)
-    drawn = ", figures/" if settings.figures else ""
-    say(f"written to {folder}/: config.json, results.zarr, summary.csv{drawn}", settings.quiet)
+    with _sweep.work(request, "sweep", request.problem) as folder:
+        introduce(job, request)
+        if not run_recorded(job, request, folder, "summary.csv"):
+            return
+        data = results.load(folder / "results.zarr")
+        judge_and_report(data, job.problem, settings.judge, folder, settings.figures, settings.quiet)
+        drawn = ", figures/" if settings.figures else ""
+        say(f"written to {folder}/: config.json, results.zarr, summary.csv{drawn}", settings.quiet)
 
 
 def introduce(job: Job, request: _sweep.Request) -> None:
@@ -102,6 +102,18 @@ def introduce(job: Job, request: _sweep.Request) -> None:
     say(f"{what}, {job.preset} settings", settings.quiet)
     for remark in [*job.grid[0].review(settings.steps), *unbounded(job.problem)]:
         say(f"note: {remark}", settings.quiet)
+
+
+def begin(request: _sweep.Request, x64: bool = True) -> _sweep.Request:
+    """Set jax up and meet the other processes, if there are any; only the first one talks."""
+    settings = request.settings
+    configure_jax(settings.devices, settings.cache, x64)
+    if not isinstance(settings, _sweep.Sweep):
+        return request
+    processes = _processes.join(settings)
+    if not processes.is_first:
+        settings = dataclasses.replace(settings, quiet=True, figures=False)
+    return request._replace(settings=settings, processes=processes)
 
 
 def configure_jax(devices: int, cache: bool, x64: bool = True) -> None:
@@ -150,44 +162,148 @@ def unbounded(problem: Problem) -> list[str]:
     return [f"{problem.name} states no {name}: that critic is not projected" for name in missing]
 
 
-def run_recorded(job: Job, request: _sweep.Request, folder: Path, asked: Interrupts) -> None:
-    """Run record point by record point, writing each to the store as it comes.
+def run_recorded(job: Job, request: _sweep.Request, folder: Path, report: str) -> bool:
+    """Run to the last record point, or go on to it: records to the store, states to checkpoints.
+
+    Args:
+      job: to run.
+      request: that it was made from.
+      folder: to write to.
+      report: file that is written when all is done.
+
+    Returns:
+      Whether there is something to report: False for a run that was finished before, report and all.
 
     Raises:
-      Stopped: if somebody asked to stop.
+      InputError: if the folder holds runs that are not asked for, or checkpoints of something else.
+      Stopped: if somebody asked to stop, or a run diverged and that is to stop the sweep.
     """
-    settings, algorithm = request.settings, job.algorithm
-    notes = {"problem": request.problem, "algorithm": settings.algorithm, "settings": job.words}
-    points = record_points(settings.steps)
-    layout = engine.lay_out(algorithm, job.grid, job.seeds, job.record)
-    program, plan, num_runs = layout.program, layout.program.plan, layout.num_runs
+    processes = request.processes
+    store = _planned_store(job, request, folder)
+    ran, compiled = store.attributes.get("run_seconds", 0.0), store.attributes.get("compile_seconds", 0.0)
+    has_moved = False
+    with held_back() as asked:
+        for part in store.parts[processes.index :: processes.count]:
+            seconds = _run_part(job, request, folder, part, asked)
+            if seconds is not None:
+                has_moved, ran, compiled = True, ran + seconds[0], compiled + seconds[1]
+                if processes.is_first:
+                    store.annotate({"run_seconds": ran, "compile_seconds": compiled})
+        if not processes.is_first:
+            return False
+        _processes.wait(folder, processes, functools.partial(_unfinished, store, folder), lambda: asked.is_set)
+    if request.settings.shard is not None:
+        say(
+            f"share {request.settings.shard} is finished; `hfac merge` puts the shares together", request.settings.quiet
+        )
+        return False
+    if not has_moved and (folder / report).exists():
+        say(f"{folder} is finished: {job.num_runs} runs x {request.settings.steps:,} steps", request.settings.quiet)
+        return False
+    return True
+
+
+def _planned_store(job: Job, request: _sweep.Request, folder: Path) -> results.Store:
+    """The store, once the first process has made everybody's parts."""
+    processes = request.processes
+    if not processes.is_first:
+        _processes.wait_for_the_first(folder, processes)
+        return results.Store(folder / _folder.RESULTS)
+    try:
+        store = open_store(job, request, folder)
+    except InputError:
+        _processes.answer(folder, processes, "stop")
+        raise
+    _processes.answer(folder, processes, "go")
+    return store
+
+
+def _unfinished(store: results.Store, folder: Path) -> list[str]:
+    """Parts that have not reached their last record point, in words."""
+    found = []
+    for part in store.parts:
+        step, last = Checkpoints(folder / _folder.CHECKPOINTS / part.name, {}).newest_step, int(part.points[-1])
+        if step < last:
+            found.append(f"{part.name} ({part.table.num_runs} runs) at step {step:,} of {last:,}")
+    return found
+
+
+def open_store(job: Job, request: _sweep.Request, folder: Path) -> results.Store:
+    """The store of a folder, with a part for the runs that it lacks and room for all record points."""
+    path = folder / _folder.RESULTS
+    notes = {"problem": request.problem, "algorithm": request.settings.algorithm, "settings": job.words}
+    with as_input_error():
+        store = results.Store(path) if path.exists() else results.Store.create(path, results.provenance() | notes)
+        points = record_points(request.settings.steps)
+        for part in store.parts:
+            points = np.union1d(points, part.points).astype(points.dtype)
+        table = results.run_table(job.grid[1], job.seeds)
+        held = {row for part in store.parts for row in part.table.rows()}
+        mine, shares = (1, 1) if request.settings.shard is None else _sweep.share(request.settings.shard)
+        own = np.array_split(np.arange(table.num_runs), shares)[mine - 1]
+        rows = table.rows()
+        missing = np.array([i for i in own if rows[i] not in held], int)
+        if not missing.size and not store.parts:
+            raise InputError(f"--shard {request.settings.shard} is empty: there are {table.num_runs} runs")
+        for subset in np.array_split(missing, request.processes.count):
+            if subset.size:
+                width = request.settings.block_width or None
+                layout = engine.lay_out(job.algorithm, job.grid, job.seeds, job.record, subset=subset, width=width)
+                store.add(layout.table, layout.record_shapes, points, layout.program.plan.width)
+        for part in store.parts:
+            part.grow(points)
+    return store
+
+
+def _run_part(
+    job: Job, request: _sweep.Request, folder: Path, part: results.Part, asked: Interrupts
+) -> tuple[float, float] | None:
+    """Move a part's runs to the last record point; returns seconds of running and of compiling, None if at its end."""
+    settings = request.settings
+    place = {row: i for i, row in enumerate(results.run_table(job.grid[1], job.seeds).rows())}
+    rows = part.table.rows()
+    if not set(rows) <= set(place):
+        raise InputError(f"{folder} holds runs that are not among those asked for; seeds and lists can only grow")
+    subset = np.array([place[row] for row in rows])
+    layout = engine.lay_out(job.algorithm, job.grid, job.seeds, job.record, subset=subset, width=part.width)
+    checkpoints = Checkpoints(folder / _folder.CHECKPOINTS / part.name, _sweep.identity(request))
+    with as_input_error():
+        start, refused = checkpoints.latest(first_shapes(layout))
+    for reason in refused:
+        say(f"note: {reason}", settings.quiet)
+    if start is not None and start.point == len(part.points):
+        return None
+    if start is not None or refused:
+        say(f"going on from step {0 if start is None else start.step:,}", settings.quiet)
+    program, num_runs = layout.program, layout.num_runs
     progress = Progress(settings.steps, "steps", settings.quiet)
-    store: results.Store | None = None
-    total_samples, began = 0, time.perf_counter()
-    for piece in stream(layout, points):
-        done = total_samples + int(piece.num_samples.sum())
-        rate = done / max(time.perf_counter() - began - program.compile_seconds, 1e-9)
+    began, first = time.perf_counter(), 0 if start is None else int(start.samples.sum())
+    stops: list[str] = []
+
+    def watch(piece: Piece, samples: np.ndarray) -> bool:
+        rate = (int(samples.sum()) - first) / max(time.perf_counter() - began - program.compile_seconds, 1e-9)
         progress.update(piece.step, f"{num_runs} runs, {rate:,.0f} samples/s")
-        if piece.point is not None:
-            total_samples = done
-            if store is None:
-                shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), piece.record)
-                labelled = results.template(shapes, points, layout.seeds, layout.coordinates)
-                about = {**notes, "num_devices": len(plan.devices), "width": plan.width, "root": 0}
-                store = results.Store(folder / "results.zarr", labelled.assign_attrs(results.provenance() | about))
-            store.write(piece.point, piece.record, piece.num_samples)
-        if asked.is_set and piece.step < settings.steps:
-            progress.close()
-            reached = f"stopped at step {piece.step:,} of {settings.steps:,}"
-            raise Stopped(f"{reached}; {folder} holds the records before it")
+        _processes.sign(folder, request.processes)
+        if settings.on_divergence == "stop" and piece.record is not None:
+            failed = int((results.named_leaves(piece.record)["status"] != Status.OK).sum())
+            stops.extend([f"{failed} of {num_runs} runs diverged"] if failed else [])
+        stops.extend(["asked to"] if asked.is_set else [])
+        return bool(stops)
+
+    is_done = durable(layout, part, checkpoints, start, watch, 60 * settings.checkpoint_minutes)
     seconds = progress.close()
-    assert store is not None
-    store.annotate({"compile_seconds": program.compile_seconds, "run_seconds": seconds - program.compile_seconds})
-    rate = num_runs * settings.steps / max(seconds - program.compile_seconds, 1e-9)
+    step = int(settings.steps) if is_done else checkpoints.newest_step
+    if not is_done:
+        reached = f"stopped at step {step:,} of {settings.steps:,}"
+        why = "" if stops[0] == "asked to" else f": {stops[0]}"
+        raise Stopped(f"{reached}{why}; `hfac resume {folder}` goes on from there")
+    steps = settings.steps - (0 if start is None else start.step)
+    rate = num_runs * steps / max(seconds - program.compile_seconds, 1e-9)
     say(
         f"ran in {clock(seconds)} ({program.compile_seconds:.1f} s of it compiling): {rate:,.0f} run-steps/s",
         settings.quiet,
     )
+    return seconds - program.compile_seconds, program.compile_seconds
 
 
 def judge_and_report(

@@ -1,7 +1,7 @@
 """``hfac tune PROBLEM``: search for a method's settings by successive halving; the log, a ready command, a figure."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -66,11 +66,16 @@ class Tune:
 
 def main(args: Sequence[str]) -> None:
     """Run the command."""
-    request = _sweep.resolve(list(args), "tune", Tune, check)
-    if request is not None:
+    asked = request(args)
+    if asked is not None:
         from hfac.cli import _tune_run
 
-        _tune_run.execute(request)
+        _tune_run.execute(asked)
+
+
+def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sweep.Request | None:
+    """The command's request, or None after the general help; flags override what is stored."""
+    return _sweep.resolve(list(args), "tune", Tune, check, stored)
 
 
 def check(settings: Tune) -> None:
@@ -85,7 +90,6 @@ def check(settings: Tune) -> None:
     if settings.first_seed < 0 or settings.first_seed + 2**settings.rounds * settings.seeds > 2**31:
         raise InputError("--first-seed must be >= 0 and every seed below 2**31")
     axes(settings.search)
-    _sweep.check_out(settings.out)
 
 
 def check_rounds(rounds: int) -> None:

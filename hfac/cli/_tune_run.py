@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import inspect
 import json
 import math
 import shlex
@@ -11,10 +12,11 @@ from typing import Any
 
 from hfac import algorithms, plots, tuning
 from hfac.algorithms import REGISTRY as ALGORITHMS
-from hfac.cli import InputError, _config, _sweep, _sweep_run, _tune, as_input_error
+from hfac.cli import InputError, _config, _folder, _sweep, _sweep_run, _tune, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
 from hfac.problem import Problem
+from hfac.problems import REGISTRY as PROBLEMS
 from hfac.tuning import Plan, Range, Setting, Trial
 from hfac.types import Algorithm, Needs
 
@@ -27,24 +29,31 @@ def execute(request: _sweep.Request) -> None:
     settings, name = request.settings, request.problem
     builder = _config.lookup(ALGORITHMS, settings.algorithm, "algorithm")
     _config.build(builder, (problem,), request.algorithm_options, "algorithm")
-    overrides = {option: (value,) for option, value in changed(request.algorithm_options).items()}
+    overrides = {option: (value,) for option, value in changed(builder, request.algorithm_options).items()}
     space = space_of(builder, settings, overrides, algorithms.needs(settings.algorithm))
     plan_of(settings)
-    folder = _sweep.make_folder(settings.out, f"tune-{name}-{settings.algorithm}")
-    _sweep.write_config(folder, request, "tune")
-    with held_back() as asked:
-        log = search(problem, builder, space, settings, settings.algorithm, folder / "search.csv", asked)
-    best = log[-1][0]
-    write_best(folder / "best.json", request, settings.algorithm, best)
-    if settings.figures:
-        plots.save(
-            plots.search(log, f"{name}, {settings.algorithm}", settings.judge), folder / "figures" / "search.png"
-        )
-    drawn = ", figures/" if settings.figures else ""
-    say(f"written to {folder}/: config.json, search.csv, best.json{drawn}", settings.quiet)
-    count = 1 + max(trial.candidate for rung in log for trial in rung)
-    say(f"best of {count}: {best.worth:.4f} at tau = {settings.judge:g} on its tuning seeds", settings.quiet)
-    print(command_line(request, settings.algorithm, best))
+    with _sweep.work(request, "tune", f"tune-{name}-{settings.algorithm}") as folder:
+        kept = tuning.Kept(folder / _folder.CHECKPOINTS, identity(request))
+        with held_back() as asked:
+            log = search(problem, builder, space, settings, settings.algorithm, folder / "search.csv", asked, kept)
+        best = log[-1][0]
+        write_best(folder / "best.json", request, settings.algorithm, best)
+        if settings.figures:
+            plots.save(
+                plots.search(log, f"{name}, {settings.algorithm}", settings.judge), folder / "figures" / "search.png"
+            )
+        drawn = ", figures/" if settings.figures else ""
+        say(f"written to {folder}/: config.json, search.csv, best.json{drawn}", settings.quiet)
+        count = 1 + max(trial.candidate for rung in log for trial in rung)
+        say(f"best of {count}: {best.worth:.4f} at tau = {settings.judge:g} on its tuning seeds", settings.quiet)
+        print(command_line(request, settings.algorithm, best))
+
+
+def identity(request: _sweep.Request) -> dict[str, Any]:
+    """What a finished rung must have in common with the search that goes on from it."""
+    budget = request.settings.budget or _tune.RUNS_PAID_FOR * request.settings.samples
+    shared = {key: value for key, value in _sweep.identity(request).items() if key not in ("budget", "rounds")}
+    return shared | {"budget of a round": budget / request.settings.rounds}
 
 
 def space_of(builder: Builder, settings: Any, overrides: Mapping[str, Any], needs: Needs) -> dict[str, tuning.Axis]:
@@ -86,8 +95,9 @@ def search(
     name: str,
     log_file: Path,
     asked: Interrupts,
+    kept: tuning.Kept | None = None,
 ) -> list[list[Trial]]:
-    """All rungs of a search, each written to the log when it ends.
+    """All rungs of a search, each written to the log when it ends; those that are kept already are not run again.
 
     Raises:
       InputError: if the method refuses the problem or an option, or the budget pays for no candidate.
@@ -99,12 +109,13 @@ def search(
     def report(done: float, total: float) -> None:
         progress.update(done, total=total)
         if asked.is_set:
-            raise KeyboardInterrupt(f"stopped; {log_file.parent} holds the rungs that were finished")
+            goes_on = "" if kept is None else f"; `hfac resume {log_file.parent}` goes on from there"
+            raise KeyboardInterrupt(f"stopped; {log_file.parent} holds the rungs that were finished{goes_on}")
 
     def all_rungs() -> Iterator[list[Trial]]:
         if settings.design == "random":
             show([plan.num_candidates(r) for r in range(plan.num_rounds)])
-            return tuning.tune(problem, builder, space, plan, settings.judge, report)
+            return tuning.tune(problem, builder, space, plan, settings.judge, report, kept)
         crossed = tuning.cross(space)
         show([len(crossed)])
         return tuning.search(
@@ -117,6 +128,7 @@ def search(
             num_rungs=plan.num_rungs,
             reduction=plan.reduction,
             progress=report,
+            kept=kept,
         )
 
     def show(counts: Sequence[int]) -> None:
@@ -135,13 +147,10 @@ def search(
     return log
 
 
-def changed(options: Any) -> dict[str, Any]:
-    """Options of a builder that differ from their defaults."""
-    return {
-        field.name: getattr(options, field.name)
-        for field in dataclasses.fields(options)
-        if getattr(options, field.name) != field.default
-    }
+def changed(builder: Any, options: Any) -> dict[str, Any]:
+    """Options that differ from the builder's own defaults."""
+    own = inspect.signature(builder).parameters
+    return {name: value for name, value in dataclasses.asdict(options).items() if value != own[name].default}
 
 
 def as_axes(entries: Sequence[str]) -> dict[str, Any]:
@@ -201,7 +210,11 @@ def command_line(request: _sweep.Request, algorithm: str, best: Trial) -> str:
     for name, value in found.items():
         if value or not name.endswith("floor"):
             words += [f"--{_flag(name)}", f"{value:.6g}"]
-    for table, options in (("problem", changed(request.problem_options)), ("algorithm", best.setting.options)):
+    problem_builder = _config.lookup(PROBLEMS, request.problem, "problem")
+    for table, options in (
+        ("problem", changed(problem_builder, request.problem_options)),
+        ("algorithm", best.setting.options),
+    ):
         for option, value in options.items():
             words += _option(table, option.replace("_", "-"), value)
     return shlex.join(words)

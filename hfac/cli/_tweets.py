@@ -2,7 +2,7 @@
 
 import dataclasses
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,20 +40,20 @@ class Tweets(Options, _sweep.Sweep):
 
 def main(args: Sequence[str]) -> None:
     """Run the command."""
-    request = resolve(list(args))
+    asked = request(args)
     from hfac.cli import _tweets_run
 
-    _tweets_run.execute(request)
+    _tweets_run.execute(asked)
 
 
-def resolve(args: list[str]) -> _sweep.Request:
-    """Parse all that needs no run.
+def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sweep.Request:
+    """Parse all that needs no run; flags override what is stored.
 
     Raises:
       InputError: if something is wrong with it.
     """
-    path, rest = _config.take(args, "--config")
-    loaded = {} if path is None else _config.read_file(path)
+    path, rest = _config.take(list(args), "--config")
+    loaded = dict(stored or {}) | ({} if path is None else _config.read_file(path))
     for key in ("command", "version", "problem"):
         loaded.pop(key, None)
     plain, nested = _config.apply_file(loaded, Tweets, ("algorithm_options",))

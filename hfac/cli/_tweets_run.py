@@ -1,5 +1,6 @@
 """Running the tweets experiment: pretrain, learn, judge, show."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,7 @@ import numpy as np
 import xarray
 
 from hfac import comparison, plots, recommended, results, statistics, tweets
-from hfac.cli import _sweep, _sweep_run, as_input_error
-from hfac.cli._interrupts import held_back
+from hfac.cli import _folder, _sweep, _sweep_run, as_input_error
 from hfac.cli._progress import Progress, clock, say
 from hfac.tweets._judge import MIN_EFFECTIVE
 from hfac.tweets._setup import Setup
@@ -20,8 +20,12 @@ SHOWN = 8  # tweets in the printed table
 
 def execute(request: _sweep.Request) -> None:
     """Pretrain, run, judge, store and draw; everything that can be checked before is."""
+    request = _sweep_run.begin(request, x64=False)  # no linear solves are judged here
     settings = request.settings
-    _sweep_run.configure_jax(settings.devices, settings.cache, x64=False)  # no linear solves are judged here
+    if not request.resumed:
+        _folder.check_new(settings.out, _sweep.content(request, "tweets"))  # before minutes of pretraining
+    if request.resumed and settings.out is not None and (settings.out / tweets.MODEL_FILE).is_file():
+        settings = dataclasses.replace(settings, pretrained=settings.out)
     base = recommended.schedules("tweets", settings.algorithm)
     grid, words = _sweep_run.crossed(base, _sweep.schedule_grid_axes(settings))
     progress = Progress(settings.epochs, "epochs of pretraining", settings.quiet)
@@ -29,26 +33,27 @@ def execute(request: _sweep.Request) -> None:
         setup = tweets.prepare(settings, lambda done, total: progress.update(done, total=total))
         algorithm = tweets.method(setup, settings.algorithm, **vars(request.algorithm_options))
     seconds = progress.close()
-    folder = _sweep.make_folder(settings.out, "tweets")
-    _sweep.write_config(folder, request, "tweets")
-    tweets.save(setup, folder)
-    if setup.fitted.history:
-        quality = f"perplexity {setup.fitted.perplexity:.1f} on held-out tweets"
-        say(f"pretrained in {clock(seconds)}: {quality}, {setup.fitted.unigram:.1f} by word counts", settings.quiet)
-    seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
-    job = _sweep_run.Job(
-        request, setup.problem, algorithm, grid, seeds, tweets.record(setup.problem), settings.preset, words
-    )
-    say(
-        f"tweets / {settings.algorithm}: {job.num_runs} runs x {settings.steps:,} steps, {settings.preset} preset",
-        settings.quiet,
-    )
-    with held_back() as asked:
-        _sweep_run.run_recorded(job, request, folder, asked)
-    report(setup, results.load(folder / "results.zarr"), settings.judge, folder, settings.figures, settings.quiet)
-    drawn = ", figures/" if settings.figures else ""
-    kept = "config.json, tokenizer.json, model.safetensors, results.zarr, samples.csv, summary.csv"
-    say(f"written to {folder}/: {kept}{drawn}", settings.quiet)
+    with _sweep.work(request, "tweets", "tweets") as folder:
+        if request.processes.is_first and not (folder / tweets.MODEL_FILE).is_file():
+            (folder / tweets.TOKENIZER_FILE).unlink(missing_ok=True)  # of a run that was stopped between the two
+            tweets.save(setup, folder)
+        if setup.fitted.history:
+            quality = f"perplexity {setup.fitted.perplexity:.1f} on held-out tweets"
+            say(f"pretrained in {clock(seconds)}: {quality}, {setup.fitted.unigram:.1f} by word counts", settings.quiet)
+        seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
+        job = _sweep_run.Job(
+            request, setup.problem, algorithm, grid, seeds, tweets.record(setup.problem), settings.preset, words
+        )
+        say(
+            f"tweets / {settings.algorithm}: {job.num_runs} runs x {settings.steps:,} steps, {settings.preset} preset",
+            settings.quiet,
+        )
+        if not _sweep_run.run_recorded(job, request, folder, "summary.csv"):
+            return
+        report(setup, results.load(folder / "results.zarr"), settings.judge, folder, settings.figures, settings.quiet)
+        drawn = ", figures/" if settings.figures else ""
+        kept = "config.json, tokenizer.json, model.safetensors, results.zarr, samples.csv, summary.csv"
+        say(f"written to {folder}/: {kept}{drawn}", settings.quiet)
 
 
 def report(

@@ -1,8 +1,14 @@
 """The engine: one run, and sweeps of runs. It knows no problem, no method and no metric."""
 
+from hfac.engine._checkpoint import Checkpoints as Checkpoints
+from hfac.engine._checkpoint import Snapshot as Snapshot
+from hfac.engine._durable import durable as durable
+from hfac.engine._durable import first_shapes as first_shapes
 from hfac.engine._loop import History as History
 from hfac.engine._loop import record_points as record_points
 from hfac.engine._loop import run_key as run_key
+from hfac.engine._replay import Replay as Replay
+from hfac.engine._replay import replay as replay
 from hfac.engine._run import run as run
 from hfac.engine._sharding import num_cores as num_cores
 from hfac.engine._stream import Piece as Piece

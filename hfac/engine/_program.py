@@ -60,9 +60,19 @@ class Program:
 
     def factorizes(self, runs: Runs) -> bool:
         """Whether a step factorises a matrix, which several CPU devices must not do at once."""
-        states = jax.eval_shape(self._programs["start"], runs)
+        states = self.shapes(runs)
         lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
         return has_factorization(self._programs["advance"].trace(runs, states, lengths).jaxpr.jaxpr)
+
+    def shapes(self, runs: Runs) -> Any:
+        """Shapes of the states of all slots."""
+        return jax.eval_shape(self._programs["start"], runs)
+
+    def record_shapes(self, runs: Runs) -> Any:
+        """Shapes of what one record point keeps of one run."""
+        lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
+        history = jax.eval_shape(self._programs["advance"], runs, self.shapes(runs), lengths)[1]
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), history.record)
 
     @property
     def peak_bytes(self) -> int:

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from hfac.engine import _checkpoint, _sharding
 from hfac.engine._sweep import Layout
 from hfac.types import PyTree
 
@@ -21,20 +23,27 @@ class Piece(NamedTuple):
     point: int | None  # index of the record point just reached, or None between two
     record: PyTree  # leaves [R, ...] at that point, on the host, or None
     num_samples: np.ndarray  # int64 [R], transitions since the record point before
-    states: PyTree  # leaves [R, ...]; the next piece consumes them
+    states: PyTree  # leaves [slots, ...]; the next piece consumes them
 
 
-def stream(layout: Layout, points: Sequence[int] | np.ndarray) -> Iterator[Piece]:
+def stream(
+    layout: Layout, points: Sequence[int] | np.ndarray, start: _checkpoint.Snapshot | None = None
+) -> Iterator[Piece]:
     """Run a layout to every record point, in pieces of about a second. The numbers are those of one piece.
 
     Args:
       layout: from `lay_out`.
       points: steps to record at, increasing; the last one ends the sweep.
+      start: where to go on from; the beginning unless given.
     """
     program, runs, num_runs = layout.program, layout.runs, layout.num_runs
-    states, step, size = program.start(runs), 0, FIRST_PIECE
-    num_samples = np.zeros(num_runs, np.int64)
-    for index, target in enumerate(points):
+    if start is None:
+        states, step, reached, num_samples = program.start(runs), 0, 0, np.zeros(num_runs, np.int64)
+    else:
+        states = jax.tree.map(jnp.asarray, _sharding.pad(program.plan, start.states))
+        step, reached, num_samples = start.step, start.point, start.num_samples
+    size = FIRST_PIECE
+    for index, target in list(enumerate(points))[reached:]:
         while True:
             length = int(min(size, target - step))
             began = time.perf_counter()

@@ -20,13 +20,19 @@ class Layout(NamedTuple):
 
     program: _program.Program
     runs: _program.Runs  # of all slots, padding included
-    coordinates: Coordinates  # of the configurations
-    seeds: np.ndarray  # [N]
+    coordinates: Coordinates  # of all configurations
+    seeds: np.ndarray  # [N], all of them
+    table: results.RunTable  # of the runs in the slots
 
     @property
     def num_runs(self) -> int:
-        """Configurations x seeds."""
-        return int(np.prod(self.coordinates.shape, dtype=int)) * len(self.seeds)
+        """Configurations x seeds, or those of them that are laid out."""
+        return self.table.num_runs
+
+    @property
+    def record_shapes(self) -> Any:
+        """Shapes of what one record point keeps of one run."""
+        return self.program.record_shapes(self.runs)
 
 
 def lay_out(
@@ -38,10 +44,12 @@ def lay_out(
     width: int | None = None,
     root: int = 0,
     devices: Sequence[Any] | None = None,
+    subset: np.ndarray | None = None,
 ) -> Layout:
     """Flatten configurations x seeds to one padded run axis, over all devices unless the step factorises matrices.
 
-    Arguments are those of `sweep`, and the devices to use.
+    Arguments are those of `sweep`, the devices to use, and which runs to lay out (places on the flat axis; all unless
+    given).
 
     Raises:
       ValueError: if the seeds are not distinct whole numbers or `initial` has no run axis of the right length.
@@ -51,9 +59,11 @@ def lay_out(
     num_configs = int(np.prod(coordinates.shape, dtype=int))
 
     def per_run(leaf: Any) -> np.ndarray:
-        return np.repeat(np.broadcast_to(np.asarray(leaf, float), (num_configs,)), len(distinct))
+        return np.repeat(np.broadcast_to(np.asarray(leaf, float), (num_configs,)), len(distinct))[chosen]
 
-    seed = np.tile(distinct, num_configs)
+    table = results.run_table(coordinates, distinct)
+    chosen = np.arange(table.num_runs) if subset is None else subset
+    table, seed = table.take(chosen), np.tile(distinct, num_configs)[chosen]
     for leaf in jax.tree.leaves(initial):
         if jnp.shape(leaf)[:1] != seed.shape:
             raise ValueError(f"initial must have one entry per run, {seed.size} here, got shape {jnp.shape(leaf)}")
@@ -67,7 +77,7 @@ def lay_out(
         padded = jax.tree.map(jnp.asarray, _sharding.pad(plan, runs))
         if len(plan.devices) == 1 or not prepared.factorizes(padded):
             break
-    return Layout(prepared, padded, coordinates, distinct)
+    return Layout(prepared, padded, coordinates, distinct, table)
 
 
 def check_seeds(seeds: Any) -> np.ndarray:

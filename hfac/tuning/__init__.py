@@ -1,5 +1,6 @@
 """Search for settings: what may be tried, and rounds of successive halving, the same for every method."""
 
+from hfac.tuning._keep import Kept as Kept
 from hfac.tuning._search import FIRST_SEED as FIRST_SEED
 from hfac.tuning._search import NUM_PARENTS as NUM_PARENTS
 from hfac.tuning._search import Plan as Plan

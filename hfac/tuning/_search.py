@@ -15,8 +15,9 @@ import jax
 import numpy as np
 
 from hfac import metrics, results, schedules
-from hfac.engine import Layout, Piece, lay_out, stream
+from hfac.engine import Layout, Piece, first_shapes, lay_out, stream
 from hfac.problem import Problem
+from hfac.tuning._keep import Kept, Outcome
 from hfac.tuning._space import SETTINGS, WIDTH, Setting, Space, around, draw, to_schedules
 from hfac.types import Algorithm, PyTree, Status
 
@@ -95,6 +96,7 @@ def tune(
     plan: Plan,
     tau: float,
     progress: Callable[[float, float], None] = lambda done, total: None,
+    kept: Kept | None = None,
 ) -> Iterator[list[Trial]]:
     """A whole search by random candidates; yields the trials of every rung of every round.
 
@@ -105,9 +107,11 @@ def tune(
       plan: of the search.
       tau: entropy weight at which x is judged.
       progress: called with (run-steps done, run-steps in all).
+      kept: where finished rungs are kept; those that are there are not run again.
 
     Raises:
-      ValueError: if the budget pays for no candidate, a builder refuses an option, or the space is wrong.
+      ValueError: if the budget pays for no candidate, a builder refuses an option, the space is wrong, or what is kept
+        is damaged or of another search.
     """
     best: list[Setting] = []
     offset = 0
@@ -126,8 +130,10 @@ def tune(
             num_rungs=plan.num_rungs,
             reduction=plan.reduction,
             progress=functools.partial(_in_round, progress, r, plan.num_rounds),
+            kept=kept,
+            round=r,
         ):
-            yield [t._replace(round=r, candidate=offset + t.candidate) for t in found]
+            yield [t._replace(candidate=offset + t.candidate) for t in found]
         best = [trial.setting for trial in found[:NUM_PARENTS] if math.isfinite(trial.worth)]
         offset += count
 
@@ -155,6 +161,8 @@ def search(
     num_rungs: int = 2,
     reduction: int = 4,
     progress: Callable[[float, float], None] = lambda done, total: None,
+    kept: Kept | None = None,
+    round: int = 0,
 ) -> Iterator[list[Trial]]:
     """Successive halving; yields the trials of every rung, best first. The first of the last rung is the winner.
 
@@ -168,9 +176,12 @@ def search(
       num_rungs: rounds.
       reduction: factor by which candidates fall and steps rise.
       progress: called with (run-steps done, run-steps in all).
+      kept: where finished rungs are kept; those that are there are not run again.
+      round: of a search in rounds.
 
     Raises:
-      ValueError: if a builder refuses an option or there is nothing to search.
+      ValueError: if a builder refuses an option, there is nothing to search, or what is kept is damaged or of another
+        search.
     """
     plan = rungs(len(candidates), num_rungs, reduction)
     metric = metrics.exact(problem, tau)
@@ -181,12 +192,18 @@ def search(
     done = 0.0
     for r, rung in enumerate(plan):
         trials = []
-        for group in groups:
+        known = None if kept is None else kept.outcomes(round, r)
+        if known is not None:
+            trials = [Trial(round, o.candidate, r, *o[1:], candidates[o.candidate]) for o in known]
+            for trial in trials:
+                stands[trial.candidate] = _Stand(None, trial.steps, trial.samples)
+            done += sum((t.steps - _steps_before(groups, t.candidate, plan, r)) * len(seeds) for t in trials)
+        for g, group in enumerate(groups if known is None else ()):
             members = [i for i in group.members if i in alive]
             if not members:
                 continue
-            goal, before = max(1, round(rung.share * group.horizon)), stands[members[0]].steps
-            initial = None if r == 0 else _stack([stands[i].states for i in members])
+            goal, before = _goal(group, rung), stands[members[0]].steps
+            initial = None if r == 0 else _states(kept, round, r - 1, g, group, [stands[i] for i in members], seeds)
             layout = lay_out(group.algorithm, _grid([candidates[i] for i in members]), list(seeds), initial=initial)
             for piece in stream(layout, [goal - before]):
                 progress(min(done + piece.step * layout.num_runs, total), total)
@@ -194,11 +211,14 @@ def search(
             worth, failed = _judge(layout, piece, goal, metric)
             for i, value, count, states, used in zip(members, worth, failed, *_ends(layout, piece), strict=True):
                 stands[i] = _Stand(states, goal, stands[i].samples + used)
-                trials.append(Trial(0, i, r, goal, stands[i].samples, value, count, candidates[i]))
+                trials.append(Trial(round, i, r, goal, stands[i].samples, value, count, candidates[i]))
         trials.sort(key=lambda trial: trial.worth)
+        alive = {trial.candidate for trial in trials[: plan[r + 1].num_candidates]} if r + 1 < len(plan) else set()
+        if kept is not None and known is None:
+            survivors = {g: [stands[i].states for i in group.members if i in alive] for g, group in enumerate(groups)}
+            outcomes = [Outcome(t.candidate, t.steps, t.samples, t.worth, t.diverged) for t in trials]
+            kept.keep(round, r, outcomes, {g: _stack(states) for g, states in survivors.items() if states})
         yield trials
-        if r + 1 < len(plan):
-            alive = {trial.candidate for trial in trials[: plan[r + 1].num_candidates]}
     progress(total, total)
 
 
@@ -208,6 +228,33 @@ class _Stand(NamedTuple):
     states: PyTree  # leaves [N, ...], or None at the start
     steps: int
     samples: float  # of one run
+
+
+def _goal(group: _Group, rung: Rung) -> int:
+    return max(1, int(np.round(rung.share * group.horizon)))
+
+
+def _steps_before(groups: Sequence[_Group], candidate: int, plan: Sequence[Rung], rung: int) -> int:
+    """Steps that a candidate had done when a rung began."""
+    group = next(group for group in groups if candidate in group.members)
+    return _goal(group, plan[rung - 1]) if rung > 0 else 0
+
+
+def _states(
+    kept: Kept | None,
+    round: int,
+    rung: int,
+    index: int,
+    group: _Group,
+    stands: Sequence[_Stand],
+    seeds: Sequence[int],
+) -> PyTree:
+    """Where a group's survivors stand at the end of a rung, from memory or from what was kept."""
+    if all(stand.states is not None for stand in stands):
+        return _stack([stand.states for stand in stands])
+    assert kept is not None
+    grid = schedules.grid(schedules.attenuating(), {"upper.scale": [float(i + 1) for i in range(len(stands))]})
+    return kept.states(round, rung, index, first_shapes(lay_out(group.algorithm, grid, list(seeds))))
 
 
 def _stack(states: Sequence[PyTree]) -> PyTree:

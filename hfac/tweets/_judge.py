@@ -34,7 +34,7 @@ def record(problem: EpisodicProblem, count: int = NUM_TWEETS) -> Callable[[Any, 
             "tokens": tokens,
             "log_prob": jnp.sum(own.log_prob, 1),
             "reference_log_prob": jnp.sum(reference.log_prob, 1),
-            "divergence": jnp.sum(own.divergence, 1),
+            "divergences": jnp.sum(own.divergence, 1),
             "entropy_weight": schedules.at(state.step).entropy,
             "status": state.status,
             "failed_at": state.failed_at,
@@ -68,7 +68,7 @@ def writing(
       rater: score of one tweet [L].
       reward: ``(x, tokens [L]) -> []``.
     """
-    lead = np.shape(data["divergence"])[:-1]
+    lead = np.shape(data["divergences"])[:-1]
     flat = jax.tree.map(lambda leaf: jnp.asarray(leaf).reshape(-1, *np.shape(leaf)[len(lead) :]), dict(data))
 
     def one(at: dict[str, Any]) -> Any:
@@ -85,7 +85,7 @@ def writing(
             score=score.mean(),
             score_se=score.std() / jnp.sqrt(count),
             happy=(score > HAPPY).mean(),
-            divergence=at["divergence"].mean(),
+            divergence=at["divergences"].mean(),
             entropy=-at["log_prob"].mean(),
             perplexity=jnp.exp(-at["reference_log_prob"].sum() / is_written.sum().astype(jnp.float32)),
             distinct=episodes.distinct_bigrams(tokens, EOS),
@@ -94,7 +94,7 @@ def writing(
             accuracy=jnp.sum((score_gap * worth_gap > 0) & (score_gap != 0)) / jnp.maximum(jnp.sum(score_gap != 0), 1),
         )
 
-    names = ("x", "tokens", "log_prob", "reference_log_prob", "divergence")
+    names = ("x", "tokens", "log_prob", "reference_log_prob", "divergences")
     found = jax.jit(lambda at: jax.lax.map(one, at))({name: flat[name] for name in names})
     return Writing(*(np.asarray(leaf).reshape(lead) for leaf in found))
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray
 
@@ -58,7 +59,7 @@ def people(setup: Setup, data: xarray.Dataset) -> dict[str, np.ndarray]:
     )
     found = []
     for i in range(data.sizes["seed"]):
-        x = jax.tree.map(lambda leaf, i=i: leaf[i], record["x"])
+        x = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), record["x"])
 
         def worth(tokens: jax.Array, x: Any = x) -> jax.Array:
             return reward(x, tokens)

@@ -1,0 +1,129 @@
+"""The folder of a run: new or taken over, one process at a time, its configuration first."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hfac.cli import InputError
+
+CONFIG, LOCK, ALIVE = "config.json", ".lock", "alive"
+RESULTS, CHECKPOINTS = "results.zarr", "checkpoints"
+UNIMPORTANT = (  # change no number
+    *("devices", "cache", "figures", "quiet", "checkpoint_minutes"),
+    *("shard", "distributed", "coordinator", "num_processes", "process_id"),
+)
+
+
+def check_new(out: Path | None, content: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless the folder is new or empty; says what differs if it holds a run.
+
+    Args:
+      out: the folder, or None for one that will be made.
+      content: of the configuration that is about to run.
+    """
+    if out is None or not out.exists() or (out.is_dir() and all(child.name == ALIVE for child in out.iterdir())):
+        return
+    start = f"--out {out} already holds something; nothing is overwritten"
+    if not (out / CONFIG).is_file():
+        raise InputError(f"{start}, choose another folder")
+    differ = differences(read_config(out), content)
+    if differ:
+        raise InputError(f"{start}: it differs in {', '.join(differ)}; choose another folder, or see `hfac extend`")
+    raise InputError(f"{start}: it holds this very run; `hfac resume {out}` goes on with it")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Settings of two configurations that differ, as "steps (100, not 200)"."""
+
+    def flat(content: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in json.loads(json.dumps(dict(content), default=str)).items():
+            if isinstance(value, dict):
+                found |= {f"{key}.{inner}": each for inner, each in value.items()}
+            elif key not in UNIMPORTANT:
+                found[key] = value
+        return found
+
+    first, second = flat(old), flat(new)
+    keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
+    return [f"{key} ({first.get(key)}, not {second.get(key)})" for key in keys]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration that a run was started with.
+
+    Raises:
+      InputError: if there is none, or it cannot be read.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise InputError(f"{folder} holds no run: {CONFIG} is missing")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}; restore it from a copy") from None
+    if not isinstance(content, dict) or "command" not in content:
+        raise InputError(f"{path} is no configuration of a run: it names no command")
+    return content
+
+
+def make(out: Path | None, stem: str) -> Path:
+    """The folder to write to, made now: the one asked for, or the next free runs/STEM-NNN.
+
+    Raises:
+      InputError: if it cannot be made or written to.
+    """
+    if out is not None:
+        folder = out
+    else:
+        taken = 1
+        while (folder := Path("runs") / f"{stem}-{taken:03d}").exists():
+            taken += 1
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--out {folder}: is not writable")
+    return folder
+
+
+def write_config(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the resolved configuration, whole or not at all; ``hfac COMMAND --config`` reproduces the run from it."""
+    unfinished = folder / f"{CONFIG}.new"
+    unfinished.write_text(json.dumps(dict(content), indent=2, default=str) + "\n", encoding="utf-8")
+    unfinished.replace(folder / CONFIG)
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder; a full disk is one clear line.
+
+    Raises:
+      InputError: if another process is at work in it, or something cannot be written.
+    """
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise InputError(f"{folder / LOCK} cannot be written: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(handle, 64, 0).decode(errors="replace").strip()
+            raise InputError(f"{folder} is in use by process {owner}; wait for it, or choose another folder") from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise InputError(
+            f"cannot write to {folder}: {where}{error.strerror or error}; what was written before is whole, "
+            f"`hfac resume {folder}` goes on from there"
+        ) from None
+    finally:
+        os.close(handle)

@@ -1,0 +1,111 @@
+"""``hfac replay DIR --seed N``: one run of a stored sweep again, and what went wrong in it."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from hfac.cli import InputError, _config, _folder, _resume, as_input_error, parse
+from hfac.cli._values import Count
+
+DESCRIPTION = (
+    "Repeat one run of a stored sweep. Where the sweep crossed lists, name the run by their flags: --tau 0.01 --seed 3."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Replay:
+    """Settings of a replay."""
+
+    dir: Annotated[Path, tyro.conf.Positional]
+    """Folder of a sweep."""
+    seed: Count
+    """Which run."""
+    debug: bool = True
+    """Run the bad step without compilation, under checkify, and name the first number that is not finite."""
+
+
+def main(args: Sequence[str]) -> None:
+    """Run the command."""
+    rest, wanted = list(args), {}
+    if not any(arg in ("-h", "--help") for arg in rest):
+        for flag in _flags():
+            value, rest = _config.take(rest, f"--{flag}")
+            if value is not None:
+                wanted[_coordinate(flag)] = (flag, _number(flag, value))
+    settings = parse(Replay, rest, "hfac replay", DESCRIPTION)
+    stored = _folder.read_config(settings.dir)
+    if stored["command"] not in ("sweep", "rates"):
+        raise InputError(f"{settings.dir} holds a run of `hfac {stored['command']}`; replay takes a sweep's or rates'")
+    request = _resume.request_of(stored)
+    import jax
+
+    from hfac import engine, results
+    from hfac.cli import _sweep_run
+
+    job = _sweep_run.prepare(request)
+    with as_input_error():
+        data = results.load(settings.dir / _folder.RESULTS)
+    place, words = _find(job, wanted, settings.seed)
+    own = jax.tree.map(lambda leaf: float(leaf[place // len(job.seeds)]), job.grid[0])
+    found = engine.replay(job.algorithm, engine.run_key(settings.seed), own, request.settings.steps, settings.debug)
+    end = f"at step {found.failed_at:,}: " if found.failed_at >= 0 else ""
+    print(f"{words}: {end}{found.status.meaning}")
+    for line in found.findings:
+        print(f"  {line}")
+    kept = data["failed_at"].stack(run=[dim for dim in data["failed_at"].dims if dim != "step"]).isel(step=-1)
+    stored_at = int(kept.values[place])
+    same = "as in the stored run" if stored_at == found.failed_at else f"the stored run failed at {stored_at:,}"
+    print(f"  {same}" if stored_at != found.failed_at or stored_at >= 0 else "  the stored run is healthy too")
+
+
+def _flags() -> list[str]:
+    from hfac.cli._sweep import FIELDS, RATES
+
+    names = {"entropy": ("entropy", "tau")}
+    stems = [alias for rate in RATES for alias in names.get(rate, (rate,))]
+    return [stem if field == "scale" else f"{stem}-{field}" for stem in stems for field in FIELDS]
+
+
+def _coordinate(flag: str) -> str:
+    stem, _, field = flag.partition("-")
+    return f"{'entropy' if stem == 'tau' else stem}.{field or 'scale'}"
+
+
+def _number(flag: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--{flag}: '{text}' is not a number") from None
+
+
+def _find(job: Any, wanted: dict[str, tuple[str, float]], seed: int) -> tuple[int, str]:
+    """Place of the run on the flat axis, and the run in words.
+
+    Raises:
+      InputError: if no run, or more than one, is meant.
+    """
+    import numpy as np
+
+    from hfac import results
+
+    table = results.run_table(job.grid[1], job.seeds)
+    chosen = table.labels["seed"] == seed
+    if not chosen.any():
+        raise InputError(f"--seed {seed}: the sweep has {job.seeds[0]} to {job.seeds[-1]}")
+    for name, (flag, value) in wanted.items():
+        if name not in table.labels:
+            raise InputError(f"--{flag}: the sweep has no list of these; its runs differ in {', '.join(table.labels)}")
+        near = np.isclose(table.labels[name], value, rtol=1e-3, atol=0)
+        if not near.any():
+            held = ", ".join(f"{v:.6g}" for v in dict.fromkeys(table.labels[name].tolist()))
+            raise InputError(f"--{flag} {value:g}: the sweep has {held}")
+        chosen &= near
+    places = np.flatnonzero(chosen)
+    if len(places) != 1:
+        others = sorted(set(table.labels) - {"seed", *wanted})
+        raise InputError(f"{len(places)} runs have seed {seed}; say which, by {', '.join(others)}")
+    words = [f"{name} {values[places[0]]:.6g}" for name, values in table.labels.items()]
+    return int(places[0]), ", ".join(words)

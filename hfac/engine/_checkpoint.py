@@ -1,0 +1,207 @@
+"""States of a sweep on disk: written whole or not at all, checked when read, the one before kept until then.
+
+A checkpoint is a folder named after its step: the arrays as orbax writes them, and a manifest with a checksum of every
+file. It appears by a rename, so that a process killed at any moment leaves the older one in place.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from hfac.results import named_leaves
+from hfac.types import PyTree
+
+FORMAT = "hfac checkpoint 1"
+MANIFEST, ARRAYS = "manifest.json", "arrays"
+KEPT = 2  # newest checkpoints
+SPARE_BYTES = 65_536  # that a checkpoint may need beside its arrays
+
+
+class Snapshot(NamedTuple):
+    """Where a sweep stands."""
+
+    step: int  # done by every run
+    point: int  # record points reached
+    num_samples: np.ndarray  # int64 [R], transitions since the last record point
+    samples: np.ndarray  # int64 [R], transitions up to it
+    states: PyTree  # leaves [R, ...]
+
+
+class ForeignError(ValueError):
+    """A checkpoint is whole, but of something else."""
+
+
+class Checkpoints:
+    """The checkpoints of one part of a sweep."""
+
+    def __init__(self, folder: Path, belongs_to: Mapping[str, Any]) -> None:
+        """Look at a folder, which need not exist yet.
+
+        Args:
+          folder: that holds a folder per checkpoint.
+          belongs_to: what a checkpoint must have been written by, compared word by word.
+        """
+        self.folder, self._belongs_to = Path(folder), json.loads(json.dumps(dict(belongs_to), default=str))
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a checkpoint, then remove all but the newest.
+
+        Raises:
+          OSError: if it cannot be written; the older ones are as they were.
+        """
+        unfinished, final = self.folder / "new", self.folder / f"{snapshot.step:010d}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        try:
+            arrays = _arrays(snapshot)
+            _reserve(unfinished / "room", SPARE_BYTES + 2 * sum(array.nbytes for array in arrays.values()))
+            _write_arrays(unfinished / ARRAYS, arrays)
+            files = sorted(path for path in unfinished.rglob("*") if path.is_file())
+            manifest = {
+                "format": FORMAT,
+                "step": snapshot.step,
+                "point": snapshot.point,
+                "belongs_to": self._belongs_to,
+                "files": {str(path.relative_to(unfinished)): _digest(path) for path in files},
+            }
+            (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+            for path in [*files, unfinished / MANIFEST]:
+                _to_disk(path)
+            shutil.rmtree(final, ignore_errors=True)
+            unfinished.rename(final)
+            _to_disk(self.folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        for old in self._found()[KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    @property
+    def newest_step(self) -> int:
+        """Step of the newest checkpoint, 0 without one."""
+        found = self._found()
+        return int(found[0].name) if found else 0
+
+    def latest(self, like: PyTree) -> tuple[Snapshot | None, list[str]]:
+        """The newest checkpoint that is whole, or None; and why newer ones were refused.
+
+        Args:
+          like: states of the same structure, leaves [R, ...]; shapes and dtypes are enough.
+
+        Raises:
+          ValueError: if there are checkpoints, whole ones, and all belong to something else: to begin again would write
+            other numbers over the records.
+        """
+        refused: list[str] = []
+        is_foreign = False
+        for folder in self._found():
+            try:
+                return self._read(folder, like), refused
+            except ValueError as error:
+                refused.append(f"checkpoint {folder} is refused: {error}")
+                is_foreign |= isinstance(error, ForeignError)
+        if is_foreign:
+            raise ValueError(f"{'; '.join(refused)}; go on with what wrote it, or run again into another folder")
+        return None, refused
+
+    def _found(self) -> list[Path]:
+        """Finished checkpoints, newest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted((path for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)
+
+    def _read(self, folder: Path, like: PyTree) -> Snapshot:
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            form, files, belongs_to = manifest["format"], manifest["files"], manifest["belongs_to"]
+            step, point = int(manifest["step"]), int(manifest["point"])
+        except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError):
+            raise ValueError(f"its {MANIFEST} cannot be read") from None
+        if form != FORMAT:
+            raise ValueError(f"it is of format '{form}', this is '{FORMAT}'")
+        for name, digest in files.items():
+            path = folder / name
+            if not path.is_file():
+                raise ValueError(f"{name} is missing")
+            if _digest(path) != digest:
+                raise ValueError(f"{name} is not what was written")
+        differ = sorted(
+            key for key in {*belongs_to, *self._belongs_to} if belongs_to.get(key) != self._belongs_to.get(key)
+        )
+        if differ:
+            words = (f"{key} was {belongs_to.get(key)}, is {self._belongs_to.get(key)}" for key in differ)
+            raise ForeignError(f"it belongs to another run: {'; '.join(words)}")
+        return _snapshot(step, point, _read_arrays(folder / ARRAYS), like)
+
+
+def _arrays(snapshot: Snapshot) -> dict[str, Any]:
+    leaves = {f"state.{name}": leaf for name, leaf in named_leaves(snapshot.states).items()}
+    return jax.device_get({"num_samples": snapshot.num_samples, "samples": snapshot.samples} | leaves)
+
+
+def _snapshot(step: int, point: int, arrays: Mapping[str, Any], like: PyTree) -> Snapshot:
+    wanted = {f"state.{name}": leaf for name, leaf in named_leaves(like).items()}
+    if {*wanted, "num_samples", "samples"} != set(arrays):
+        raise ForeignError("it holds the state of another method")
+    for name, leaf in wanted.items():
+        found = arrays[name]
+        if (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
+            raise ForeignError(f"{name} is {found.dtype} {list(found.shape)}, not {leaf.dtype} {list(leaf.shape)}")
+    states = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+    return Snapshot(step, point, arrays["num_samples"], arrays["samples"], states)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Raise `OSError` unless there is room: a writer that runs out of it half-way prints tracebacks of its threads."""
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    import orbax.checkpoint
+
+    log = logging.getLogger("absl")  # prints a traceback of its own before it raises
+    was_silent, log.disabled = log.disabled, True
+    try:
+        with orbax.checkpoint.PyTreeCheckpointer() as writer:
+            writer.save(path.absolute(), dict(arrays))
+    except OSError:
+        raise
+    except Exception as error:  # a full disk is a ValueError here
+        raise OSError(f"{path}: {' '.join(str(error).split())[:200]}") from None
+    finally:
+        log.disabled = was_silent
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    import orbax.checkpoint
+
+    with orbax.checkpoint.PyTreeCheckpointer() as reader:
+        stored = reader.metadata(path.absolute()).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: orbax.checkpoint.RestoreArgs(restore_type=np.ndarray), stored)
+        return reader.restore(path.absolute(), restore_args=as_numpy)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,94 @@
+"""Judging a sweep: metrics of its records, and one row per configuration."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hfac import metrics, statistics
+from hfac._jaxpr import has_factorization
+from hfac.metrics import Metric
+from hfac.results._dataset import nested
+from hfac.types import Status
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def judge(
+    data: "xarray.Dataset", metric: Metric, progress: Callable[[int, int], None] = lambda done, total: None
+) -> "xarray.Dataset":
+    """Add a metric's values to a sweep, +inf where the run had failed. A stored sweep can be judged again.
+
+    Args:
+      data: a sweep that recorded what the metric reads.
+      metric: from `hfac.metrics`.
+      progress: called with (runs judged, runs in all).
+    """
+    dims = data["status"].dims
+    shape = data["status"].shape
+    names = [name for name in data.data_vars if set(dims) <= set(data[name].dims)]
+    records = {
+        n: data[n].transpose(*dims, ...).values.reshape(-1, shape[-1], *data[n].shape[len(dims) :]) for n in names
+    }
+    num_runs = next(iter(records.values())).shape[0]
+    found: list[dict[str, np.ndarray]] = []
+    for worth in _evaluate(metric, [nested({str(n): leaf[i] for n, leaf in records.items()}) for i in range(num_runs)]):
+        found.append(worth)
+        progress(len(found), num_runs)
+    has_failed = data["status"].values != Status.OK
+    judged = data.drop_dims(metric.dim, errors="ignore")
+    for name in found[0]:
+        values = np.stack([row[name] for row in found])
+        values = values.reshape(*shape, *values.shape[2:])
+        values = np.where(has_failed.reshape(has_failed.shape + (1,) * (values.ndim - has_failed.ndim)), np.inf, values)
+        judged[name] = ((*dims, metric.dim) if name in metric.vectors else dims, values)
+    return judged.assign_coords({metric.dim: metric.labels}) if metric.labels.size else judged
+
+
+def _evaluate(metric: Metric, runs: list[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+    """A metric's values of one run after another, as many at once as there are devices.
+
+    Programs that factorise matrices run one at a time: on several CPU devices they can deadlock.
+    """
+    evaluate = metrics.program(metric.function)
+    traced = evaluate.trace(*jax.tree.map(jnp.asarray, (metric.carry, runs[0])))
+    devices = jax.local_devices()[: 1 if has_factorization(traced.jaxpr.jaxpr) else None]
+    for i in range(0, len(runs), len(devices)):
+        pairs = zip(devices, runs[i : i + len(devices)], strict=False)
+        pending = [evaluate(*jax.device_put((metric.carry, run), device)) for device, run in pairs]
+        yield from map(jax.device_get, pending)
+
+
+def summary(data: "xarray.Dataset", name: str = "hyper_objective") -> list[dict[str, Any]]:
+    """One row per configuration (and judged tau) at the last step: interquartile mean, interval, worst, diverged.
+
+    Args:
+      data: a judged sweep.
+      name: the variable to summarise.
+    """
+    last = data[name].isel(step=-1)
+    failed = (data["status"].isel(step=-1) != Status.OK).sum("seed")
+    samples = data["samples"].isel(step=-1).mean("seed")
+    rows = []
+    others = tuple(dim for dim in last.dims if dim != "seed")
+    for where in np.ndindex(*(last.sizes[dim] for dim in others)):
+        pick = dict(zip(others, where, strict=True))
+        values = last.isel(pick).transpose("seed").values
+        interval = statistics.bootstrap(values)
+        config = {dim: i for dim, i in pick.items() if dim in failed.dims}
+        rows.append(
+            {
+                **{str(c): float(v) for c, v in last.isel(pick).coords.items() if c not in ("seed", "step")},
+                "samples": float(samples.isel(config)),
+                "interquartile_mean": float(interval.estimate),
+                "low": float(interval.low),
+                "high": float(interval.high),
+                "worst": float(np.max(values)),
+                "diverged": int(failed.isel(config)),
+                "seeds": int(values.size),
+            }
+        )
+    return rows

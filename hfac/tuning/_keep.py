@@ -1,0 +1,88 @@
+"""Finished rungs of a search on disk, so that a search that was stopped goes on from there."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hfac.engine import Checkpoints, Snapshot
+from hfac.types import PyTree
+
+
+class Outcome(NamedTuple):
+    """What a rung found out about a candidate."""
+
+    candidate: int
+    steps: int
+    samples: float
+    worth: float
+    diverged: int
+
+
+class Kept:
+    """A folder of finished rungs: their outcomes, and the states of the candidates that go on."""
+
+    def __init__(self, folder: Path, belongs_to: Mapping[str, Any]) -> None:
+        """Look at a folder, which need not exist yet.
+
+        Args:
+          folder: of one search.
+          belongs_to: what a rung must have been found by, compared word by word.
+        """
+        self._folder, self._belongs_to = Path(folder), json.loads(json.dumps(dict(belongs_to), default=str))
+
+    def outcomes(self, round: int, rung: int) -> list[Outcome] | None:
+        """Outcomes of a rung, or None if it was not finished.
+
+        Raises:
+          ValueError: if what is there cannot be read or belongs to another search.
+        """
+        path = self._log(round, rung)
+        if not path.is_file():
+            return None
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            belongs_to = content["belongs_to"]
+            found = [
+                Outcome(candidate, steps, samples, math.inf if worth is None else worth, diverged)
+                for candidate, steps, samples, worth, diverged in content["outcomes"]
+            ]
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            raise ValueError(f"{path} is damaged; remove it, and the rung is run again") from None
+        if belongs_to != self._belongs_to:
+            raise ValueError(
+                f"{path} belongs to another search; go on with what wrote it, or search into another folder"
+            )
+        return found
+
+    def states(self, round: int, rung: int, group: int, like: PyTree) -> PyTree:
+        """States of a group's survivors at the end of a rung, leaves [R, ...].
+
+        Raises:
+          ValueError: if they are missing or not what was written.
+        """
+        found, refused = self._checkpoints(round, group).latest(like)
+        if found is None or found.point != rung + 1:
+            raise ValueError("; ".join(refused) or f"{self._folder} lacks the states of round {round}, rung {rung}")
+        return found.states
+
+    def keep(self, round: int, rung: int, outcomes: list[Outcome], states: Mapping[int, PyTree]) -> None:
+        """Write a rung: the states of its survivors by group, then its outcomes, whole or not at all."""
+        nothing = np.zeros(1, np.int64)
+        for group, leaves in states.items():
+            self._checkpoints(round, group).save(Snapshot(rung + 1, rung + 1, nothing, nothing, leaves))
+        rows = [[*row[:3], row.worth if math.isfinite(row.worth) else None, row.diverged] for row in outcomes]
+        path = self._log(round, rung)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".new")
+        unfinished.write_text(json.dumps({"belongs_to": self._belongs_to, "outcomes": rows}) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+
+    def _log(self, round: int, rung: int) -> Path:
+        return self._folder / f"round-{round}" / f"rung-{rung}.json"
+
+    def _checkpoints(self, round: int, group: int) -> Checkpoints:
+        return Checkpoints(self._folder / f"round-{round}" / f"group-{group}", self._belongs_to)

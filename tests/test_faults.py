@@ -1,0 +1,117 @@
+"""Runs that diverge, disks that are full, folders that cannot be written, other clocks and languages."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_cli import TIMEOUT
+from test_cli import hfac as command
+from test_durable import SIZE, same
+
+from hfac import results
+
+RUN = ["--steps", "20_000", "--seeds", "2"]
+WILD = ["--upper", "1e30", "0.01", "--penalty", "1"]  # the first value overflows at once
+CODE = "from hfac.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("calm") / "run"
+    done = command("sweep", "goal_placement", *SIZE, *RUN, "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wild(tmp_path_factory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("wild") / "run"
+    done = command("sweep", "goal_placement", *SIZE, *RUN, *WILD, "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder, done.stderr
+
+
+def test_diverged_runs_are_listed_and_the_others_go_on(wild):
+    folder, said = wild
+    failed = results.load(folder / "results.zarr")["failed_at"].isel(step=-1)
+    assert failed.sel({"upper.scale": 1e30}).values.min() >= 0 and (failed.sel({"upper.scale": 0.01}) == -1).all()
+    step = int(failed.sel({"upper.scale": 1e30}).isel(seed=1))
+    assert f"diverged: upper 1e+30, seed 1, at step {step:,}: an update was not finite" in said
+
+
+def test_a_diverged_run_is_replayed_and_explained(wild):
+    folder, _ = wild
+    done = command("replay", str(folder), "--seed", "1", "--upper", "1e30")
+    assert done.returncode == 0, done.stderr
+    step = int(results.load(folder / "results.zarr")["failed_at"].isel(step=-1).sel({"upper.scale": 1e30}).isel(seed=1))
+    assert f"upper.scale 1e+30, seed 1: at step {step:,}: an update was not finite" in done.stdout
+    assert "first number that is not finite" in done.stdout and "as in the stored run" in done.stdout
+    done = command("replay", str(folder), "--seed", "0", "--upper", "0.01")
+    assert done.returncode == 0 and "the run is healthy" in done.stdout
+
+
+WRONG = {
+    "which run": (["--seed", "1"], "2 runs have seed 1; say which, by upper.scale"),
+    "no such seed": (["--seed", "7", "--upper", "0.01"], "--seed 7: the sweep has 0 to 1"),
+    "no such value": (["--seed", "1", "--upper", "0.5"], "--upper 0.5: the sweep has 1e+30, 0.01"),
+    "no such list": (["--seed", "1", "--tau", "0.5"], "--tau: the sweep has no list of these"),
+}
+
+
+@pytest.mark.parametrize("args, expected", WRONG.values(), ids=WRONG)
+def test_replay_of_no_run(wild, args, expected):
+    done = command("replay", str(wild[0]), *args)
+    assert done.returncode == 2 and expected in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_diverged_run_can_stop_the_sweep(tmp_path):
+    folder = tmp_path / "run"
+    done = command("sweep", "goal_placement", *SIZE, *RUN, *WILD, "--on-divergence", "stop", "--out", str(folder))
+    assert done.returncode == 130 and "2 of 4 runs diverged" in done.stderr and "Traceback" not in done.stderr
+    assert int(results.load(folder / "results.zarr")["step"][-1]) < 20_000
+
+
+BIG = ["goal_placement", "--steps", "2000", "--seeds", "2", "--record", "tables", "--no-figures"]
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("big") / "run"
+    done = command("sweep", *BIG, "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("kilobytes", [1, 2, 6], ids=["configuration", "record", "checkpoint"])
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(big, tmp_path, kilobytes):
+    """No file may grow past the limit, which what the test is named after is the first to do."""
+    folder = tmp_path / "run"
+    args = ["sweep", *BIG, "--no-cache", "--out", str(folder)]
+    limited = ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash", sys.executable, "-c", CODE, *args]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("hfac sweep: error: cannot write"), done.stderr
+    assert (folder / "config.json").exists() == (kilobytes > 1)
+    if kilobytes > 1:
+        again = command("resume", str(folder))
+        assert again.returncode == 0, again.stderr
+        same(folder, big)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    done = command("sweep", "goal_placement", *SIZE, *RUN, "--out", str(tmp_path / "file" / "run"))
+    assert done.returncode == 2 and "cannot be made" in done.stderr and (tmp_path / "file").read_text() == "kept"
+
+
+def test_other_clocks_and_languages_change_nothing(calm, tmp_path):
+    folder, strange = tmp_path / "run", {"TZ": "Pacific/Chatham", "LC_ALL": "C", "LANG": "tr_TR", "PYTHONUTF8": "0"}
+    args = ["sweep", "goal_placement", *SIZE, *RUN, "--out", str(folder)]
+    done = subprocess.run([sys.executable, "-c", CODE, *args], env=os.environ | strange, capture_output=True, text=True,
+                          timeout=TIMEOUT, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    os.utime(folder / "config.json", (0, 0))
+    assert "is finished" in command("resume", str(folder)).stderr
+    same(folder, calm)

@@ -1,0 +1,123 @@
+"""A sweep over several processes: the same runs, wherever they are moved."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_cli import hfac as command
+from test_durable import RECORDED, SIZE, same
+
+from hfac import results
+from hfac.cli import Stopped, _processes
+from hfac.cli._sweep import Processes
+
+RUN = ["--steps", "20_000", "--seeds", "4", "--entropy", "0.01", "0.03", "--block-width", "2"]
+CODE = "from hfac.cli import main; main()"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_both(folder: Path, *more: str) -> list[subprocess.Popen]:
+    port, environment = free_port(), {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    base = ["sweep", "goal_placement", *SIZE, "--devices", "2", "--out", str(folder), *more]
+    base += ["--coordinator", f"127.0.0.1:{port}", "--num-processes", "2"]
+    return [
+        subprocess.Popen([sys.executable, "-c", CODE, *base, "--process-id", str(i)], stderr=subprocess.PIPE,
+                         stdout=subprocess.PIPE, text=True, env=environment)
+        for i in range(2)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    done = command("sweep", "goal_placement", *SIZE, *RUN, "--devices", "1", "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_two_processes_of_two_devices_and_one_device_agree_bit_for_bit(alone, tmp_path):
+    folder = tmp_path / "run"
+    both = start_both(folder, *RUN)
+    said = [process.communicate(timeout=240) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    same(folder, alone)
+    assert len(results.Store(folder / "results.zarr").parts) == 2
+    assert "interquartile mean" in said[0][0] and said[1] == ("", ""), said
+
+
+def test_one_process_is_lost_and_the_run_goes_on_later(tmp_path):
+    folder, long = tmp_path / "run", ["--steps", "3e6", "--seeds", "4", "--block-width", "1"]
+    both = start_both(folder, *long)
+    deadline = time.monotonic() + 120
+    while not (folder / "alive" / "1").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    both[1].send_signal(signal.SIGKILL)
+    both[1].communicate(timeout=60)
+    both[0].send_signal(signal.SIGTERM)
+    said = both[0].communicate(timeout=120)[1]
+    assert both[0].returncode == 130 and "Traceback" not in said, said
+    assert f"`hfac resume {folder}` goes on from there" in said
+    held = [part.table.num_runs for part in results.Store(folder / "results.zarr").parts]
+    assert held == [2, 2]
+
+
+def test_silence_ends_the_wait(tmp_path):
+    unfinished = ["part-001 (2 runs) at step 10 of 100"]
+    with pytest.raises(Stopped, match="no other process has been heard of") as stop:
+        _processes.wait(tmp_path, Processes(0, 2), lambda: unfinished, lambda: False, patience=0.1)
+    assert "part-001 (2 runs) at step 10 of 100" in str(stop.value)
+    answers = iter([unfinished, []])
+    _processes.wait(tmp_path, Processes(0, 2), lambda: next(answers), lambda: False)
+
+
+def test_shares_merge_to_the_whole(alone, tmp_path):
+    shares = [tmp_path / f"share{i}" for i in (1, 2, 3)]
+    for i, folder in enumerate(shares, 1):
+        args = ["sweep", "goal_placement", *SIZE, *RUN, "--devices", "1", "--shard", f"{i}/3", "--out", str(folder)]
+        done = command(*args)
+        assert done.returncode == 0 and f"share {i}/3 is finished" in done.stderr, done.stderr
+    done = command("merge", *map(str, shares), "--out", str(tmp_path / "whole"), "--no-figures")
+    assert done.returncode == 0, done.stderr
+    same(tmp_path / "whole", alone)
+    done = command("merge", *map(str, shares[:2]), "--out", str(tmp_path / "rest"), "--no-figures", "--quiet")
+    assert done.returncode == 0, done.stderr  # what is missing is run
+    first, second = (results.load(folder / "results.zarr") for folder in (tmp_path / "rest", alone))
+    order = second["seed"].values
+    for name in RECORDED:
+        np.testing.assert_array_equal(first[name].sel(seed=order), second[name])
+    done = command("merge", str(shares[0]), str(shares[0]), "--out", str(tmp_path / "twice"))
+    assert done.returncode == 2 and "hold the same run" in done.stderr and not (tmp_path / "twice").exists()
+
+
+WRONG = {
+    "no share": (["--shard", "3/2"], "--shard must be I/N with 1 <= I <= N"),
+    "half a description": (["--coordinator", "a:1"], "--coordinator, --num-processes and --process-id go together"),
+    "no such process": (
+        ["--coordinator", "a:1", "--num-processes", "2", "--process-id", "2"],
+        "--process-id must lie in [0, --num-processes = 2), got 2",
+    ),
+    "no folder": (["--distributed"], "several processes need --out"),
+}
+
+
+@pytest.mark.parametrize("args, expected", WRONG.values(), ids=WRONG)
+def test_wrong_descriptions(args, expected, tmp_path, monkeypatch, capsys):
+    from hfac.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["sweep", "goal_placement", *args])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and expected in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
