@@ -195,7 +195,9 @@ def lines(rows: Sequence[dict[str, str]]) -> list[str]:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A table of cells as a file."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    unfinished = path.with_name(f"{path.name}.new")
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    unfinished.replace(path)

@@ -1,13 +1,13 @@
 """A sweep that is stopped, killed or made larger ends in the numbers of one that was not."""
 
 import itertools
-import json
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cases
@@ -74,30 +74,50 @@ def start(*args: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code, *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
-def kill_and_resume(folder: Path, whole: Path, seconds: float):
-    """Kill the first process `seconds` after its configuration is there, every later one after as long."""
-    process = start("sweep", "goal_placement", *SIZE, *RUN, "--checkpoint-minutes", "0.002", "--out", str(folder))
-    deadline = time.monotonic() + 120
-    while not (folder / "config.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(seconds)
+def kill_and_resume(folder: Path, whole: Path, run: list[str], is_time: Callable[[Path], bool]):
+    """Kill the process when it is time, and resume it."""
+    process = start("sweep", "goal_placement", *SIZE, *run, "--checkpoint-minutes", "0.002", "--out", str(folder))
+    while not is_time(folder):
+        assert process.poll() is None, "it was done before it could be killed"
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
     done = command("resume", str(folder))
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     same(folder, whole)
-    assert json.loads((folder / "config.json").read_text())["steps"] == 300_000
 
 
-@pytest.mark.parametrize("seconds", [0.0, 3.0])
-def test_killed_and_resumed(whole, tmp_path, seconds):
-    kill_and_resume(tmp_path / "run", whole, seconds)
+MOMENTS = {
+    "configured": lambda folder: (folder / "config.json").exists(),
+    "recording": lambda folder: any((folder / "results.zarr" / "part-000" / "x" / "c").rglob("*")),
+    "saved": lambda folder: any(p.name.isdigit() for p in (folder / "checkpoints").glob("part-000/*")),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_and_resumed(whole, tmp_path, moment):
+    kill_and_resume(tmp_path / "run", whole, RUN, MOMENTS[moment])
+
+
+LONG = ["--steps", "3_000_000", "--seeds", "3", "--entropy", "0.01", "0.03"]
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory) -> tuple[Path, float]:
+    """A long run, and the seconds that it took."""
+    folder, began = tmp_path_factory.mktemp("long") / "run", time.monotonic()
+    done = command("sweep", "goal_placement", *SIZE, *LONG, "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder, time.monotonic() - began
 
 
 @pytest.mark.stress
 @pytest.mark.parametrize("attempt", range(NUM_KILLS))
-def test_killed_at_a_random_moment_and_resumed(whole, tmp_path, attempt):
-    kill_and_resume(tmp_path / "run", whole, random.Random(attempt).uniform(0, 8))
+def test_killed_at_a_random_moment_and_resumed(long, tmp_path, attempt):
+    whole, seconds = long
+    moment = time.monotonic() + random.Random(attempt).uniform(0.05, 0.85) * seconds
+    kill_and_resume(tmp_path / "run", whole, LONG, lambda folder: time.monotonic() > moment and folder.exists())
 
 
 def test_a_finished_run_says_so(whole, tmp_path):
@@ -126,6 +146,36 @@ def test_growth_leaves_what_is_there_as_it_is(whole, tmp_path):
     assert float(np.abs(there.sel(step=100) - fresh["x"].sel(step=100)).max()) < 1e-5
     again = command("resume", str(folder))
     assert again.returncode == 0 and "is finished" in again.stderr
+    judged = command("extend", str(folder), "--judge", "0.01", "0.003")
+    assert judged.returncode == 0, judged.stderr
+    assert results.load(folder / "results.zarr")["judged_tau"].values.tolist() == [0.01, 0.003]
+
+
+def test_an_extension_that_is_killed_is_finished_later(whole, tmp_path):
+    folder, rest = tmp_path / "run", ["--steps", "400_000", "--seeds", "5"]
+    shutil.copytree(whole, folder)
+    process = start("extend", str(folder), *rest)
+    while not (folder / "results.zarr" / "part-001").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    done = command("resume", str(folder))
+    assert done.returncode == 0 and "is finished" not in done.stderr, done.stderr
+    old, new = (results.load(f / "results.zarr") for f in (whole, folder))
+    assert (new.sizes["seed"], int(new["step"][-1])) == (5, 400_000)
+    for name in RECORDED:
+        kept = new[name].sel({"seed": old["seed"], "step": old["step"]})
+        np.testing.assert_array_equal(kept, old[name], strict=True)
+
+
+def test_a_damaged_result_ends_in_one_line(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    chunk = next(p for p in (folder / "results.zarr" / "part-000" / "x" / "c").rglob("*") if p.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    done = command("report", str(folder))
+    assert done.returncode == 2 and "is damaged" in done.stderr and done.stderr.count("\n") == 1
 
 
 WRONG = {
@@ -134,6 +184,8 @@ WRONG = {
     "another option": (["--problem.slip", "0.3"], "a run keeps its problem_options.slip"),
     "another value": (["--entropy", "0.02", "0.03"], "--entropy must hold what it held: 0.01, 0.03"),
     "no list": (["--upper", "0.1", "0.2"], "--upper is no list in this run"),
+    "another offset": (["--offset", "200", "--steps", "400_000"], "--offset is no list in this run"),
+    "another pairing": (["--zip", "entropy,penalty", "--penalty", "1", "2"], "a run keeps its"),
     "another method": (["--algorithm", "partial"], "--algorithm: an extended run keeps its own"),
 }
 

@@ -70,6 +70,10 @@ def test_one_process_is_lost_and_the_run_goes_on_later(tmp_path):
     assert f"`hfac resume {folder}` goes on from there" in said
     held = [part.table.num_runs for part in results.Store(folder / "results.zarr").parts]
     assert held == [2, 2]
+    done = command("resume", str(folder))
+    assert done.returncode == 0, done.stderr
+    data = results.load(folder / "results.zarr")
+    assert data.sizes["seed"] == 4 and int(data["step"][-1]) == 3_000_000
 
 
 def test_silence_ends_the_wait(tmp_path):

@@ -29,7 +29,7 @@ def execute(request: _sweep.Request) -> None:
             getattr(algorithms, method)(problem, **(given[method].options if method in given else {}))
     if not set(methods) <= set(given):
         _tune_run.plan_of(search_settings(settings, settings.samples))
-    with _sweep.work(request, "compare", f"compare-{name}") as folder:
+    with _sweep.work(request, f"compare-{name}") as folder:
         with held_back() as asked:
             entries = run_all(problem, methods, given, request, folder, asked)
         start, reference = reference_values(problem, settings.judge, settings.quiet)

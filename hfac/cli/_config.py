@@ -126,8 +126,24 @@ def _typed(key: str, value: Any, hint: Any) -> Any:
     except ValueError as error:
         raise InputError(f"--config: {key}: {error}") from None
     if base == tuple[str, ...]:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"--config: {key}: '{value}' is no list")
         return tuple(str(item) for item in value)
+    if not _is_kind(value, base):
+        raise InputError(f"--config: {key}: {value!r} is not what this setting takes")
     return value
+
+
+def _is_kind(value: Any, hint: Any) -> bool:
+    """Whether a value from a file has a plain type."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return value in parts
+    if parts:
+        return any(_is_kind(value, part) for part in parts)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return not isinstance(hint, type) or isinstance(value, hint) or hint is Path
 
 
 def check_keys(given: Mapping[str, Any], options: type, table: str) -> None:

@@ -34,7 +34,7 @@ def execute(request: _sweep.Request) -> None:
         with as_input_error("--run: "):
             stored = results.load(settings.run / "results.zarr")
         stored = stored.isel(dict(zip(job.grid[1].dims, map(int, np.unravel_index(index, shape)), strict=True)))
-    with _sweep.work(request, "diagnose", f"diagnose-{request.problem}") as folder:
+    with _sweep.work(request, f"diagnose-{request.problem}") as folder:
         if stored is not None and "theta_pen" in stored and int(stored["step"][-1]) == settings.steps:
             data = stored
         else:
@@ -62,7 +62,7 @@ def execute(request: _sweep.Request) -> None:
 def _repeat(job: _sweep_run.Job, request: _sweep.Request, folder: Path) -> "xarray.Dataset":
     _sweep_run.introduce(job, request)
     _sweep_run.run_recorded(job, request, folder, "diagnosis.json")
-    return results.load(folder / "results.zarr")
+    return _sweep_run.load(job, folder)
 
 
 def _compare(stored: "xarray.Dataset", repeated: "xarray.Dataset") -> str:

@@ -25,7 +25,7 @@ def check_new(out: Path | None, content: Mapping[str, Any]) -> None:
       out: the folder, or None for one that will be made.
       content: of the configuration that is about to run.
     """
-    if out is None or not out.exists() or (out.is_dir() and all(child.name == ALIVE for child in out.iterdir())):
+    if out is None or is_free(out):
         return
     start = f"--out {out} already holds something; nothing is overwritten"
     if not (out / CONFIG).is_file():
@@ -34,6 +34,19 @@ def check_new(out: Path | None, content: Mapping[str, Any]) -> None:
     if differ:
         raise InputError(f"{start}: it differs in {', '.join(differ)}; choose another folder, or see `hfac extend`")
     raise InputError(f"{start}: it holds this very run; `hfac resume {out}` goes on with it")
+
+
+def is_free(out: Path) -> bool:
+    """Whether a folder is new or holds nothing but what a run leaves that ended before it began.
+
+    Raises:
+      InputError: if it cannot be looked at.
+    """
+    unimportant = (ALIVE, LOCK, f"{CONFIG}.new")  # of a run that ended before it began
+    try:
+        return not out.exists() or (out.is_dir() and all(child.name in unimportant for child in out.iterdir()))
+    except OSError as error:
+        raise InputError(f"--out {out}: {error.strerror}") from None
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -60,10 +73,12 @@ def read_config(folder: Path) -> dict[str, Any]:
       InputError: if there is none, or it cannot be read.
     """
     path = folder / CONFIG
-    if not path.is_file():
-        raise InputError(f"{folder} holds no run: {CONFIG} is missing")
     try:
+        if not path.is_file():
+            raise InputError(f"{folder} holds no run: {CONFIG} is missing")
         content = json.loads(path.read_text(encoding="utf-8"))
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}; restore it from a copy") from None
     if not isinstance(content, dict) or "command" not in content:
@@ -113,12 +128,14 @@ def claimed(folder: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             owner = os.pread(handle, 64, 0).decode(errors="replace").strip()
             raise InputError(f"{folder} is in use by process {owner}; wait for it, or choose another folder") from None
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise InputError(

@@ -35,7 +35,7 @@ def main(args: Sequence[str]) -> None:
         differ = _folder.differences(configs[0], config)
         if differ:
             raise InputError(f"{folder} is no share of the same sweep: it differs in {', '.join(differ)}")
-    if settings.out.exists() and any(settings.out.iterdir()):
+    if not _folder.is_free(settings.out):
         raise InputError(f"--out {settings.out} already holds something; nothing is overwritten, choose another folder")
     _join(settings.dirs, settings.out)
     _folder.write_config(settings.out, configs[0] | {"shard": None})

@@ -1,12 +1,11 @@
 """Running a rate measurement: the sweep with all tables recorded, judging, fits, table, figure."""
 
-import csv
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 
-from hfac import diagnostics, plots, results, schedules
+from hfac import comparison, diagnostics, plots, results, schedules
 from hfac.cli import InputError, _rates, _sweep, _sweep_run, as_input_error
 from hfac.cli._progress import Progress, clock, say
 from hfac.diagnostics import Fit
@@ -22,11 +21,11 @@ def execute(request: _sweep.Request) -> None:
         diagnostics.inside(record_points(settings.steps)[1:], settings.fitted)
     job = _sweep_run.prepare(request)
     request, settings = job.request, job.request.settings
-    with _sweep.work(request, "rates", f"rates-{request.problem}") as folder:
+    with _sweep.work(request, f"rates-{request.problem}") as folder:
         _sweep_run.introduce(job, request)
         if not _sweep_run.run_recorded(job, request, folder, "rates.csv"):
             return
-        data = results.load(folder / "results.zarr")
+        data = _sweep_run.load(job, folder)
         progress = Progress(job.num_runs, "runs judged exactly", settings.quiet)
         metric = diagnostics.metric(job.problem, settings.judge[0])
         judged = results.judge(data, metric, lambda done, total: progress.update(done))
@@ -45,10 +44,7 @@ def execute(request: _sweep.Request) -> None:
                 title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps\n{words}"
                 figure = plots.rates(judged.isel(pick), fits, settings.fitted, title)
                 plots.save(figure, folder / "figures" / (f"rates_{i}.png" if len(picks) > 1 else "rates.png"))
-        with (folder / "rates.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        comparison.write_csv(folder / "rates.csv", rows)
         _sweep_run.list_failures(judged, settings.quiet)
         drawn = ", figures/" if settings.figures else ""
         say(f"written to {folder}/: config.json, results.zarr, rates.csv{drawn}", settings.quiet)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from hfac.cli import InputError, _config, _folder, _resume, as_input_error, parse
+from hfac.cli import InputError, _config, _folder, _resume, parse
 from hfac.cli._values import Count
 
 DESCRIPTION = (
@@ -42,12 +42,11 @@ def main(args: Sequence[str]) -> None:
     request = _resume.request_of(stored)
     import jax
 
-    from hfac import engine, results
+    from hfac import engine
     from hfac.cli import _sweep_run
 
     job = _sweep_run.prepare(request)
-    with as_input_error():
-        data = results.load(settings.dir / _folder.RESULTS)
+    data = _sweep_run.load(job, settings.dir)
     place, words = _find(job, wanted, settings.seed)
     own = jax.tree.map(lambda leaf: float(leaf[place // len(job.seeds)]), job.grid[0])
     found = engine.replay(job.algorithm, engine.run_key(settings.seed), own, request.settings.steps, settings.debug)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from hfac.cli import InputError, _config, _folder, nearest, parse
-from hfac.cli._sweep import FIELDS, RATES, Request
+from hfac.cli._sweep import FIELDS, RATES, Request, content
 from hfac.cli._tune import RUNS_PAID_FOR
 from hfac.cli._values import Count
 
@@ -20,7 +20,7 @@ COMMANDS = {  # command -> its module and the one that runs it
     "tweets": ("hfac.cli._tweets", "hfac.cli._tweets_run"),
 }
 ONCE = "PROBLEM, --out and --config stay as they are"
-GROWING = ("steps", "seeds", "first_seed", "judge", "offset", "zip", "window", "on_divergence")
+GROWING = ("steps", "seeds", "first_seed", "judge", "window", "on_divergence")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,22 +79,24 @@ def extend(args: Sequence[str]) -> None:
 
 
 def _execute(folder: Path, stored: Mapping[str, Any], args: list[str]) -> None:
-    command = str(stored["command"])
-    if command not in COMMANDS:
-        raise InputError(f"{folder} holds a run of `hfac {command}`, which cannot go on{nearest(command, COMMANDS)}")
     request = request_of(stored, args)
+    command = request.command
     settings = dataclasses.replace(request.settings, out=folder)
     request = request._replace(settings=settings, resumed=True)
-    from hfac.cli._sweep import content
-
-    new = content(request, command)
-    old = {key: stored.get(key) for key in new}
+    new, old = content(request), content(request_of(_folder.read_config(folder)))
     (_check_search if command == "tune" else _check_growth)(old, new)
     importlib.import_module(COMMANDS[command][1]).execute(request)
 
 
 def request_of(stored: Mapping[str, Any], args: Sequence[str] = ()) -> Request:
-    """The request of a stored configuration, flags overriding it."""
+    """The request of a stored configuration, flags overriding it.
+
+    Raises:
+      InputError: if its command cannot go on, or something in it is wrong.
+    """
+    command = str(stored["command"])
+    if command not in COMMANDS:
+        raise InputError(f"a run of `hfac {command}` cannot go on{nearest(command, COMMANDS)}")
     return importlib.import_module(COMMANDS[str(stored["command"])][0]).request(list(args), stored)
 
 
@@ -113,7 +115,7 @@ def _check_search(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
 
 def _check_growth(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raise `InputError` unless the new configuration has room for the old one."""
-    lists = {f"{rate}_{field}".removesuffix("_scale") for rate in RATES for field in FIELDS}
+    lists = {f"{rate}_{field}".removesuffix("_scale") for rate in RATES for field in FIELDS} | {"offset"}
     changed = {words.partition(" ")[0] for words in _folder.differences(old, new)} - {"version", *GROWING}
     fixed = sorted(changed - lists)
     if fixed:

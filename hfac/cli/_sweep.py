@@ -144,6 +144,7 @@ class Request(NamedTuple):
     settings: Any  # the command's own dataclass
     problem_options: Any
     algorithm_options: Any = None  # None where a command takes several methods
+    command: str = "sweep"
     resumed: bool = False  # whether the folder holds this run already
     processes: Processes = Processes()
 
@@ -187,6 +188,8 @@ def resolve(
         loaded.pop(key, None)
     in_file = loaded.pop("problem", None)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else in_file
+    if not isinstance(name, str | None):
+        raise InputError(f"--config: problem: {name!r} is no name")
     description = DESCRIPTIONS[command]
     has_algorithm = any(field.name == "algorithm" for field in dataclasses.fields(config))
     usage = f"PROBLEM is one of: {', '.join(PROBLEMS)}. `hfac {command} PROBLEM --help` adds its options"
@@ -219,7 +222,7 @@ def resolve(
         full, rest, f"hfac {command} {name}", f"{description} --config FILE sets defaults that flags override."
     )
     (check or check_sweep)(parsed.settings)
-    return Request(name, *(getattr(parsed, field[0]) for field in fields))
+    return Request(name, *(getattr(parsed, field[0]) for field in fields))._replace(command=command)
 
 
 def _algorithm_defaults(problem: str, algorithm: str, preset: str | None) -> dict[str, Any]:
@@ -324,12 +327,13 @@ def _check_range(flag: str, field: str, values: tuple[float, ...]) -> None:
         raise InputError(f"--{flag} lists a value twice")
 
 
-def content(request: Request, command: str) -> dict[str, Any]:
+def content(request: Request) -> dict[str, Any]:
     """The resolved configuration as it is written; ``hfac COMMAND --config`` reproduces the run from it."""
     from hfac import __version__
 
-    plain = {key: value for key, value in dataclasses.asdict(request.settings).items() if key != "out"}
-    found = {"command": command, "version": __version__, "problem": request.problem, **plain}
+    elsewhere = ("out", "distributed", "coordinator", "num_processes", "process_id")  # of this start alone
+    plain = {key: value for key, value in dataclasses.asdict(request.settings).items() if key not in elsewhere}
+    found = {"command": request.command, "version": __version__, "problem": request.problem, **plain}
     for table in TABLES:
         if getattr(request, table) is not None:
             found[table] = dataclasses.asdict(getattr(request, table))
@@ -343,19 +347,18 @@ def identity(request: Request) -> dict[str, Any]:
 
     grows: tuple[str, ...] = ("command", "on_divergence", "block_width", *_folder.UNIMPORTANT)
     if isinstance(request.settings, Sweep):
-        grows += ("seeds", "first_seed", "steps", "judge")
+        grows += ("seeds", "first_seed", "steps", "judge", "window")
     lists = {f"{rate}_{field}".removesuffix("_scale") for rate in RATES for field in FIELDS} | {"offset", "zip"}
-    kept = {key: value for key, value in content(request, "").items() if key not in {*grows, *lists}}
+    kept = {key: value for key, value in content(request).items() if key not in {*grows, *lists}}
     return kept | {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "device": jax.devices()[0].platform}
 
 
 @contextlib.contextmanager
-def work(request: Request, command: str, stem: str) -> Iterator[Path]:
+def work(request: Request, stem: str) -> Iterator[Path]:
     """The folder that a command writes to, its own until the end, with the configuration in it.
 
     Args:
       request: with every default filled in.
-      command: that asks.
       stem: of the folder's name where none was asked for.
 
     Raises:
@@ -367,20 +370,28 @@ def work(request: Request, command: str, stem: str) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         try:
             if not request.resumed:
-                _folder.check_new(request.settings.out, content(request, command))
+                _folder.check_new(request.settings.out, content(request))
             folder = _folder.make(request.settings.out, stem)
             stack.enter_context(_folder.claimed(folder))
-            if not (folder / _folder.CONFIG).exists() or request.resumed:
-                _folder.write_config(folder, content(request, command))
+            if not (folder / _folder.CONFIG).exists():
+                _folder.write_config(folder, content(request))
         except InputError:
             _tell_others_to_stop(request)
             raise
         try:
             yield folder
         except KeyboardInterrupt as stop:
-            if str(stop) or command not in RESUMABLE:
+            if str(stop) or request.command not in RESUMABLE:
                 raise
             raise Stopped(f"interrupted; `hfac resume {folder}` goes on from there") from None
+
+
+def keep_growth(request: Request, folder: Path) -> bool:
+    """Write the configuration of a run that was made larger, once nothing speaks against it; whether it was."""
+    if not _folder.differences(_folder.read_config(folder), content(request)):
+        return False
+    _folder.write_config(folder, content(request))
+    return True
 
 
 def _tell_others_to_stop(request: Request) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -85,14 +86,33 @@ def execute(request: _sweep.Request) -> None:
     """Run, judge, store and draw a sweep; everything is checked before anything is written."""
     job = prepare(request)
     request, settings = job.request, job.request.settings
-    with _sweep.work(request, "sweep", request.problem) as folder:
+    with _sweep.work(request, request.problem) as folder:
         introduce(job, request)
         if not run_recorded(job, request, folder, "summary.csv"):
             return
-        data = results.load(folder / "results.zarr")
+        data = load(job, folder)
         judge_and_report(data, job.problem, settings.judge, folder, settings.figures, settings.quiet)
         drawn = ", figures/" if settings.figures else ""
         say(f"written to {folder}/: config.json, results.zarr, summary.csv{drawn}", settings.quiet)
+
+
+def load(job: Job, folder: Path) -> xarray.Dataset:
+    """The stored results in the order of the job's grid and seeds; parts may have come in another.
+
+    Raises:
+      InputError: if they are damaged, or not all there.
+    """
+    with as_input_error():
+        data = results.load(folder / _folder.RESULTS)
+    wanted = {dim: labels[dim] for dim, labels in job.grid[1].values.items()} | {"seed": job.seeds}
+    moved = {dim: labels for dim, labels in wanted.items() if not np.array_equal(data[dim].values, labels)}
+    try:
+        data = data.sel(moved)
+    except KeyError as error:
+        raise InputError(f"{folder} lacks runs: {error}; `hfac resume {folder}` runs them") from None
+    if int(data["step"][-1]) < job.request.settings.steps:
+        raise InputError(f"{folder} ends at step {int(data['step'][-1]):,}; `hfac resume {folder}` goes on with it")
+    return data
 
 
 def introduce(job: Job, request: _sweep.Request) -> None:
@@ -180,6 +200,9 @@ def run_recorded(job: Job, request: _sweep.Request, folder: Path, report: str) -
     """
     processes = request.processes
     store = _planned_store(job, request, folder)
+    has_grown = processes.is_first and _sweep.keep_growth(request, folder)
+    if has_grown or _unfinished(store, folder):
+        (folder / report).unlink(missing_ok=True)  # it tells of less than is to come
     ran, compiled = store.attributes.get("run_seconds", 0.0), store.attributes.get("compile_seconds", 0.0)
     has_moved = False
     with held_back() as asked:
@@ -208,6 +231,9 @@ def _planned_store(job: Job, request: _sweep.Request, folder: Path) -> results.S
     processes = request.processes
     if not processes.is_first:
         _processes.wait_for_the_first(folder, processes)
+        differ = _folder.differences(_folder.read_config(folder), _sweep.content(request))
+        if differ:
+            raise InputError(f"this process was started with other settings than the first: {', '.join(differ)}")
         return results.Store(folder / _folder.RESULTS)
     try:
         store = open_store(job, request, folder)
@@ -239,10 +265,12 @@ def open_store(job: Job, request: _sweep.Request, folder: Path) -> results.Store
             points = np.union1d(points, part.points).astype(points.dtype)
         table = results.run_table(job.grid[1], job.seeds)
         held = {row for part in store.parts for row in part.table.rows()}
-        mine, shares = (1, 1) if request.settings.shard is None else _sweep.share(request.settings.shard)
-        own = np.array_split(np.arange(table.num_runs), shares)[mine - 1]
+        if not held <= set(table.rows()):
+            raise InputError(f"{folder} holds runs that are not among those asked for; seeds and lists can only grow")
+        if held and request.settings.shard is not None and len(held) != _own(request, table.num_runs).size:
+            raise InputError(f"{folder} holds a share; `hfac merge` the shares first, then extend the whole")
         rows = table.rows()
-        missing = np.array([i for i in own if rows[i] not in held], int)
+        missing = np.array([i for i in _own(request, table.num_runs) if rows[i] not in held], int)
         if not missing.size and not store.parts:
             raise InputError(f"--shard {request.settings.shard} is empty: there are {table.num_runs} runs")
         for subset in np.array_split(missing, request.processes.count):
@@ -255,24 +283,39 @@ def open_store(job: Job, request: _sweep.Request, folder: Path) -> results.Store
     return store
 
 
+def _own(request: _sweep.Request, num_runs: int) -> np.ndarray:
+    """Places of the runs that this share has, of all."""
+    mine, shares = (1, 1) if request.settings.shard is None else _sweep.share(request.settings.shard)
+    return np.array_split(np.arange(num_runs), shares)[mine - 1]
+
+
+def _schedules_of(layout: engine.Layout) -> str:
+    """Digest of the schedules and seeds of a layout's runs: what a run's numbers follow from, apart from the method."""
+    digest = hashlib.sha256(np.ascontiguousarray(layout.table.labels["seed"]).tobytes())
+    for leaf in jax.tree.leaves(layout.runs.schedules):
+        digest.update(np.asarray(leaf)[: layout.num_runs].astype(float).tobytes())
+    return digest.hexdigest()[:12]
+
+
 def _run_part(
     job: Job, request: _sweep.Request, folder: Path, part: results.Part, asked: Interrupts
 ) -> tuple[float, float] | None:
     """Move a part's runs to the last record point; returns seconds of running and of compiling, None if at its end."""
     settings = request.settings
     place = {row: i for i, row in enumerate(results.run_table(job.grid[1], job.seeds).rows())}
-    rows = part.table.rows()
-    if not set(rows) <= set(place):
-        raise InputError(f"{folder} holds runs that are not among those asked for; seeds and lists can only grow")
-    subset = np.array([place[row] for row in rows])
+    where = folder / _folder.CHECKPOINTS / part.name
+    if Checkpoints(where, {}).newest_step >= part.points[-1] and part.reached == len(part.points):
+        return None
+    subset = np.array([place[row] for row in part.table.rows()])
     layout = engine.lay_out(job.algorithm, job.grid, job.seeds, job.record, subset=subset, width=part.width)
-    checkpoints = Checkpoints(folder / _folder.CHECKPOINTS / part.name, _sweep.identity(request))
+    checkpoints = Checkpoints(where, _sweep.identity(request) | {"schedules": _schedules_of(layout)})
     with as_input_error():
         start, refused = checkpoints.latest(first_shapes(layout))
+        if start is not None and part.reached < start.point:
+            refused.append(f"{part.name} lacks records before step {start.step:,}: its runs begin again")
+            start = None
     for reason in refused:
         say(f"note: {reason}", settings.quiet)
-    if start is not None and start.point == len(part.points):
-        return None
     if start is not None or refused:
         say(f"going on from step {0 if start is None else start.step:,}", settings.quiet)
     program, num_runs = layout.program, layout.num_runs
@@ -295,8 +338,9 @@ def _run_part(
     step = int(settings.steps) if is_done else checkpoints.newest_step
     if not is_done:
         reached = f"stopped at step {step:,} of {settings.steps:,}"
-        why = "" if stops[0] == "asked to" else f": {stops[0]}"
-        raise Stopped(f"{reached}{why}; `hfac resume {folder}` goes on from there")
+        if stops[0] == "asked to":
+            raise Stopped(f"{reached}; `hfac resume {folder}` goes on from there")
+        raise Stopped(f"{reached}: {stops[0]}; `hfac extend {folder} --on-divergence keep` goes on with the others")
     steps = settings.steps - (0 if start is None else start.step)
     rate = num_runs * steps / max(seconds - program.compile_seconds, 1e-9)
     say(

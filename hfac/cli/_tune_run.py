@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from hfac import algorithms, plots, tuning
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, _config, _folder, _sweep, _sweep_run, _tune, as_input_error
@@ -32,7 +34,9 @@ def execute(request: _sweep.Request) -> None:
     overrides = {option: (value,) for option, value in changed(builder, request.algorithm_options).items()}
     space = space_of(builder, settings, overrides, algorithms.needs(settings.algorithm))
     plan_of(settings)
-    with _sweep.work(request, "tune", f"tune-{name}-{settings.algorithm}") as folder:
+    with _sweep.work(request, f"tune-{name}-{settings.algorithm}") as folder:
+        if request.resumed:
+            _sweep.keep_growth(request, folder)
         kept = tuning.Kept(folder / _folder.CHECKPOINTS, identity(request))
         with held_back() as asked:
             log = search(problem, builder, space, settings, settings.algorithm, folder / "search.csv", asked, kept)
@@ -53,7 +57,7 @@ def identity(request: _sweep.Request) -> dict[str, Any]:
     """What a finished rung must have in common with the search that goes on from it."""
     budget = request.settings.budget or _tune.RUNS_PAID_FOR * request.settings.samples
     shared = {key: value for key, value in _sweep.identity(request).items() if key not in ("budget", "rounds")}
-    return shared | {"budget of a round": budget / request.settings.rounds}
+    return shared | {"budget of a round": budget / request.settings.rounds, "devices": jax.local_device_count()}
 
 
 def space_of(builder: Builder, settings: Any, overrides: Mapping[str, Any], needs: Needs) -> dict[str, tuning.Axis]:

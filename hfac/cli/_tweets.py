@@ -75,7 +75,8 @@ def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sw
         )
     parsed = parse(dataclasses.make_dataclass("Settings", fields), rest, "hfac tweets", DESCRIPTION)
     _check(parsed.settings)
-    return _sweep.Request("tweets", parsed.settings, None, getattr(parsed, "algorithm_options", None))
+    chosen = getattr(parsed, "algorithm_options", None)
+    return _sweep.Request("tweets", parsed.settings, None, chosen, "tweets")
 
 
 def _check(settings: Tweets) -> None:

@@ -23,7 +23,7 @@ def execute(request: _sweep.Request) -> None:
     request = _sweep_run.begin(request, x64=False)  # no linear solves are judged here
     settings = request.settings
     if not request.resumed:
-        _folder.check_new(settings.out, _sweep.content(request, "tweets"))  # before minutes of pretraining
+        _folder.check_new(settings.out, _sweep.content(request))  # before minutes of pretraining
     if request.resumed and settings.out is not None and (settings.out / tweets.MODEL_FILE).is_file():
         settings = dataclasses.replace(settings, pretrained=settings.out)
     base = recommended.schedules("tweets", settings.algorithm)
@@ -33,7 +33,7 @@ def execute(request: _sweep.Request) -> None:
         setup = tweets.prepare(settings, lambda done, total: progress.update(done, total=total))
         algorithm = tweets.method(setup, settings.algorithm, **vars(request.algorithm_options))
     seconds = progress.close()
-    with _sweep.work(request, "tweets", "tweets") as folder:
+    with _sweep.work(request, "tweets") as folder:
         if request.processes.is_first and not (folder / tweets.MODEL_FILE).is_file():
             (folder / tweets.TOKENIZER_FILE).unlink(missing_ok=True)  # of a run that was stopped between the two
             tweets.save(setup, folder)
@@ -50,7 +50,8 @@ def execute(request: _sweep.Request) -> None:
         )
         if not _sweep_run.run_recorded(job, request, folder, "summary.csv"):
             return
-        report(setup, results.load(folder / "results.zarr"), settings.judge, folder, settings.figures, settings.quiet)
+        data = _sweep_run.load(job, folder)
+        report(setup, data, settings.judge, folder, settings.figures, settings.quiet)
         drawn = ", figures/" if settings.figures else ""
         kept = "config.json, tokenizer.json, model.safetensors, results.zarr, samples.csv, summary.csv"
         say(f"written to {folder}/: {kept}{drawn}", settings.quiet)

@@ -42,13 +42,15 @@ class ForeignError(ValueError):
 class Checkpoints:
     """The checkpoints of one part of a sweep."""
 
-    def __init__(self, folder: Path, belongs_to: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, belongs_to: Mapping[str, Any], kept: int = KEPT) -> None:
         """Look at a folder, which need not exist yet.
 
         Args:
           folder: that holds a folder per checkpoint.
           belongs_to: what a checkpoint must have been written by, compared word by word.
+          kept: newest checkpoints that stay when one is written.
         """
+        self._kept = kept
         self.folder, self._belongs_to = Path(folder), json.loads(json.dumps(dict(belongs_to), default=str))
 
     def save(self, snapshot: Snapshot) -> None:
@@ -81,8 +83,16 @@ class Checkpoints:
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        for old in self._found()[KEPT:]:
+        for old in self._found()[self._kept :]:
             shutil.rmtree(old, ignore_errors=True)
+
+    def at(self, step: int, like: PyTree) -> Snapshot:
+        """The checkpoint of a step.
+
+        Raises:
+          ValueError: if it is not there, not whole, or of something else.
+        """
+        return self._read(self.folder / f"{step:010d}", like)
 
     @property
     def newest_step(self) -> int:
@@ -123,7 +133,8 @@ class Checkpoints:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             form, files, belongs_to = manifest["format"], manifest["files"], manifest["belongs_to"]
             step, point = int(manifest["step"]), int(manifest["point"])
-        except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError):
+            files = dict(files)
+        except (OSError, ValueError, KeyError, TypeError):
             raise ValueError(f"its {MANIFEST} cannot be read") from None
         if form != FORMAT:
             raise ValueError(f"it is of format '{form}', this is '{FORMAT}'")
@@ -161,6 +172,8 @@ def _snapshot(step: int, point: int, arrays: Mapping[str, Any], like: PyTree) ->
 
 def _reserve(path: Path, size: int) -> None:
     """Raise `OSError` unless there is room: a writer that runs out of it half-way prints tracebacks of its threads."""
+    if not hasattr(os, "posix_fallocate"):
+        return
     try:
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)

@@ -49,20 +49,34 @@ class Part:
 
     def write(self, index: int, record: Any, samples: np.ndarray) -> None:
         """Write the records [R, ...] of one record point; `samples` [R] are those since the run began."""
-        for name, leaf in ({"samples": samples} | named_leaves(record)).items():
+        for name, leaf in (named_leaves(record) | {"samples": samples}).items():  # samples last: they say it is there
             self._array(name)[:, index] = np.asarray(leaf)
 
     def grow(self, points: np.ndarray) -> None:
-        """Make room for record points after those there are."""
-        if len(points) == len(self.points):
+        """Make room for record points after those there are.
+
+        Raises:
+          ValueError: if they do not begin with those there are.
+        """
+        if np.array_equal(points, self.points):
             return
+        begun = self.points[: 1 + int(np.argmax(self.points))]  # a growth that was killed leaves zeros behind
+        if not np.array_equal(points[: len(begun)], begun):
+            raise ValueError(f"{self._path} is recorded at other steps; runs of unequal history cannot go on together")
         for name in self.variables:
             array = self._array(name)
             array.resize((array.shape[0], len(points), *array.shape[2:]))
         steps = self._array("step")
         steps.resize((len(points),))
-        steps[len(self.points) :] = points[len(self.points) :]
+        steps[:] = points
         self.points = points
+
+    @property
+    def reached(self) -> int:
+        """Record points that every run has."""
+        with _reading(self._path / "samples"):
+            is_there = (self._array("samples")[:] >= 0).all(axis=0)
+        return is_there.size if is_there.all() else int(np.argmin(is_there))
 
     def read(self) -> dict[str, np.ndarray]:
         """Every variable [R, T, ...].
@@ -101,7 +115,10 @@ class Store:
         """Make an empty store at a path that must not exist yet."""
         import zarr
 
-        zarr.create_group(path, attributes=dict(attributes))
+        unfinished = Path(path).with_name(f"{Path(path).name}.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        zarr.create_group(unfinished, attributes=dict(attributes))
+        unfinished.rename(path)
         return cls(path)
 
     def add(self, table: RunTable, record: Any, points: np.ndarray, width: int, name: str | None = None) -> Part:
@@ -161,7 +178,7 @@ class Store:
           ValueError: if something is damaged, or runs are missing.
         """
         leaves = [part.read() for part in self.parts]
-        reached = [_reached(part, found) for part, found in zip(self.parts, leaves, strict=True)]
+        reached = [part.reached for part in self.parts]
         begun = [i for i, count in enumerate(reached) if count > 0]
         if not begun:
             raise ValueError(f"{self.path} holds no records yet; `hfac resume` goes on with it")
@@ -176,12 +193,6 @@ class Store:
             return labelled(joined, table, first.points[:count], self.attributes)
         except ValueError as error:
             raise ValueError(f"{self.path} is not complete, {error}; `hfac resume` goes on with it") from None
-
-
-def _reached(part: Part, leaves: Mapping[str, np.ndarray]) -> int:
-    """Record points that every run has."""
-    is_there = (leaves["samples"] >= 0).all(axis=0)
-    return is_there.size if is_there.all() else int(np.argmin(is_there))
 
 
 def _create(group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -226,7 +237,10 @@ def load(path: Path) -> "xarray.Dataset":
     path = Path(path)
     if path.is_dir() and not any(child.name.startswith(PART) for child in path.iterdir()):
         with _reading(path):
-            return xarray.open_zarr(path, consolidated=False).load()
+            data = xarray.open_zarr(path, consolidated=False).load()
+        if not data.data_vars:
+            raise ValueError(f"{path} holds no records yet; `hfac resume` goes on with it")
+        return data
     data = Store(path).load()
     if not (path / METRICS).is_dir():
         return data

@@ -11,6 +11,8 @@ import numpy as np
 from hfac.engine import Checkpoints, Snapshot
 from hfac.types import PyTree
 
+MAX_RUNGS = 1_000  # of a round: the states of every rung stay
+
 
 class Outcome(NamedTuple):
     """What a rung found out about a candidate."""
@@ -51,7 +53,7 @@ class Kept:
                 for candidate, steps, samples, worth, diverged in content["outcomes"]
             ]
         except (OSError, ValueError, KeyError, TypeError, IndexError):
-            raise ValueError(f"{path} is damaged; remove it, and the rung is run again") from None
+            raise ValueError(f"{path} is damaged; remove {path.parent}, and the round is run again") from None
         if belongs_to != self._belongs_to:
             raise ValueError(
                 f"{path} belongs to another search; go on with what wrote it, or search into another folder"
@@ -64,10 +66,12 @@ class Kept:
         Raises:
           ValueError: if they are missing or not what was written.
         """
-        found, refused = self._checkpoints(round, group).latest(like)
-        if found is None or found.point != rung + 1:
-            raise ValueError("; ".join(refused) or f"{self._folder} lacks the states of round {round}, rung {rung}")
-        return found.states
+        checkpoints = self._checkpoints(round, group)
+        try:
+            return checkpoints.at(rung + 1, like).states
+        except ValueError as error:
+            remedy = f"remove {self._log(round, rung).parent}, and the round is run again"
+            raise ValueError(f"{checkpoints.folder} lacks the states of rung {rung}: {error}; {remedy}") from None
 
     def keep(self, round: int, rung: int, outcomes: list[Outcome], states: Mapping[int, PyTree]) -> None:
         """Write a rung: the states of its survivors by group, then its outcomes, whole or not at all."""
@@ -85,4 +89,4 @@ class Kept:
         return self._folder / f"round-{round}" / f"rung-{rung}.json"
 
     def _checkpoints(self, round: int, group: int) -> Checkpoints:
-        return Checkpoints(self._folder / f"round-{round}" / f"group-{group}", self._belongs_to)
+        return Checkpoints(self._folder / f"round-{round}" / f"group-{group}", self._belongs_to, MAX_RUNGS)
