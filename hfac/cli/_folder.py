@@ -115,11 +115,11 @@ def write_config(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder; a full disk is one clear line.
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder; a process that is killed lets it go.
 
     Raises:
-      InputError: if another process is at work in it, or something cannot be written.
+      InputError: if another process is at work in it, or the lock cannot be written.
     """
     try:
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -134,13 +134,28 @@ def claimed(folder: Path) -> Iterator[None]:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def reported(folder: Path, can_go_on: bool) -> Iterator[None]:
+    """What cannot be written in a folder, as on a full disk, is one clear line.
+
+    Args:
+      folder: of a run.
+      can_go_on: whether `hfac resume` takes it.
+
+    Raises:
+      InputError: if something cannot be written.
+    """
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
+        remedy = f", `hfac resume {folder}` goes on from there" if can_go_on else ""
         raise InputError(
-            f"cannot write to {folder}: {where}{error.strerror or error}; what was written before is whole, "
-            f"`hfac resume {folder}` goes on from there"
+            f"cannot write to {folder}: {where}{error.strerror or error}; what was written before is whole{remedy}"
         ) from None
-    finally:
-        os.close(handle)

@@ -365,17 +365,19 @@ def work(request: Request, stem: str) -> Iterator[Path]:
       InputError: if the folder cannot be had or holds something else.
     """
     if not request.processes.is_first:
-        yield request.settings.out
+        with _folder.reported(request.settings.out, True):
+            yield request.settings.out
         return
     with contextlib.ExitStack() as stack:
         try:
             if not request.resumed:
                 _folder.check_new(request.settings.out, content(request))
             folder = _folder.make(request.settings.out, stem)
-            stack.enter_context(_folder.claimed(folder))
+            stack.enter_context(_folder.reported(folder, request.command in RESUMABLE))
+            stack.enter_context(_folder.locked(folder))
             if not (folder / _folder.CONFIG).exists():
                 _folder.write_config(folder, content(request))
-        except InputError:
+        except (InputError, OSError):
             _tell_others_to_stop(request)
             raise
         try:

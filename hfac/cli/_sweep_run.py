@@ -199,15 +199,18 @@ def run_recorded(job: Job, request: _sweep.Request, folder: Path, report: str) -
       Stopped: if somebody asked to stop, or a run diverged and that is to stop the sweep.
     """
     processes = request.processes
+    has_grown = bool(_folder.differences(_folder.read_config(folder), _sweep.content(request)))
     store = _planned_store(job, request, folder)
-    has_grown = processes.is_first and _sweep.keep_growth(request, folder)
-    if has_grown or _unfinished(store, folder):
+    if processes.is_first and (has_grown or _unfinished(store, folder)):
         (folder / report).unlink(missing_ok=True)  # it tells of less than is to come
     ran, compiled = store.attributes.get("run_seconds", 0.0), store.attributes.get("compile_seconds", 0.0)
     has_moved = False
     with held_back() as asked:
         for part in store.parts[processes.index :: processes.count]:
-            seconds = _run_part(job, request, folder, part, asked)
+            place = folder / _folder.CHECKPOINTS / part.name
+            place.mkdir(parents=True, exist_ok=True)
+            with _folder.locked(place):  # one that lost its first process may still be at work on a part
+                seconds = _run_part(job, request, folder, part, asked)
             if seconds is not None:
                 has_moved, ran, compiled = True, ran + seconds[0], compiled + seconds[1]
                 if processes.is_first:
@@ -273,6 +276,9 @@ def open_store(job: Job, request: _sweep.Request, folder: Path) -> results.Store
         missing = np.array([i for i in _own(request, table.num_runs) if rows[i] not in held], int)
         if not missing.size and not store.parts:
             raise InputError(f"--shard {request.settings.shard} is empty: there are {table.num_runs} runs")
+        for part in store.parts:
+            part.check(points)
+        _sweep.keep_growth(request, folder)  # nothing speaks against it; what is added next must find it there
         for subset in np.array_split(missing, request.processes.count):
             if subset.size:
                 width = request.settings.block_width or None

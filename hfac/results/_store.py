@@ -58,11 +58,9 @@ class Part:
         Raises:
           ValueError: if they do not begin with those there are.
         """
+        self.check(points)
         if np.array_equal(points, self.points):
             return
-        begun = self.points[: 1 + int(np.argmax(self.points))]  # a growth that was killed leaves zeros behind
-        if not np.array_equal(points[: len(begun)], begun):
-            raise ValueError(f"{self._path} is recorded at other steps; runs of unequal history cannot go on together")
         for name in self.variables:
             array = self._array(name)
             array.resize((array.shape[0], len(points), *array.shape[2:]))
@@ -70,6 +68,12 @@ class Part:
         steps.resize((len(points),))
         steps[:] = points
         self.points = points
+
+    def check(self, points: np.ndarray) -> None:
+        """Raise ValueError unless record points begin with those there are."""
+        begun = self.points[: 1 + int(np.argmax(self.points))]  # a growth that was killed leaves zeros behind
+        if not np.array_equal(points[: len(begun)], begun):
+            raise ValueError(f"{self._path} is recorded at other steps; runs of unequal history cannot go on together")
 
     @property
     def reached(self) -> int:
@@ -144,9 +148,10 @@ class Store:
             "width": width,
         }
         group = zarr.create_group(unfinished, attributes=about)
+        checked = _compressors()
         for label, values in table.labels.items():
-            group.create_array(label, data=values, dimension_names=("run",))
-        group.create_array("step", data=np.asarray(points), dimension_names=("step",))
+            group.create_array(label, data=values, dimension_names=("run",), compressors=checked)
+        group.create_array("step", data=np.asarray(points), dimension_names=("step",), compressors=checked)
         for variable, leaf in leaves.items():
             _create(group, variable, (table.num_runs, len(points), *leaf.shape), np.dtype(leaf.dtype))
         unfinished.rename(self.path / name)
@@ -195,16 +200,21 @@ class Store:
             raise ValueError(f"{self.path} is not complete, {error}; `hfac resume` goes on with it") from None
 
 
-def _create(group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+def _compressors() -> list[Any]:
+    """How every recorded chunk is packed: with a checksum."""
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
+    return [ZstdCodec(), Crc32cCodec()]
+
+
+def _create(group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
     group.create_array(
         name,
         shape=shape,
         dtype=dtype,
         chunks=(max(1, min(shape[0], LARGEST_CHUNK)), 1, *(max(1, size) for size in shape[2:])),
         fill_value=np.nan if np.issubdtype(dtype, np.floating) else -1 if dtype.kind == "i" else 0,
-        compressors=[ZstdCodec(), Crc32cCodec()],
+        compressors=_compressors(),
         dimension_names=("run", "step", *(f"{name}_{i}" for i in range(len(shape) - 2))),
     )
 

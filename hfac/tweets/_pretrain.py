@@ -163,8 +163,11 @@ def save_model(path: Path, size: _model.Size, params: PyTree) -> None:
 
     tensors = {name: np.ascontiguousarray(leaf) for name, leaf in named_leaves(params).items()}
     blob = save(tensors, {"format": FORMAT, "size": json.dumps(dataclasses.asdict(size))})
-    with Path(path).open("xb") as file:
-        file.write(blob)
+    if Path(path).exists():
+        raise FileExistsError(f"{path} exists; nothing is overwritten")
+    unfinished = Path(path).with_name(f"{Path(path).name}.new")
+    unfinished.write_bytes(blob)
+    unfinished.replace(path)
 
 
 def load_model(path: Path) -> tuple[_model.Size, PyTree]:
