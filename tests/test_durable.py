@@ -74,7 +74,7 @@ def start(*args: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code, *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
-def kill_and_resume(folder: Path, whole: Path, run: list[str], is_time: Callable[[Path], bool]):
+def kill_and_resume(folder: Path, run: list[str], is_time: Callable[[Path], bool]) -> subprocess.CompletedProcess:
     """Kill the process when it is time, and resume it."""
     process = start("sweep", "goal_placement", *SIZE, *run, "--checkpoint-minutes", "0.002", "--out", str(folder))
     while not is_time(folder):
@@ -83,9 +83,7 @@ def kill_and_resume(folder: Path, whole: Path, run: list[str], is_time: Callable
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    done = command("resume", str(folder))
-    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    same(folder, whole)
+    return command("resume", str(folder))
 
 
 MOMENTS = {
@@ -97,7 +95,9 @@ MOMENTS = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_and_resumed(whole, tmp_path, moment):
-    kill_and_resume(tmp_path / "run", whole, RUN, MOMENTS[moment])
+    done = kill_and_resume(tmp_path / "run", RUN, MOMENTS[moment])
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    same(tmp_path / "run", whole)
 
 
 LONG = ["--steps", "3_000_000", "--seeds", "3", "--entropy", "0.01", "0.03"]
@@ -117,7 +117,9 @@ def long(tmp_path_factory) -> tuple[Path, float]:
 def test_killed_at_a_random_moment_and_resumed(long, tmp_path, attempt):
     whole, seconds = long
     moment = time.monotonic() + random.Random(attempt).uniform(0.05, 0.85) * seconds
-    kill_and_resume(tmp_path / "run", whole, LONG, lambda folder: time.monotonic() > moment and folder.exists())
+    done = kill_and_resume(tmp_path / "run", LONG, lambda folder: time.monotonic() > moment and folder.exists())
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    same(tmp_path / "run", whole)
 
 
 def test_a_finished_run_says_so(whole, tmp_path):
