@@ -199,7 +199,7 @@ def run_recorded(job: Job, request: _sweep.Request, folder: Path, report: str) -
       Stopped: if somebody asked to stop, or a run diverged and that is to stop the sweep.
     """
     processes = request.processes
-    has_grown = bool(_folder.differences(_folder.read_config(folder), _sweep.content(request)))
+    has_grown = processes.is_first and bool(_folder.differences(_folder.read_config(folder), _sweep.content(request)))
     store = _planned_store(job, request, folder)
     if processes.is_first and (has_grown or _unfinished(store, folder)):
         (folder / report).unlink(missing_ok=True)  # it tells of less than is to come
