@@ -56,7 +56,6 @@ def test_two_processes_of_two_devices_and_one_device_agree_bit_for_bit(alone, tm
     assert "interquartile mean" in said[0][0] and said[1] == ("", ""), said
 
 
-@pytest.mark.stress
 def test_one_process_is_lost_and_the_run_goes_on_later(tmp_path):
     folder, long = tmp_path / "run", ["--steps", "1e6", "--seeds", "4", "--block-width", "1"]
     both = start_both(folder, *long)
@@ -86,7 +85,6 @@ def test_silence_ends_the_wait(tmp_path):
     _processes.wait(tmp_path, Processes(0, 2), lambda: next(answers), lambda: False)
 
 
-@pytest.mark.stress
 def test_shares_merge_to_the_whole(alone, tmp_path):
     shares = [tmp_path / f"share{i}" for i in (1, 2, 3)]
     for i, folder in enumerate(shares, 1):
