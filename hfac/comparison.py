@@ -6,6 +6,7 @@ instead and are compared among themselves.
 
 import csv
 import dataclasses
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from hfac import algorithms, metrics, results, statistics, tuning
+from hfac import _files, algorithms, metrics, results, statistics, tuning
 from hfac.engine import lay_out, record_points, stream
 from hfac.problem import Problem
 from hfac.tuning import Setting
@@ -195,9 +196,8 @@ def lines(rows: Sequence[dict[str, str]]) -> list[str]:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A table of cells as a file."""
-    unfinished = path.with_name(f"{path.name}.new")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    unfinished.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    _files.replace(path, text.getvalue())

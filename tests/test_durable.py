@@ -58,12 +58,17 @@ def test_stopped_again_and_again(tmp_path, stop_after):
         np.testing.assert_array_equal(first[name], second[name], strict=True)
 
 
+def swept(factory: pytest.TempPathFactory, *args: str) -> tuple[Path, str]:
+    """A finished sweep's folder, and what it said."""
+    folder = factory.mktemp("swept") / "run"
+    done = command("sweep", "goal_placement", *args, "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder, done.stderr
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    done = command("sweep", "goal_placement", *SIZE, *RUN, "--out", str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder
+    return swept(tmp_path_factory, *SIZE, *RUN)[0]
 
 
 RUN = ["--steps", "300_000", "--seeds", "3", "--entropy", "0.01", "0.03"]
@@ -106,10 +111,8 @@ LONG = ["--steps", "3_000_000", "--seeds", "3", "--entropy", "0.01", "0.03"]
 @pytest.fixture(scope="module")
 def long(tmp_path_factory) -> tuple[Path, float]:
     """A long run, and the seconds that it took."""
-    folder, began = tmp_path_factory.mktemp("long") / "run", time.monotonic()
-    done = command("sweep", "goal_placement", *SIZE, *LONG, "--out", str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder, time.monotonic() - began
+    began = time.monotonic()
+    return swept(tmp_path_factory, *SIZE, *LONG)[0], time.monotonic() - began
 
 
 @pytest.mark.stress

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_cli import TIMEOUT
 from test_cli import hfac as command
-from test_durable import SIZE, same
+from test_durable import SIZE, same, swept
 
 from hfac import results
 
@@ -19,18 +19,12 @@ CODE = "from hfac.cli import main; main()"
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("calm") / "run"
-    done = command("sweep", "goal_placement", *SIZE, *RUN, "--out", str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder
+    return swept(tmp_path_factory, *SIZE, *RUN)[0]
 
 
 @pytest.fixture(scope="module")
 def wild(tmp_path_factory) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("wild") / "run"
-    done = command("sweep", "goal_placement", *SIZE, *RUN, *WILD, "--out", str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder, done.stderr
+    return swept(tmp_path_factory, *SIZE, *RUN, *WILD)
 
 
 def test_diverged_runs_are_listed_and_the_others_go_on(wild):
@@ -73,22 +67,19 @@ def test_a_diverged_run_can_stop_the_sweep(tmp_path):
     assert int(results.load(folder / "results.zarr")["step"][-1]) < 20_000
 
 
-BIG = ["goal_placement", "--steps", "2000", "--seeds", "2", "--record", "tables", "--no-figures"]
+BIG = ["--steps", "2000", "--seeds", "2", "--record", "tables", "--no-figures"]
 
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("big") / "run"
-    done = command("sweep", *BIG, "--out", str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder
+    return swept(tmp_path_factory, *BIG)[0]
 
 
 @pytest.mark.parametrize("kilobytes", [1, 2, 6], ids=["configuration", "record", "checkpoint"])
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(big, tmp_path, kilobytes):
     """No file may grow past the limit, which what the test is named after is the first to do."""
     folder = tmp_path / "run"
-    args = ["sweep", *BIG, "--no-cache", "--out", str(folder)]
+    args = ["sweep", "goal_placement", *BIG, "--no-cache", "--out", str(folder)]
     limited = ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash", sys.executable, "-c", CODE, *args]
     done = subprocess.run(limited, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr

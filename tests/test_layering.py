@@ -11,7 +11,19 @@ import hfac
 
 ROOT = Path(hfac.__file__).parent
 ORDER = [
-    *("_registry", "_random", "_reduce", "_jaxpr", "types", "schedules", "recommended", "mdp", "policies", "critics"),
+    *(
+        "_registry",
+        "_files",
+        "_random",
+        "_reduce",
+        "_jaxpr",
+        "types",
+        "schedules",
+        "recommended",
+        "mdp",
+        "policies",
+        "critics",
+    ),
     *(
         "problem",
         "exact",

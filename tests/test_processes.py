@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_cli import hfac as command
-from test_durable import RECORDED, SIZE, same
+from test_durable import RECORDED, SIZE, same, swept
 
 from hfac import results
 from hfac.cli import Stopped, _processes
@@ -40,10 +40,7 @@ def start_both(folder: Path, *more: str) -> list[subprocess.Popen]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("alone") / "run"
-    done = command("sweep", "goal_placement", *SIZE, *RUN, "--devices", "1", "--out", str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder
+    return swept(tmp_path_factory, *SIZE, *RUN, "--devices", "1")[0]
 
 
 def test_two_processes_of_two_devices_and_one_device_agree_bit_for_bit(alone, tmp_path):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hfac import _files
 from hfac.cli import InputError
 
 CONFIG, LOCK, ALIVE = "config.json", ".lock", "alive"
@@ -109,9 +110,7 @@ def make(out: Path | None, stem: str) -> Path:
 
 def write_config(folder: Path, content: Mapping[str, Any]) -> None:
     """Write the resolved configuration, whole or not at all; ``hfac COMMAND --config`` reproduces the run from it."""
-    unfinished = folder / f"{CONFIG}.new"
-    unfinished.write_text(json.dumps(dict(content), indent=2, default=str) + "\n", encoding="utf-8")
-    unfinished.replace(folder / CONFIG)
+    _files.replace(folder / CONFIG, json.dumps(dict(content), indent=2, default=str) + "\n")
 
 
 @contextlib.contextmanager

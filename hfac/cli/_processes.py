@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hfac import _files
 from hfac.cli import InputError, Stopped
 from hfac.cli._folder import ALIVE
 from hfac.cli._sweep import Processes, Sweep
@@ -80,9 +81,7 @@ def sign(folder: Path, processes: Processes) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.new")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    _files.replace(path, text)
 
 
 def _read(path: Path) -> str:

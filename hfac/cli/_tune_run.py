@@ -1,6 +1,5 @@
 """Running a search: candidates, rungs, the log as it grows, the winner as a configuration and a command line."""
 
-import csv
 import dataclasses
 import inspect
 import json
@@ -12,7 +11,7 @@ from typing import Any
 
 import jax
 
-from hfac import algorithms, plots, tuning
+from hfac import _files, algorithms, comparison, plots, tuning
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, _config, _folder, _sweep, _sweep_run, _tune, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
@@ -167,14 +166,11 @@ def write_log(path: Path, log: Sequence[Sequence[Trial]]) -> None:
     trials = [trial for rung in log for trial in rung]
     options = sorted({name for trial in trials for name in trial.setting.options})
     fields = ["round", "rung", "candidate", "steps", "samples", "worth", "diverged", *options, *tuning.SETTINGS]
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=fields)
-        writer.writeheader()
-        for trial in trials:
-            row = {name: getattr(trial, name) for name in fields[:7]}
-            writer.writerow({**row, **trial.setting.options, **numbers(trial.setting)})
-    partial.replace(path)
+    rows = []
+    for trial in trials:
+        row = {name: getattr(trial, name) for name in fields[:7]}
+        rows.append(dict.fromkeys(fields, "") | row | trial.setting.options | numbers(trial.setting))
+    comparison.write_csv(path, rows)
 
 
 def numbers(setting: Setting) -> dict[str, float]:
@@ -199,7 +195,7 @@ def write_best(path: Path, request: _sweep.Request, algorithm: str, best: Trial)
         "problem_options": dataclasses.asdict(request.problem_options),
         "algorithm_options": best.setting.options,
     }
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    _files.replace(path, json.dumps(content, indent=2) + "\n")
 
 
 def command_line(request: _sweep.Request, algorithm: str, best: Trial) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hfac import _files
 from hfac.engine import Checkpoints, Snapshot
 from hfac.types import PyTree
 
@@ -81,9 +82,7 @@ class Kept:
         rows = [[*row[:3], row.worth if math.isfinite(row.worth) else None, row.diverged] for row in outcomes]
         path = self._log(round, rung)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".new")
-        unfinished.write_text(json.dumps({"belongs_to": self._belongs_to, "outcomes": rows}) + "\n", encoding="utf-8")
-        unfinished.replace(path)
+        _files.replace(path, json.dumps({"belongs_to": self._belongs_to, "outcomes": rows}) + "\n")
 
     def _log(self, round: int, rung: int) -> Path:
         return self._folder / f"round-{round}" / f"rung-{rung}.json"

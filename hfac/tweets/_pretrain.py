@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from hfac import _files
 from hfac.policies import written
 from hfac.tweets import _model
 from hfac.tweets._tokenizer import EOS
@@ -165,9 +166,7 @@ def save_model(path: Path, size: _model.Size, params: PyTree) -> None:
     blob = save(tensors, {"format": FORMAT, "size": json.dumps(dataclasses.asdict(size))})
     if Path(path).exists():
         raise FileExistsError(f"{path} exists; nothing is overwritten")
-    unfinished = Path(path).with_name(f"{Path(path).name}.new")
-    unfinished.write_bytes(blob)
-    unfinished.replace(path)
+    _files.replace(Path(path), blob)
 
 
 def load_model(path: Path) -> tuple[_model.Size, PyTree]:
