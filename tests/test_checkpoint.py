@@ -83,6 +83,10 @@ def test_a_damaged_checkpoint_is_refused_with_the_reason_and_the_older_one_used(
     found, refused = saved.latest(snapshot(0).states)
     same(found, snapshot(20))
     assert len(refused) == 1 and str(folder) in refused[0]
+    assert saved.newest_step == 20
+    saved.save(snapshot(25))  # the older one stays: there are two that are whole
+    names = sorted(path.name for path in saved.folder.iterdir())
+    assert names == ["0000000020", "0000000025", "damaged-0000000030"]
 
 
 def test_a_foreign_checkpoint_is_refused(saved, tmp_path):

@@ -4,6 +4,7 @@ A checkpoint is a folder named after its step: the arrays as orbax writes them, 
 file. It appears by a rename, so that a process killed at any moment leaves the older one in place.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -101,7 +102,7 @@ class Checkpoints:
         return int(found[0].name) if found else 0
 
     def latest(self, like: PyTree) -> tuple[Snapshot | None, list[str]]:
-        """The newest checkpoint that is whole, or None; and why newer ones were refused.
+        """The newest checkpoint that is whole, or None; and why newer ones were refused. Damaged ones are put aside.
 
         Args:
           like: states of the same structure, leaves [R, ...]; shapes and dtypes are enough.
@@ -117,7 +118,11 @@ class Checkpoints:
                 return self._read(folder, like), refused
             except ValueError as error:
                 refused.append(f"checkpoint {folder} is refused: {error}")
-                is_foreign |= isinstance(error, ForeignError)
+                if isinstance(error, ForeignError):
+                    is_foreign = True
+                else:  # it must not count among the newest
+                    with contextlib.suppress(OSError):
+                        folder.rename(folder.with_name(f"damaged-{folder.name}"))
         if is_foreign:
             raise ValueError(f"{'; '.join(refused)}; go on with what wrote it, or run again into another folder")
         return None, refused
