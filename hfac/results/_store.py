@@ -5,6 +5,7 @@ nothing else, and a part can be added at any time. Every chunk carries a checksu
 lie in a group of their own.
 """
 
+import asyncio
 import contextlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -225,10 +226,21 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        _finish_reads()
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(
             f"{path} is damaged: {why}; restore it from a copy, or run again into another folder"
         ) from None
+
+
+def _finish_reads() -> None:
+    """Wait for the chunks that zarr still reads after one has failed; Python lists what is left at exit."""
+    from zarr.core.sync import sync
+
+    async def rest() -> None:
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+
+    sync(rest())
 
 
 def write(data: "xarray.Dataset", path: Path) -> None:
