@@ -1,5 +1,7 @@
 """One trace and one compilation serve a whole sweep, a repeated sweep, and the user's own transformations."""
 
+import re
+
 import cases
 import chex
 import jax
@@ -10,7 +12,7 @@ import pytest
 import hfac
 from hfac import engine
 from hfac.algorithms import hfac as build
-from hfac.engine import _loop
+from hfac.engine import _loop, _sweep
 from hfac.schedules import grid
 
 GRID = grid(cases.gentle(), {"entropy.scale": [0.05, 0.1, 0.2]})
@@ -33,6 +35,22 @@ def test_a_sweep_traces_its_step_once(num_devices, monkeypatch):
     data = hfac.sweep(watched(), GRID, seeds=4, num_steps=20)
     assert data.attrs["num_devices"] == num_devices
     assert data.attrs["compile_seconds"] > 0
+
+
+COMMUNICATION = re.compile(
+    r"\b(all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast|send|recv)\b"
+)
+
+
+def test_devices_never_speak_to_each_other():
+    devices = jax.local_devices()[:2]
+    layout = _sweep.lay_out(build(cases.goal()), GRID, 4, devices=devices)
+    assert len(layout.program.plan.devices) == 2
+    text = layout.program._compile("whole", (layout.runs, jnp.array([1, 2], jnp.int32))).as_text()
+    assert "num_partitions=2" in text and not COMMUNICATION.search(text)
+    spread = jax.sharding.NamedSharding(jax.make_mesh((2,), ("run",), devices=devices), jax.P("run"))
+    speaks = jax.jit(jnp.sum).lower(jax.device_put(jnp.arange(4.0), spread)).compile().as_text()
+    assert COMMUNICATION.search(speaks)  # the words are those that the compiler uses
 
 
 def test_a_second_sweep_compiles_nothing():

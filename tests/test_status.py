@@ -127,3 +127,60 @@ def test_statistics_say_diverged():
 def test_a_healthy_run_stays_healthy():
     state, _ = hfac.run(build(cases.goal()), hfac.run_key(0), cases.gentle(), 2_000)
     assert (int(state.status), int(state.failed_at), int(state.step)) == (Status.OK, -1, 2_000)
+
+
+EXTREMES = [float("nan"), float("inf"), float("-inf"), 3e38, 1e30, -1e30, 1e-30, 1e-45]
+
+
+@pytest.fixture(scope="module")
+def sane():
+    """A bandit, its start and its rates in float32, as a user's run has them."""
+    algorithm = build(cases.bandit(h=lambda x: 0.5 * x**2))
+    rates = cases.constant(0.1, 0.1, 0.1)
+    return algorithm, rates, algorithm.init(hfac.run_key(0), rates)
+
+
+def is_finite(state) -> bool:
+    return all(bool(np.all(np.isfinite(leaf))) for leaf in jax.tree.leaves(cases.variables(state)))
+
+
+@pytest.mark.parametrize("value", EXTREMES)
+@pytest.mark.parametrize("leaf", ["theta", "theta_pen", "x", "value", "leader_value"])
+def test_a_start_with_extreme_numbers_is_said_or_stays_finite(sane, leaf, value):
+    algorithm, rates, start = sane
+    broken = getattr(start, leaf).at[..., -1:].set(value) if leaf != "x" else jnp.full_like(start.x, value)
+    state, history = hfac.run(
+        algorithm, hfac.run_key(0), rates, 9, record_at=POINTS, initial=start._replace(**{leaf: broken})
+    )
+    has_failed = int(state.status) != Status.OK
+    if leaf.startswith("theta") and value == float("-inf"):  # an action that is never taken is a policy all the same
+        assert not has_failed and np.all(np.isfinite(history.record["x"]))
+    elif not np.isfinite(value):
+        assert has_failed
+    else:
+        assert has_failed or is_finite(state)
+    if 0 < abs(value) < 1:
+        assert not has_failed
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e30, 1e-30, 1e-45])
+@pytest.mark.parametrize("where", ["reward", "cost"])
+def test_extreme_rewards_are_said_or_stay_finite(where, value):
+    problem = cases.bandit(
+        h=lambda x: 0.5 * x**2, **{where: lambda x, s, a, s_next: jnp.where(a == 1, value * x, 0 * x)}
+    )
+    state, _ = hfac.run(build(problem), hfac.run_key(0), cases.constant(0.1, 0.1, 0.1), 50)
+    assert is_finite(state)
+    assert (int(state.status) == Status.OK) == (int(state.failed_at) == -1)
+    assert abs(value) > 1 or int(state.status) == Status.OK
+
+
+@pytest.mark.parametrize("prob", [np.nan, np.inf, -1e-3, 1e30])
+def test_extreme_transitions_are_refused(prob):
+    with pytest.raises(ValueError, match="probs must"):
+        hfac.mdp.from_successors(np.zeros((1, 2, 2), int), [[[1.0, 0.0], [1.0 - prob, prob]]], [1.0], 0.5)
+
+
+def test_a_tiny_transition_is_kept():
+    tiny = hfac.mdp.from_successors(np.array([[[0, 1]], [[0, 1]]]), np.array([[[1.0, 1e-30]]] * 2), [1.0, 0.0], 0.5)
+    assert float(np.asarray(tiny.probs)[0, 0, 1]) > 0
