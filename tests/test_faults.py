@@ -1,6 +1,7 @@
 """Runs that diverge, disks that are full, folders that cannot be written, other clocks and languages."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,37 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(big, tmp
         again = command("resume", str(folder))
         assert again.returncode == 0, again.stderr
         same(folder, big)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system in memory: its folder, and a function that sets its size in kilobytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, timeout=30, check=False).returncode:
+        pytest.skip("no right to mount a file system")
+
+    def resize(kilobytes: int) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", str(place)], timeout=30, check=True)
+
+    yield place, resize
+    subprocess.run(["umount", "-l", str(place)], timeout=30, check=True)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.2, 0.3, 0.4, 0.5])
+def test_a_small_disk_is_one_line_and_the_run_goes_on_on_a_larger_one(big, small_disk, share):
+    place, resize = small_disk
+    folder, blocks = place / "run", sum(4 * -(-path.stat().st_size // 4096) for path in big.rglob("*"))
+    resize(int(share * blocks))
+    done = command("sweep", "goal_placement", *BIG, "--no-cache", "--out", str(folder))
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("hfac sweep: error: cannot write"), done.stderr
+    resize(4 * blocks)
+    again = command("resume", str(folder))
+    assert again.returncode == 0, again.stderr
+    same(folder, big)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
