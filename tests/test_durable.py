@@ -211,8 +211,9 @@ def test_one_process_at_a_time(whole, tmp_path):
     deadline = time.monotonic() + 120
     while not (folder / "results.zarr").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    second = command("resume", str(folder))
-    assert second.returncode == 2 and f"in use by process {first.pid}" in second.stderr
+    for other in ("resume", "report"):
+        second = command(other, str(folder))
+        assert second.returncode == 2 and f"in use by process {first.pid}" in second.stderr
     first.send_signal(signal.SIGTERM)
     said = first.communicate(timeout=60)[1].decode()
     assert first.returncode == 130 and f"`hfac resume {folder}` goes on from there" in said

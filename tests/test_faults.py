@@ -129,6 +129,14 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     assert done.returncode == 2 and "cannot be made" in done.stderr and (tmp_path / "file").read_text() == "kept"
 
 
+def test_on_cpus_every_run_is_deterministic(calm, tmp_path):
+    done = command("sweep", "goal_placement", *SIZE, *RUN, "--deterministic", "--out", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    same(tmp_path / "run", calm)
+    other = command("extend", str(tmp_path / "run"), "--no-deterministic", "--seeds", "3")
+    assert other.returncode == 2 and "a run keeps its deterministic" in other.stderr, other.stderr
+
+
 def test_other_clocks_and_languages_change_nothing(calm, tmp_path):
     folder, strange = tmp_path / "run", {"TZ": "Pacific/Chatham", "LC_ALL": "C", "LANG": "tr_TR", "PYTHONUTF8": "0"}
     args = ["sweep", "goal_placement", *SIZE, *RUN, "--out", str(folder)]

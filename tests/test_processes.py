@@ -14,7 +14,7 @@ from test_cli import hfac as command
 from test_durable import RECORDED, SIZE, same, swept
 
 from hfac import results, statistics
-from hfac.cli import Stopped, _processes
+from hfac.cli import Stopped, _folder, _processes, _sweep, _tweets
 from hfac.cli._sweep import Processes
 
 RUN = ["--steps", "20_000", "--seeds", "4", "--entropy", "0.01", "0.03", "--block-width", "2"]
@@ -128,6 +128,26 @@ WRONG = {
     ),
     "no folder": (["--distributed"], "several processes need --out"),
 }
+
+
+def test_shares_of_tweets_start_from_one_decoder(tmp_path, monkeypatch, capsys):
+    from hfac.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    for share in (["--shard", "1/2"], ["--distributed"]):
+        with pytest.raises(SystemExit):
+            main(["tweets", *share, "--out", "run"])
+        assert "shares start from one decoder: give --pretrained" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_has_changed_is_another_experiment(tmp_path):
+    corpus, found = tmp_path / "corpus.txt", []
+    for text in ("good day\nbad day\n", "good day\nbad night\n"):
+        corpus.write_text(text)
+        found.append(_sweep.identity(_tweets.request(["--corpus", str(corpus)])))
+    assert _folder.differences(*found)[0].startswith("corpus_digest (")
+    assert len(_folder.differences(*found)) == 1
 
 
 @pytest.mark.parametrize("args, expected", WRONG.values(), ids=WRONG)

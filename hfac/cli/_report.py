@@ -37,10 +37,11 @@ def main(args: Sequence[str]) -> None:
     resolved = _sweep.resolve(["--config", str(settings.dir / "config.json")], "sweep")
     assert resolved is not None
     from hfac import results
-    from hfac.cli import _sweep_run
+    from hfac.cli import _folder, _sweep_run
 
     problem, resolved = _sweep_run.build_problem(resolved)
-    with as_input_error():
-        data = results.load(settings.dir / "results.zarr")
     taus = settings.judge or resolved.settings.judge
-    _sweep_run.judge_and_report(data, problem, taus, settings.dir, settings.figures, settings.quiet)
+    with _folder.locked(settings.dir), _folder.reported(settings.dir, can_go_on=False):
+        with as_input_error():
+            data = results.load(settings.dir / _folder.RESULTS)
+        _sweep_run.judge_and_report(data, problem, taus, settings.dir, settings.figures, settings.quiet)

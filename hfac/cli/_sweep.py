@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -106,6 +107,8 @@ class Sweep:
     """When a run's numbers are no longer finite: keep the others going, or stop the sweep at the next record point."""
     block_width: Count = 0
     """Runs side by side in one block of a device; 0 chooses. The last bits of a run's numbers depend on it."""
+    deterministic: bool = False
+    """On a GPU, add up in a fixed order: the same bits every time, more slowly. On CPUs they always are."""
     shard: str | None = None
     """I/N: only the I-th of N equal shares of the runs, I from 1 to N; `hfac merge` puts the shares together."""
     distributed: bool = False
@@ -350,6 +353,9 @@ def identity(request: Request) -> dict[str, Any]:
         grows += ("seeds", "first_seed", "steps", "judge", "window")
     lists = {f"{rate}_{field}".removesuffix("_scale") for rate in RATES for field in FIELDS} | {"offset", "zip"}
     kept = {key: value for key, value in content(request).items() if key not in {*grows, *lists}}
+    for key, value in vars(request.settings).items():
+        if isinstance(value, Path) and value.is_file():
+            kept[f"{key}_digest"] = hashlib.sha256(value.read_bytes()).hexdigest()[:16]
     return kept | {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "device": jax.devices()[0].platform}
 
 

@@ -26,6 +26,8 @@ from hfac.problem import Problem
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.types import Algorithm, Status
 
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
 
 class Job(NamedTuple):
     """A sweep that is ready to run."""
@@ -130,6 +132,8 @@ def begin(request: _sweep.Request, x64: bool = True) -> _sweep.Request:
     configure_jax(settings.devices, settings.cache, x64)
     if not isinstance(settings, _sweep.Sweep):
         return request
+    if settings.deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}"
     processes = _processes.join(settings)
     if not processes.is_first:
         settings = dataclasses.replace(settings, quiet=True, figures=False)

@@ -81,6 +81,8 @@ def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sw
 
 def _check(settings: Tweets) -> None:
     _sweep.check_sweep(settings)
+    if (settings.shard or settings.distributed or settings.coordinator) and settings.pretrained is None:
+        raise InputError("shares start from one decoder: give --pretrained DIR, the folder of a finished `hfac tweets`")
     if len(settings.judge) > 1:
         raise InputError(f"--judge takes one weight here, got {len(settings.judge)}")
     if settings.rater == "people" and settings.ratings is None:
