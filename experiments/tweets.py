@@ -70,6 +70,12 @@ class Study:
     """Tweets of the pretrained decoder that carry the importance weights of best responses."""
     epochs: int = Options.epochs
     """Passes of pretraining over the corpus."""
+    layers: int = Options.layers
+    """Of the decoder."""
+    width: int = Options.width
+    """Of its layers."""
+    length: int = Options.length
+    """Longest tweet, tokens."""
 
 
 def run(study: Study, name: str) -> tuple[tweets.Setup, xarray.Dataset]:
@@ -131,7 +137,8 @@ def main(study: Study) -> None:
     jax.config.update("jax_num_cpu_devices", hfac.engine.num_cores())
     study.out.mkdir(parents=True, exist_ok=False)
     began = time.perf_counter()
-    setup = tweets.prepare(Options(corpus=study.corpus, ratings=study.ratings, epochs=study.epochs))
+    shared = ("corpus", "ratings", "epochs", "layers", "width", "length")
+    setup = tweets.prepare(Options(**{name: getattr(study, name) for name in shared}))
     tweets.save(setup, study.out)
     reference = tweets.write(setup, study.reference)
     frontier = tweets.frontier(np.asarray(jax.jit(jax.vmap(setup.rater))(reference)))

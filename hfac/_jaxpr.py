@@ -9,6 +9,8 @@ import jax
 FACTORIZATIONS = frozenset({"lu", "cholesky", "qr", "geqrf", "eigh", "svd", "schur", "triangular_solve"})
 LARGE_PRODUCT = 10_000_000  # multiplications of one matrix product; the largest of a tabular step has 1.3 million
 
+MANY_EQUATIONS = 4_500  # a tabular step has about 1,500, the longest 3,800
+
 
 def has_factorization(jaxpr: Any) -> bool:
     """Whether a program factorises a matrix.
@@ -21,6 +23,11 @@ def has_factorization(jaxpr: Any) -> bool:
 def has_large_product(jaxpr: Any) -> bool:
     """Whether a program multiplies large matrices, as neural networks do; batches of small ones do not count."""
     return any(_multiplications(e) > LARGE_PRODUCT for e in _equations(jaxpr) if e.primitive.name == "dot_general")
+
+
+def has_many_equations(jaxpr: Any) -> bool:
+    """Whether a program is long, as the derivative of a neural network is."""
+    return sum(1 for _ in _equations(jaxpr)) > MANY_EQUATIONS
 
 
 def _multiplications(product: Any) -> int:

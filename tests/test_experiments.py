@@ -123,3 +123,25 @@ def test_pl_condition_of_a_problem_that_strains_it(tmp_path):
     (row,) = rows(study.out / "table.csv")
     assert float(row["C along, smallest"]) > 0 and row["limited by"] in (*hfac.diagnostics.PARTS, "unsettled")
     assert {"beacon.png", "pl_condition.png", "study.json"} <= {p.name for p in study.out.iterdir()}
+
+
+def test_tweets_pairs_its_arms_and_draws_them(tmp_path):
+    from experiments import tweets
+
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("".join(f"{word} {place} day\n" for word in ("good", "bad", "sad", "fine") for place in "abcde"))
+    arms = ("hfac, score", "partial, policy pairs")
+    small = {"seeds": 2, "steps": 2, "reference": 64, "epochs": 1, "layers": 1, "width": 8, "length": 5}
+    study = tweets.Study(out=tmp_path / "study", corpus=corpus, arms=arms, **small)
+    with relaxed(), jax.numpy_rank_promotion("allow"):
+        tweets.main(study)
+    table = rows(study.out / "table.csv")
+    assert [row["arm"] for row in table] == list(arms)
+    assert all(row["tweets"] == f"{2 * 64:,}" for row in table[:1])
+    assert [row["difference"] for row in rows(study.out / "differences.csv")] == [
+        "partial, policy pairs, minus hfac, score"
+    ]
+    assert (study.out / "tweets.png").stat().st_size > 10_000
+    with pytest.raises(SystemExit, match="--arms takes 'hfac, anchored'"):
+        tweets.main(tweets.Study(out=tmp_path / "none", arms=("hfac",)))
+    assert not (tmp_path / "none").exists()

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import hfac
-from hfac._jaxpr import has_large_product
+from hfac import algorithms
+from hfac._jaxpr import MANY_EQUATIONS, has_large_product, has_many_equations
 from hfac.algorithms import hfac as build
 from hfac.engine import _native, _program
 
@@ -109,3 +110,14 @@ def test_a_program_says_what_it_holds():
     layout.program.advance(layout.runs, states, [2])
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(lambda: states)))
     assert layout.program.peak_bytes >= held
+
+
+def test_long_programs_are_told_from_the_longest_tabular_step():
+    def long(x):
+        for _ in range(MANY_EQUATIONS + 1):
+            x = x + 1
+        return x
+
+    algorithm, rates = algorithms.a_parl(cases.goal()), cases.gentle()
+    step = jax.make_jaxpr(algorithm.step)(jax.random.key(0), algorithm.init(jax.random.key(0), rates), rates)
+    assert has_many_equations(jax.make_jaxpr(long)(1.0).jaxpr) and not has_many_equations(step.jaxpr)

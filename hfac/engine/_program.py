@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac._jaxpr import has_factorization, has_large_product
+from hfac._jaxpr import has_factorization, has_large_product, has_many_equations
 from hfac.engine import _loop, _native, _sharding
 from hfac.types import Algorithm
 
@@ -105,7 +105,7 @@ class Program:
         if not self._is_native:
             return traced.lower().compile()
         whole = traced.jaxpr.jaxpr
-        if not has_factorization(whole) and not has_large_product(whole):
+        if not any(found(whole) for found in (has_factorization, has_large_product, has_many_equations)):
             with contextlib.suppress(jax.errors.JaxRuntimeError):  # the step holds something else that cannot be nested
                 return traced.lower().compile(compiler_options=_native.OPTIONS)
         self._is_native = False
