@@ -36,13 +36,18 @@ def random_mdp(
     mdp = random_dynamics(rng, num_states, num_actions, discount)
     coefficients = rng.rand(num_states, num_actions) * rng.rand(num_states, num_actions)
     form = rng.randn(dimension, dimension)
+    symmetric = 0.5 * (form + form.T)  # the same reward, whose value and gradient share one product
 
     def init_x(key: Key) -> jax.Array:
         return jax.random.normal(key, (dimension,))
 
     def reward(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> jax.Array:
         del s_next
-        return jnp.asarray(coefficients, x.dtype)[s, a] * (x @ jnp.asarray(form, x.dtype) @ x)
+        return jnp.asarray(coefficients, x.dtype)[s, a] * (x @ (jnp.asarray(symmetric, x.dtype) @ x))
+
+    def reward_grad(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> jax.Array:
+        del s_next
+        return 2 * jnp.asarray(coefficients, x.dtype)[s, a] * (jnp.asarray(symmetric, x.dtype) @ x)
 
     def h(x: jax.Array) -> jax.Array:
         return 0.5 * jnp.sum(x**2)
@@ -51,4 +56,6 @@ def random_mdp(
         del x
         return 0.5 * jnp.sum(pi**2)
 
-    return Problem(mdp=mdp, reward=reward, init_x=init_x, h=h, g=g, fixed_tau=TAU, name="random_mdp")
+    return Problem(
+        mdp=mdp, reward=reward, reward_grad=reward_grad, init_x=init_x, h=h, g=g, fixed_tau=TAU, name="random_mdp"
+    )
