@@ -4,11 +4,13 @@
     python -m experiments.tweets --ratings rated.tsv --out runs/tweets_rated
 
 All arms start from one pretrained decoder, write as many tweets, weigh the divergence by the same tau and share their
-seeds. Rewards are judged by f(x, pi*(x)), which is what the leader minimises; what the trained policies write is shown
-beside the happiest policies for their divergence.
+seeds. Each is a run of `hfac tweets` in a folder of its own; the same command again goes on where it was stopped.
+Rewards are judged by f(x, pi*(x)), which is what the leader minimises; what the trained policies write is shown beside
+the happiest policies for their divergence.
 """
 
 import dataclasses
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +22,7 @@ import tyro
 import xarray
 
 import hfac
-from hfac import comparison, plots, recommended, statistics, tweets
+from hfac import cli, comparison, plots, statistics, tweets
 from hfac.tweets import Options
 from hfac.types import Status
 
@@ -53,7 +55,7 @@ class Study:
     """What to run."""
 
     out: Path = Path("runs/tweets_study")
-    """Folder to write to; must not exist."""
+    """Folder to write to: a new one, or that of the same study."""
     corpus: Path | None = None
     """Text file, one tweet a line; the shipped grammar's tweets unless given."""
     ratings: Path | None = None
@@ -78,21 +80,45 @@ class Study:
     """Longest tweet, tokens."""
 
 
+FILES = ("corpus", "ratings")
+DECODER = ("epochs", "layers", "width", "length")
+SIZE = ("seeds", "first_seed", "steps")
+
+
 def run(study: Study, name: str) -> tuple[tweets.Setup, xarray.Dataset]:
-    """All seeds of an arm, not yet judged."""
-    arm = ARMS[name]
-    options = Options(
-        corpus=study.corpus,
-        ratings=study.ratings,
-        pretrained=study.out,
-        leader=arm.leader,  # type: ignore[arg-type]
-        pairs=arm.pairs,  # type: ignore[arg-type]
+    """All seeds of an arm, run or gone on with, not yet judged."""
+    arm, folder = ARMS[name], study.out / _file(name)
+    if folder.exists():
+        cli.main(["resume", str(folder)])
+    else:
+        given = {"algorithm": arm.method, "leader": arm.leader, "pairs": arm.pairs, "pretrained": study.out}
+        given |= {key: getattr(study, key) for key in (*FILES, *SIZE) if getattr(study, key) is not None}
+        flags = [part for key, value in given.items() for part in (f"--{key.replace('_', '-')}", str(value))]
+        cli.main(["tweets", *flags, "--out", str(folder)])
+    files = {key: getattr(study, key) for key in FILES}
+    setup = tweets.prepare(
+        Options(**files, pretrained=study.out, leader=arm.leader, pairs=arm.pairs)  # type: ignore[arg-type]
     )
-    setup = tweets.prepare(options)
-    algorithm = tweets.method(setup, arm.method, **recommended.options("tweets", arm.method))
-    seeds = range(study.first_seed, study.first_seed + study.seeds)
-    rates = recommended.schedules("tweets", arm.method)
-    return setup, hfac.sweep(algorithm, rates, list(seeds), study.steps, tweets.record(setup.problem))
+    return setup, hfac.results.load(folder / "results.zarr")
+
+
+def begin(study: Study) -> tweets.Setup:
+    """The folder and its pretrained decoder, made or taken over; another study's folder is left alone."""
+    shared = {key: getattr(study, key) for key in (*FILES, *DECODER)}
+    kept = json.dumps(shared | {key: getattr(study, key) for key in SIZE}, default=str, indent=2)
+    config = study.out / "study.json"
+    if study.out.exists() and not (config.is_file() and config.read_text(encoding="utf-8") == kept):
+        raise SystemExit(f"--out {study.out} holds something else than this study: choose another folder")
+    if config.is_file():
+        return tweets.prepare(Options(**{key: shared[key] for key in FILES}, pretrained=study.out))
+    setup = tweets.prepare(Options(**shared))
+    print(
+        f"pretrained: perplexity {setup.fitted.perplexity:.1f}, {setup.fitted.unigram:.1f} by word counts", flush=True
+    )
+    study.out.mkdir(parents=True)
+    tweets.save(setup, study.out)
+    config.write_text(kept, encoding="utf-8")
+    return setup
 
 
 def row(name: str, data: xarray.Dataset) -> dict[str, Any]:
@@ -135,30 +161,24 @@ def main(study: Study) -> None:
     if unknown or not study.arms:
         raise SystemExit(f"--arms takes {', '.join(map(repr, ARMS))}; got {unknown or 'none'}")
     jax.config.update("jax_num_cpu_devices", hfac.engine.num_cores())
-    study.out.mkdir(parents=True, exist_ok=False)
     began = time.perf_counter()
-    shared = ("corpus", "ratings", "epochs", "layers", "width", "length")
-    setup = tweets.prepare(Options(**{name: getattr(study, name) for name in shared}))
-    tweets.save(setup, study.out)
+    setup = begin(study)
     reference = tweets.write(setup, study.reference)
     frontier = tweets.frontier(np.asarray(jax.jit(jax.vmap(setup.rater))(reference)))
-    print(
-        f"pretrained: perplexity {setup.fitted.perplexity:.1f}, {setup.fitted.unigram:.1f} by word counts", flush=True
-    )
     judged, rows = {}, []
     for name in study.arms:
         setup, data = run(study, name)
         tau = float(data["entropy_weight"].isel(step=-1).min())
         judged[name] = tweets.judge(setup, data, tau, reference)
-        hfac.results.write(judged[name], study.out / f"{_file(name)}.zarr")
         comparison.write_csv(study.out / f"{_file(name)}.csv", tweets.summary(setup, judged[name]))
         rows.append(row(name, judged[name]))
         print(f"{name}: score {rows[-1]['score']}, {time.perf_counter() - began:.0f} s", flush=True)
     comparison.write_csv(study.out / "table.csv", rows)
     paired = differences(judged)
-    comparison.write_csv(study.out / "differences.csv", paired)
+    if paired:
+        comparison.write_csv(study.out / "differences.csv", paired)
     print(f"{study.seeds} seeds, {study.steps:,} steps, judged at tau {tau:.3g}")
-    for table in (rows, paired):
+    for table in filter(None, (rows, paired)):
         print("\n".join(comparison.lines([{key: str(cell) for key, cell in each.items()} for each in table])))
     plots.save(plots.divergences(judged, frontier, tau), study.out / "tweets.png")
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")

@@ -1,4 +1,7 @@
-"""Sums and maxima of long vectors that a compiler vectorises; a plain reduction is one serial chain of operations."""
+"""Products, sums and maxima as exact and as fast as the dtype allows.
+
+Left alone, a GPU rounds the factors of a float32 product to 10 bits, and a CPU reduces in one serial chain.
+"""
 
 import functools
 
@@ -8,11 +11,13 @@ import jax.numpy as jnp
 LANES = 16  # entries of the widest CPU register
 FOLDS = 8  # pieces laid over each other in one pass
 
+dot = functools.partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
+
 
 def total(values: jax.Array) -> jax.Array:
     """Sum of all entries: a product with ones, which is vectorised everywhere."""
     flat = values.ravel()
-    return jnp.dot(flat, jnp.ones_like(flat), precision=jax.lax.Precision.HIGHEST)
+    return dot(flat, jnp.ones_like(flat))
 
 
 def largest(values: jax.Array) -> jax.Array:

@@ -3,14 +3,19 @@
 import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+given = os.environ.get("XLA_FLAGS")
+# hundreds of small programs, each run once: compiling them is most of the work
+os.environ["XLA_FLAGS"] = f"{given or ''} --xla_backend_optimization_level=0"
 
-import jax
-import pytest
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", os.environ.get("HFAC_TEST_X64", "1") == "1")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.devices()  # reads the flags; what tests start as processes of their own is compiled as usual
+os.environ.pop("XLA_FLAGS") if given is None else os.environ.update(XLA_FLAGS=given)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 Every function of x follows x's dtype, because dtype promotion is strict in the tests.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,11 +17,6 @@ SIZE_X = 4
 FLOAT = jnp.result_type(float)  # float64 where x64 is on
 ROUNDING = 50 * float(jnp.finfo(FLOAT).eps)  # a few dozen operations on numbers near 1
 needs_x64 = pytest.mark.skipif(jnp.float64 != FLOAT, reason="judged in float64")
-
-
-def compiled(function: Callable) -> Callable:
-    """`jax.jit` that spends less on optimisation: the tests compile much and run little."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def random_kernel(rng: np.random.Generator, num_states: int, num_actions: int, num_successors: int) -> np.ndarray:

@@ -37,9 +37,7 @@ def test_every_method_runs_on_every_problem_or_says_why_not(name, problem):
     rates = cases.gentle(upper=1e-4, entropy=1.0)
     key = hfac.run_key(0)
     first = algorithm.init(key, rates)
-    step = helpers.compiled(
-        lambda state: jax.lax.fori_loop(0, 10, lambda k, s: advance(algorithm, key, k, s, rates), state)
-    )
+    step = jax.jit(lambda state: jax.lax.fori_loop(0, 10, lambda k, s: advance(algorithm, key, k, s, rates), state))
     state = step(first)
     start, end = algorithm.solution(first), algorithm.solution(state)
     assert (int(state.status), int(state.step)) == (Status.OK, 10)
@@ -135,7 +133,7 @@ def test_pen_rate_slows_the_penalised_actor_alone():
     for pen_rate in (1.0, 0.25):
         algorithm = algorithms.hfac(problem, sampler="exact", pen_rate=pen_rate, dtype=jnp.float64)
         state = cases.frozen_state(algorithm, problem, rates)
-        moved[pen_rate] = cases.differences(helpers.compiled(algorithm.step)(key, state, rates)[0], state)
+        moved[pen_rate] = cases.differences(jax.jit(algorithm.step)(key, state, rates)[0], state)
     for name, full in moved[1.0].items():
         np.testing.assert_allclose(moved[0.25][name], full * (0.25 if name == "theta_pen" else 1), rtol=0, atol=1e-12)
     with pytest.raises(ValueError, match=r"pen_rate must lie in \(0, 1\], got 0"):

@@ -220,7 +220,11 @@ def test_report_of_nothing(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["report", str(tmp_path)])
     assert stop.value.code == 2
-    assert "holds no sweep" in capsys.readouterr().err
+    assert "holds no run" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text('{"command": "tune"}')
+    with pytest.raises(SystemExit):
+        main(["report", str(tmp_path)])
+    assert "holds a run of `hfac tune`; reported are sweeps and tweets" in capsys.readouterr().err
 
 
 def test_interrupted_run_says_so(tmp_path):

@@ -36,7 +36,7 @@ def goals() -> SimpleNamespace:
         "penalty_phi": lambda x, w, tau: exact.penalty_hyper_objective(problem, x, w, tau),
         "penalty_grad": lambda x, w, tau: exact.penalty_hypergradient(problem, x, w, tau),
     }
-    return SimpleNamespace(problem=problem, **{name: helpers.compiled(f) for name, f in functions.items()})
+    return SimpleNamespace(problem=problem, **{name: jax.jit(f) for name, f in functions.items()})
 
 
 def given(name: str):
@@ -75,7 +75,7 @@ def test_goal_placement_penalty_check_values(goals, name, which):
 
 def test_goal_placement_occupancy_of_the_uniform_policy(goals):
     expected, uniform = given("occupancy_uniform_policy"), np.full((100, 4), 0.25)
-    d, u = helpers.compiled(
+    d, u = jax.jit(
         lambda pi: (exact.visitation(goals.problem, pi), exact.leader_value(goals.problem, np.zeros(100), pi))
     )(uniform)
     np.testing.assert_allclose(d[:5], expected["head"], rtol=AS_GIVEN)
@@ -117,11 +117,11 @@ def small(request) -> SimpleNamespace:
         problem=problem,
         x=x,
         twin=oracles.tabulate(problem, x),
-        of_policy=helpers.compiled(of_policy),
-        respond=helpers.compiled(respond),
-        limit=helpers.compiled(limit),
-        penalty_objective=helpers.compiled(lambda x, pi, w, tau: exact.penalty_objective(problem, x, pi, w, tau)),
-        penalty_response=helpers.compiled(lambda x, w, tau: exact.penalty_response(problem, x, w, tau)),
+        of_policy=jax.jit(of_policy),
+        respond=jax.jit(respond),
+        limit=jax.jit(limit),
+        penalty_objective=jax.jit(lambda x, pi, w, tau: exact.penalty_objective(problem, x, pi, w, tau)),
+        penalty_response=jax.jit(lambda x, w, tau: exact.penalty_response(problem, x, w, tau)),
     )
 
 
@@ -214,7 +214,7 @@ def test_penalty_objective_agrees_with_the_twin_and_is_smallest_at_the_response(
 def test_a_union_is_the_mixture_of_its_parts():
     problem, pi = PROBLEMS["union with an end"], helpers.random_policy(PROBLEMS["union with an end"])
     first, second = (SimpleNamespace(mdp=part) for part in helpers.union_parts(2))
-    whole, top, bottom = helpers.compiled(
+    whole, top, bottom = jax.jit(
         lambda pi: [exact.visitation(p, q) for p, q in ((problem, pi), (first, pi[:3]), (second, pi[3:]))]
     )(pi)
     np.testing.assert_allclose(whole, np.r_[0.3 * top, 0.7 * bottom], rtol=1e-12)  # 7 x 7 solves
@@ -258,7 +258,7 @@ def solve(problem: Problem, w: float = 2.0):
             "visitation": exact.visitation(problem, pi),
         }
 
-    return helpers.compiled(solved)
+    return jax.jit(solved)
 
 
 def test_bandit():
@@ -302,7 +302,7 @@ def test_ties_go_to_the_larger_discounted_entropy():
     p = 2**0.9 / (2**0.9 + 1)
     expected = [[p, 1 - p], [0.5, 0.5], [1.0, 0.0]]
     problem = fork()
-    limit = helpers.compiled(lambda x: exact.limit_policy(problem, x))
+    limit = jax.jit(lambda x: exact.limit_policy(problem, x))
     np.testing.assert_allclose(limit(ONE), expected, atol=1e-12)  # one softmax
     # Without rewards every policy is optimal: the uniform one from state 1 and 2, and equal promises at 0.
     np.testing.assert_allclose(limit(0 * ONE), np.full((3, 2), 0.5), atol=1e-12)
@@ -311,7 +311,7 @@ def test_ties_go_to_the_larger_discounted_entropy():
 def test_limit_of_best_responses():
     problem, x = fork(), ONE
     limit = np.array([[2**0.9 / (2**0.9 + 1), 1 / (2**0.9 + 1)], [0.5, 0.5], [1.0, 0.0]])
-    respond = helpers.compiled(lambda tau: exact.best_response(problem, x, tau))
+    respond = jax.jit(lambda tau: exact.best_response(problem, x, tau))
     errors = np.array([np.abs(respond(tau) - limit).max() for tau in (0.3, 0.1, 0.05, 0.03)])
     # State 2 errs by exp(-1 / tau).
     np.testing.assert_allclose(errors, 1 / (1 + np.exp([1 / 0.3, 10, 20, 1 / 0.03])), rtol=0.2, atol=1e-14)
@@ -326,10 +326,10 @@ def test_sweeps_agree_with_factorisations(monkeypatch):
         d, v = exact.visitation(problem, pi), exact.value(problem, x, pi, 0.1)
         return d, v, exact.limit_policy(problem, x), exact.hypergradient(problem, x, 0.1)
 
-    dense = helpers.compiled(solved)(x)
+    dense = jax.jit(solved)(x)
     monkeypatch.setattr(_linear, "DENSE_LIMIT", 0)
     # Sweeps stop at 20 roundings, which a gradient divides by (1 - gamma)^2 tau.
-    for ours, expected in zip(helpers.compiled(lambda x: solved(x))(x), dense, strict=True):
+    for ours, expected in zip(jax.jit(lambda x: solved(x))(x), dense, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-11)
 
 
@@ -343,7 +343,7 @@ def test_a_solver_that_runs_out_of_iterations_returns_nan(monkeypatch):
     def solved(x: jax.Array) -> tuple[jax.Array, ...]:
         return *exact.penalty_response(problem, x, 0.1, 0.1), exact.limit_policy(problem, x)
 
-    assert all(np.isnan(out).all() for out in helpers.compiled(solved)(helpers.point(problem)))
+    assert all(np.isnan(out).all() for out in jax.jit(solved)(helpers.point(problem)))
 
 
 # ------------------------------------------------------------------------------------------------------- policy terms
@@ -371,7 +371,7 @@ def test_penalised_response_with_a_policy_term_against_brute_force():
 
     problem = tables(kernel, reward, cost, initial=[0.4, 0.6], g=g)
     twin = oracles.tabulate(problem, ONE)
-    evaluate = helpers.compiled(lambda w, tau: exact.penalty_hyper_objective(problem, ONE, w, tau))
+    evaluate = jax.jit(lambda w, tau: exact.penalty_hyper_objective(problem, ONE, w, tau))
     for w, tau in ((0.2, 0.3), (5.0, 0.1)):
         best = oracles.soft_return(twin, oracles.best_response(twin, tau), tau)
 
@@ -387,7 +387,7 @@ def test_penalised_response_with_a_policy_term_against_brute_force():
 def test_a_stationary_point_that_is_no_minimum_is_not_returned():
     # L(p) = -5 (2p - 1)^2 - (tau / (1 - gamma) / w) H(p): at the uniform start the slope is zero, but it is a maximum.
     problem = bandit([0.0, 0.0], g=lambda x, pi: -5.0 * (pi[0, 0] - pi[0, 1]) ** 2)
-    pi = np.asarray(helpers.compiled(lambda: exact.penalty_response(problem, ONE, 1.0, 0.1)[1])())
+    pi = np.asarray(jax.jit(lambda: exact.penalty_response(problem, ONE, 1.0, 0.1)[1])())
     assert np.isnan(pi).all() or abs(pi[0, 0] - 0.5) > 0.4
 
 
@@ -398,7 +398,7 @@ def test_minimize_descends_to_a_stationary_point():
     problem, tau = PROBLEMS["random"], 0.5
     start = helpers.point(problem)
     found = exact.minimize(problem, tau, num_steps=500, learning_rates=(0.1,), x=start)
-    both = helpers.compiled(lambda x: (exact.hyper_objective(problem, x, tau), exact.hypergradient(problem, x, tau)))
+    both = jax.jit(lambda x: (exact.hyper_objective(problem, x, tau), exact.hypergradient(problem, x, tau)))
     (first, first_grad), (phi, grad) = both(start), both(found.x)
     assert phi < first - 0.1
     assert jnp.linalg.norm(grad) < 1e-4 * jnp.linalg.norm(first_grad)  # Adam with a cosine rate, 500 steps

@@ -1,6 +1,8 @@
 """Every experiment runs at toy size and leaves what it says."""
 
+import contextlib
 import csv
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -11,10 +13,24 @@ import pytest
 
 import hfac
 
+CONFIGURED = ("jax_enable_x64", "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+
 
 def relaxed():
     """Experiments are users' code: they run under jax's default promotion rules."""
     return jax.numpy_dtype_promotion("standard")
+
+
+@contextlib.contextmanager
+def as_on_the_command_line():
+    """What commands set for their process is set back."""
+    kept = {name: getattr(jax.config, name) for name in CONFIGURED}
+    try:
+        with relaxed(), jax.numpy_rank_promotion("allow"):
+            yield
+    finally:
+        for name, value in kept.items():
+            jax.config.update(name, value)
 
 
 def rows(path: Path) -> list[dict]:
@@ -125,23 +141,27 @@ def test_pl_condition_of_a_problem_that_strains_it(tmp_path):
     assert {"beacon.png", "pl_condition.png", "study.json"} <= {p.name for p in study.out.iterdir()}
 
 
-def test_tweets_pairs_its_arms_and_draws_them(tmp_path):
+def test_tweets_pairs_its_arms_and_draws_them(tmp_path, monkeypatch, capsys):
     from experiments import tweets
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("".join(f"{word} {place} day\n" for word in ("good", "bad", "sad", "fine") for place in "abcde"))
     arms = ("hfac, score", "partial, policy pairs")
     small = {"seeds": 2, "steps": 2, "reference": 64, "epochs": 1, "layers": 1, "width": 8, "length": 5}
     study = tweets.Study(out=tmp_path / "study", corpus=corpus, arms=arms, **small)
-    with relaxed(), jax.numpy_rank_promotion("allow"):
+    with as_on_the_command_line():
         tweets.main(study)
-    table = rows(study.out / "table.csv")
-    assert [row["arm"] for row in table] == list(arms)
-    assert all(row["tweets"] == f"{2 * 64:,}" for row in table[:1])
-    assert [row["difference"] for row in rows(study.out / "differences.csv")] == [
-        "partial, policy pairs, minus hfac, score"
-    ]
+        tables = {name: rows(study.out / name) for name in ("table.csv", "differences.csv")}
+        tweets.main(study)
+    assert "hfac_score is finished: 2 runs x 2 steps" in capsys.readouterr().err
+    assert tables == {name: rows(study.out / name) for name in tables}
+    assert [row["arm"] for row in tables["table.csv"]] == list(arms)
+    assert all(row["tweets"] == f"{2 * 64:,}" for row in tables["table.csv"][:1])
+    assert [row["difference"] for row in tables["differences.csv"]] == ["partial, policy pairs, minus hfac, score"]
     assert (study.out / "tweets.png").stat().st_size > 10_000
+    with pytest.raises(SystemExit, match="holds something else than this study"):
+        tweets.main(dataclasses.replace(study, steps=3))
     with pytest.raises(SystemExit, match="--arms takes 'hfac, anchored'"):
         tweets.main(tweets.Study(out=tmp_path / "none", arms=("hfac",)))
     assert not (tmp_path / "none").exists()

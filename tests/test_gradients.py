@@ -30,11 +30,11 @@ def compiled(request) -> SimpleNamespace:
         problem=problem,
         x=x,
         directions=directions,
-        phi=helpers.compiled(lambda x, tau: exact.hyper_objective(problem, x, tau)),
-        grad=helpers.compiled(lambda x, tau: exact.hypergradient(problem, x, tau)),
-        penalty_phi=helpers.compiled(lambda x, w, tau: exact.penalty_hyper_objective(problem, x, w, tau)),
-        penalty_grad=helpers.compiled(lambda x, w, tau: exact.penalty_hypergradient(problem, x, w, tau)),
-        central_grad=helpers.compiled(lambda x, w, tau: exact.penalty_hypergradient(problem, x, w, tau, "central")),
+        phi=jax.jit(lambda x, tau: exact.hyper_objective(problem, x, tau)),
+        grad=jax.jit(lambda x, tau: exact.hypergradient(problem, x, tau)),
+        penalty_phi=jax.jit(lambda x, w, tau: exact.penalty_hyper_objective(problem, x, w, tau)),
+        penalty_grad=jax.jit(lambda x, w, tau: exact.penalty_hypergradient(problem, x, w, tau)),
+        central_grad=jax.jit(lambda x, w, tau: exact.penalty_hypergradient(problem, x, w, tau, "central")),
     )
 
 
@@ -67,13 +67,13 @@ def test_hypergradient_of_a_bandit_by_hand():
     x = np.array([0.1, 0.3, -0.2])
     pi = np.exp(x / tau) / np.exp(x / tau).sum()
     expected = pi * (cost - pi @ cost) / tau
-    grad = helpers.compiled(lambda x: exact.hypergradient(problem, x, tau))(x)
+    grad = jax.jit(lambda x: exact.hypergradient(problem, x, tau))(x)
     np.testing.assert_allclose(grad, expected, rtol=1e-12)  # one state: rounding
     # The penalised policy is softmax((x - w (1 - gamma) c) / tau); the difference of the two over w (1 - gamma).
     w = 0.7
     shifted = np.exp((x - 0.2 * w * cost) / tau)
     expected = (pi - shifted / shifted.sum()) / (0.2 * w)
-    penalty = helpers.compiled(lambda x: exact.penalty_hypergradient(problem, x, w, tau))(x)
+    penalty = jax.jit(lambda x: exact.penalty_hypergradient(problem, x, w, tau))(x)
     np.testing.assert_allclose(penalty, expected, rtol=1e-12)
 
 

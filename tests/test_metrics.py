@@ -15,8 +15,6 @@ import hfac
 from hfac import exact, metrics, schedules
 from hfac.problems import goal_placement
 
-RUNS_OF_THE_PROGRAM = 20
-
 
 @pytest.fixture(scope="module")
 def judged():
@@ -93,7 +91,8 @@ print({name: float(leaf.sum()) for name, leaf in judged.items()})
 """
 
 
-def test_program_finishes_every_time_in_fresh_processes(tmp_path):
+@pytest.mark.parametrize("num_runs", [6, pytest.param(30, marks=pytest.mark.stress)])
+def test_program_finishes_every_time_in_fresh_processes(num_runs, tmp_path):
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}  # compile once, then only run
 
     def once(_: int) -> str:
@@ -104,7 +103,7 @@ def test_program_finishes_every_time_in_fresh_processes(tmp_path):
 
     first = once(0)
     with ThreadPoolExecutor(2) as pool:
-        said = list(pool.map(once, range(RUNS_OF_THE_PROGRAM - 1)))
+        said = list(pool.map(once, range(num_runs - 1)))
     assert set(said) == {first}
 
 

@@ -4,7 +4,6 @@ import functools
 import inspect
 
 import cases
-import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +21,7 @@ KEY = jax.random.key(7)
 def built(name):
     """The method on a small problem, and its step compiled once for all tests of a process."""
     algorithm = getattr(algorithms, name)(cases.goal())
-    return algorithm, helpers.compiled(algorithm.step)
+    return algorithm, jax.jit(algorithm.step)
 
 
 @functools.cache

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import compiled
 
 import hfac
 from hfac import algorithms, exact
@@ -41,7 +40,7 @@ def trajectory(algorithm, rates, num_steps, x=None):
         state, info = algorithm.step(jax.random.fold_in(jax.random.key(1), k), state, rates)
         return state, (state, info.num_samples)
 
-    _, (states, samples) = compiled(lambda first: jax.lax.scan(step, first, jnp.arange(num_steps)))(first)
+    _, (states, samples) = jax.jit(lambda first: jax.lax.scan(step, first, jnp.arange(num_steps)))(first)
     return jax.tree.map(lambda a, b: np.concatenate([a[None], b]), first, states), np.asarray(samples)
 
 
@@ -74,7 +73,7 @@ def test_without_attenuation_and_nesting_they_are_one_method(name, options, twin
 @pytest.mark.parametrize("name", HELD)
 def test_the_decay_of_w_and_tau_is_not_used(name):
     algorithm = build(name, goal())
-    run = compiled(lambda rates: trajectory_end(algorithm, rates))
+    run = jax.jit(lambda rates: trajectory_end(algorithm, rates))
     decaying, held = run(cases.gentle()), run(cases.gentle(**{f"{rate}_power": 0.0 for rate in HELD[name]}))
     jax.tree.map(np.testing.assert_array_equal, decaying, held)
     other = run(cases.gentle(entropy=0.2))  # the scale is
@@ -108,7 +107,7 @@ def test_the_upper_level_moves_at_every_nth_step_only(name):
 def test_samples(name, num_chains):
     for options, expected in (({"batch_size": 3}, 3 * num_chains), ({"sampler": "exact"}, 0)):
         algorithm = build(name, goal(), **options)
-        _, info = compiled(algorithm.step)(jax.random.key(1), algorithm.init(jax.random.key(0), UNIT), UNIT)
+        _, info = jax.jit(algorithm.step)(jax.random.key(1), algorithm.init(jax.random.key(0), UNIT), UNIT)
         assert int(info.num_samples) == expected
 
 
@@ -131,7 +130,7 @@ def test_f2sa_takes_the_direction_of_the_penalty_at_its_own_weight():
     plain = build("hfac", problem, sampler="exact")
     twin = cases.frozen_state(plain, problem, UNIT, dtype=jnp.float32)
     held = cases.constant(1.0, 1.0, 1.0, weight, TAU)
-    truth = cases.differences(compiled(plain.step)(jax.random.key(0), twin, held)[0], twin)
+    truth = cases.differences(jax.jit(plain.step)(jax.random.key(0), twin, held)[0], twin)
     rates = cases.constant(1.0, 1.0, 1.0, 100.0, TAU)
     rates = hfac.schedules.replace(
         rates, {f"{rate}.{field}": 1.0 for rate in ("upper", "actor", "critic") for field in ("power", "offset")}
@@ -142,7 +141,7 @@ def test_f2sa_takes_the_direction_of_the_penalty_at_its_own_weight():
         multiplier=jnp.float32(1 / weight),
         step=jnp.int32(inner * k + inner - 1),
     )
-    new, _ = compiled(algorithm.step)(jax.random.key(0), state, rates)
+    new, _ = jax.jit(algorithm.step)(jax.random.key(0), state, rates)
     found = {name: getattr(new, name) - getattr(state, name) for name in truth}
     for name in truth:
         rate = (0.5 if name == "theta_pen" else 1.0) / (1 + inner * k)
@@ -163,7 +162,7 @@ def true_state(problem, algorithm, later):
     s, a, k = np.indices(mdp.next_states.shape)
     where = [jnp.asarray(i.ravel(), jnp.int32) for i in (s, a, mdp.next_states[s, a, k])]
 
-    @compiled
+    @jax.jit
     def tabulate(x):
         response = exact.respond(problem, x, TAU)
         at, _ = model(problem, x)
@@ -198,8 +197,8 @@ def test_advantage_with_true_critics_follows_the_exact_hypergradient(case):
     problem = cases.PROBLEMS[case]()
     algorithm = build("advantage", problem, sampler="exact", dtype=jnp.float64)
     state, _ = true_state(problem, algorithm, later=True)
-    found = moves(compiled(algorithm.step)(jax.random.key(0), state, UNIT)[0], state)
-    truth = compiled(lambda x: exact.hypergradient(problem, x, TAU))(state.x)
+    found = moves(jax.jit(algorithm.step)(jax.random.key(0), state, UNIT)[0], state)
+    truth = jax.jit(lambda x: exact.hypergradient(problem, x, TAU))(state.x)
     np.testing.assert_allclose(-found.pop("x"), truth, rtol=0, atol=1e-8)
     for name, direction in found.items():  # true critics and the best response stand still
         np.testing.assert_allclose(direction, 0, atol=1e-9, err_msg=name)
@@ -215,7 +214,7 @@ def test_sobirl_follows_the_one_step_part(case):
     )
     state, grads = true_state(problem, plain, later=False)
 
-    @compiled
+    @jax.jit
     def oracle(x):
         pi = exact.best_response(problem, x, TAU)
         upper = exact.upper_objective_grad(problem, x, pi)
@@ -226,7 +225,7 @@ def test_sobirl_follows_the_one_step_part(case):
     weights = visits[:, None] * pi * np.asarray(state.leader_action_value) / (1 - float(problem.mdp.discount)) / TAU
     one_step = upper + np.einsum("sa,sad->d", weights, surrogate)
     for algorithm in (plain, with_baseline):
-        found = moves(compiled(algorithm.step)(jax.random.key(0), state, UNIT)[0], state)
+        found = moves(jax.jit(algorithm.step)(jax.random.key(0), state, UNIT)[0], state)
         np.testing.assert_allclose(-found.pop("x"), one_step, rtol=0, atol=1e-10)
         for name, direction in found.items():
             np.testing.assert_allclose(direction, 0, atol=1e-9, err_msg=name)
@@ -256,9 +255,9 @@ def test_sampled_directions_have_the_exact_mean(name, case, options):
     rng = np.random.default_rng(3)
     arbitrary = {field: jnp.asarray(rng.normal(size=leaf.shape)) for field, leaf in moves(first, first).items()}
     first = first._replace(**arbitrary)
-    truth = moves(compiled(expected.step)(jax.random.key(0), first, UNIT)[0], first)
+    truth = moves(jax.jit(expected.step)(jax.random.key(0), first, UNIT)[0], first)
     state = sampled.init(jax.random.key(0), UNIT)._replace(**arbitrary)
-    visitation = (compiled(lambda theta: exact.visitation(problem, jax.nn.softmax(theta)))(state.theta),) * 2
+    visitation = (jax.jit(lambda theta: exact.visitation(problem, jax.nn.softmax(theta)))(state.theta),) * 2
 
     def sample(key):
         at = state
@@ -288,7 +287,7 @@ def test_noiseless_runs_descend(name):
     algorithm = build(name, goal(), sampler="exact", dtype=jnp.float64, **options)
     step = lambda _, state: algorithm.step(jax.random.key(0), state, rates)[0]  # noqa: E731
     first = algorithm.init(jax.random.key(0), rates)
-    state = compiled(lambda state: jax.lax.fori_loop(0, 1_000, step, state))(first)
+    state = jax.jit(lambda state: jax.lax.fori_loop(0, 1_000, step, state))(first)
     assert int(state.status) == 0
     start, end = (float(worth()(x)) for x in (first.x, state.x))
     assert end < start - 0.1
@@ -296,7 +295,7 @@ def test_noiseless_runs_descend(name):
 
 @functools.cache
 def worth():
-    return compiled(lambda x: exact.hyper_objective(goal(), x, 0.1))
+    return jax.jit(lambda x: exact.hyper_objective(goal(), x, 0.1))
 
 
 @pytest.mark.parametrize("name", ONE_POLICY)

@@ -3,7 +3,6 @@
 import functools
 
 import cases
-import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +36,7 @@ SMALL = {
 def small(name):
     """A method on the endless problem with little to do in a step, which is compiled once."""
     algorithm = SMALL[name](PROBLEMS["endless"]())
-    return algorithm, helpers.compiled(algorithm.step)
+    return algorithm, jax.jit(algorithm.step)
 
 
 def estimates(algorithm, state, num_keys: int):

@@ -172,6 +172,9 @@ def test_the_command_runs_and_writes_what_it_says(tmp_path):
     kept = {"config.json", "tokenizer.json", "model.safetensors", "results.zarr", "samples.csv", "summary.csv"}
     assert names == kept | {"figures", "checkpoints", ".lock"}
     assert "score" in done.stdout and "->" in done.stdout
+    again = command("report", "run", "--judge", "2", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "judged at tau 2" in again.stdout and {path.name for path in (tmp_path / "run").iterdir()} == names
 
 
 @pytest.mark.parametrize(

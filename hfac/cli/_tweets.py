@@ -11,7 +11,7 @@ import tyro
 from hfac.algorithms import EPISODIC
 from hfac.cli import InputError, _config, _sweep, parse
 from hfac.cli._values import Count, Numbers
-from hfac.tweets._options import METHODS, PRESETS, TWO_POLICIES, Method, Options
+from hfac.tweets._options import METHODS, PRESETS, Method, Options
 
 DESCRIPTION = (
     "Pretrain a small decoder on tweets, then let a leader design the reward that it is trained on: samples before and "
@@ -66,8 +66,10 @@ def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sw
     is_quick = any(arg in ("-h", "--help") for arg in rest) and "--algorithm" not in rest  # help without jax
     if algorithm in METHODS and not is_quick:
         builder = _config.lookup(EPISODIC, f"{algorithm}_episodic", "algorithm")
-        coupled = {"coupled": True} if algorithm in TWO_POLICIES else {}
-        options = _config.options_class(builder, "algorithm_options", coupled | nested["algorithm_options"])
+        from hfac import recommended
+
+        known = recommended.options("tweets", algorithm)
+        options = _config.options_class(builder, "algorithm_options", known | nested["algorithm_options"])
         _config.check_keys(nested["algorithm_options"], options, "algorithm_options")
         flag = tyro.conf.arg(name="algorithm")
         fields.append(

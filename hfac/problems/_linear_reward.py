@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hfac._reduce import dot
 from hfac.problem import Problem
 from hfac.problems._synthetic import TAU, check_sizes, random_dynamics, soft_optimal
 from hfac.types import Key
@@ -44,7 +45,7 @@ def linear_reward(
 
     def reward(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> jax.Array:
         del s_next
-        return jnp.dot(jnp.asarray(features, x.dtype)[s, a], x)
+        return dot(jnp.asarray(features, x.dtype)[s, a], x)
 
     def reward_grad(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> jax.Array:
         del s_next

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hfac._reduce import dot
 from hfac.problem import Problem
 from hfac.problems._synthetic import TAU, check_sizes, random_dynamics
 from hfac.types import Key
@@ -43,11 +44,11 @@ def random_mdp(
 
     def reward(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> jax.Array:
         del s_next
-        return jnp.asarray(coefficients, x.dtype)[s, a] * (x @ (jnp.asarray(symmetric, x.dtype) @ x))
+        return jnp.asarray(coefficients, x.dtype)[s, a] * dot(x, dot(jnp.asarray(symmetric, x.dtype), x))
 
     def reward_grad(x: jax.Array, s: jax.Array, a: jax.Array, s_next: jax.Array) -> jax.Array:
         del s_next
-        return 2 * jnp.asarray(coefficients, x.dtype)[s, a] * (jnp.asarray(symmetric, x.dtype) @ x)
+        return 2 * jnp.asarray(coefficients, x.dtype)[s, a] * dot(jnp.asarray(symmetric, x.dtype), x)
 
     def h(x: jax.Array) -> jax.Array:
         return 0.5 * jnp.sum(x**2)

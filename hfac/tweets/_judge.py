@@ -118,11 +118,9 @@ def worth(problem: EpisodicProblem, xs: PyTree, tau: float, tokens: np.ndarray, 
       tokens: written by the reference policy [M, L].
       num_opponents: that every tweet is compared with, where the leader compares.
     """
-    every = jnp.asarray(tokens)
-    rating = jax.jit(jax.vmap(problem.rating))(every)
-    count = len(every)
+    count = len(tokens)
 
-    def one(x: PyTree) -> Any:
+    def one(x: PyTree, every: jax.Array, rating: jax.Array) -> Any:
         tilt = jax.vmap(problem.reward, (None, 0))(x, every) / tau
         weight = jax.nn.softmax(tilt)
         divergence = weight @ tilt - (jax.nn.logsumexp(tilt) - jnp.log(jnp.asarray(count, tilt.dtype)))
@@ -134,7 +132,12 @@ def worth(problem: EpisodicProblem, xs: PyTree, tau: float, tokens: np.ndarray, 
             objective += _expected_pair_loss(problem, x, batch, num_opponents)
         return Worth(objective, weight @ rating, divergence, 1 / jnp.sum(weight**2))
 
-    return Worth(*(np.asarray(leaf) for leaf in jax.jit(lambda xs: jax.lax.map(one, xs))(xs)))
+    @jax.jit
+    def judge(xs: PyTree, every: jax.Array) -> Any:
+        rating = jax.vmap(problem.rating)(every)
+        return jax.lax.map(lambda x: one(x, every, rating), xs)
+
+    return Worth(*(np.asarray(leaf) for leaf in judge(xs, jnp.asarray(tokens))))
 
 
 def _expected_pair_loss(problem: EpisodicProblem, x: PyTree, batch: Episodes, num_opponents: int) -> jax.Array:

@@ -20,8 +20,9 @@ RESPONSE = tuple(f"response_{name}" for name in _judge.Worth._fields)
 
 
 def judge(setup: Setup, data: xarray.Dataset, tau: float, reference: np.ndarray) -> xarray.Dataset:
-    """Add what the policies write and what the last rewards ask for."""
+    """Add what the policies write and what the last rewards ask for, in place of an earlier judgement."""
     dims = data["status"].dims
+    data = data.drop_vars([*_judge.Writing._fields, *RESPONSE], errors="ignore")
     record = results.nested({str(n): v.transpose(*dims, ...).values for n, v in data.data_vars.items()})
     writing = _judge.writing(record, setup.rater, reward)
     found: dict[str, Any] = {name: (dims, value) for name, value in zip(_judge.Writing._fields, writing, strict=True)}
