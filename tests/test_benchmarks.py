@@ -37,6 +37,18 @@ def test_scaling(tmp_path):
     assert found["states"]["exponents"]["program_bytes_per_run"] > 0.5
 
 
+def test_tweets(tmp_path):
+    file = tmp_path / "tweets.json"
+    small = ["--batch", "4", "--opponents", "2", "--sampled", "8", "--sampled-length", "4", "--length", "6"]
+    small += ["--layers", "1", "--width", "8", "--repeats", "1", "--vocabulary", "60"]
+    command = [sys.executable, "-m", "benchmarks.tweets", *small, "--json", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert found["step"] > 0 and all(took > 0 for took in {**found["parts"], **found["writing"]}.values())
+    assert "the rest" in done.stdout and "with the cache" in done.stdout
+
+
 def test_peers(tmp_path):
     file = tmp_path / "peers.json"
     args = ["--runs", "2", "--seconds", "0.01", "--repeats", "1", "--sizes", "10", "5", "--episodes", "4"]

@@ -1,6 +1,7 @@
 """Runs that diverge, disks that are full, folders that cannot be written, other clocks and languages."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,8 @@ def test_a_diverged_run_is_replayed_and_explained(wild):
     assert "first number that is not finite" in done.stdout and "as in the stored run" in done.stdout
     done = command("replay", str(folder), "--seed", "0", "--upper", "0.01")
     assert done.returncode == 0 and "the run is healthy" in done.stdout
+    said = re.search(r"at its last record x (is the same|agrees to (\S+) of its norm)", done.stdout)
+    assert said is not None and float(said[2] or 0) < 1e-5
 
 
 WRONG = {

@@ -75,7 +75,14 @@ def wrong(draw) -> tuple[list[str], dict[str, str]]:
         return [command, *problem, "--out", "run"], {"run/other.txt": content}
     if command not in COUNTS:
         return [command, "nowhere", *(["--seed", "x"] if command == "replay" else [])], {}
-    content = draw(st.one_of(WORDS.map(lambda key: json.dumps({key: 1})), WORDS.map(lambda text: "{" + text)))
+    mistyped = st.tuples(st.sampled_from(COUNTS[command]), st.sampled_from(["abc", [1, 2], {"a": 1}, -1, 1.5]))
+    content = draw(
+        st.one_of(
+            WORDS.map(lambda key: json.dumps({key: 1})),
+            WORDS.map(lambda text: "{" + text),
+            mistyped.map(lambda pair: json.dumps({pair[0].replace("-", "_"): pair[1]})),
+        )
+    )
     return [command, *problem, "--config", "c.json"], {"c.json": content}
 
 

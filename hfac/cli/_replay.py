@@ -42,7 +42,7 @@ def main(args: Sequence[str]) -> None:
     request = _resume.request_of(stored)
     import jax
 
-    from hfac import engine
+    from hfac import engine, results
     from hfac.cli import _sweep_run
 
     job = _sweep_run.prepare(request)
@@ -54,10 +54,30 @@ def main(args: Sequence[str]) -> None:
     print(f"{words}: {end}{found.status.meaning}")
     for line in found.findings:
         print(f"  {line}")
-    kept = data["failed_at"].stack(run=[dim for dim in data["failed_at"].dims if dim != "step"]).isel(step=-1)
-    stored_at = int(kept.values[place])
-    same = "as in the stored run" if stored_at == found.failed_at else f"the stored run failed at {stored_at:,}"
-    print(f"  {same}" if stored_at != found.failed_at or stored_at >= 0 else "  the stored run is healthy too")
+    stored_at = int(_of_run(data["failed_at"], place)[-1])
+    if stored_at != found.failed_at:
+        print(f"  the stored run {f'failed at {stored_at:,}' if stored_at >= 0 else 'is healthy'}")
+    elif stored_at >= 0:
+        print("  as in the stored run")
+    else:
+        x = results.named_leaves({"x": job.algorithm.solution(found.state).x})
+        gap = max(_gap(_of_run(data[name], place)[-1], leaf) for name, leaf in x.items())
+        close = "x is the same" if gap == 0 else f"x agrees to {gap:.1g} of its norm"
+        print(f"  the stored run is healthy too; at its last record {close}")
+
+
+def _of_run(values: Any, place: int) -> Any:
+    """One run's records [P, ...] of what was stored with an axis for every swept quantity, seeds and steps."""
+    at = list(values.dims).index("step")
+    return values.values.reshape(-1, *values.shape[at:])[place]
+
+
+def _gap(stored: Any, again: Any) -> float:
+    """Euclidean distance, relative to what was stored."""
+    import numpy as np
+
+    distance, size = np.linalg.norm(np.asarray(again) - stored), np.linalg.norm(stored)
+    return float(distance / size) if size > 0 else float(distance)
 
 
 def _flags() -> list[str]:

@@ -9,6 +9,7 @@ from hfac._registry import names, resolve
 
 REGISTRY = {
     "Decoder": "hfac.tweets._model:Decoder",
+    "Fitted": "hfac.tweets._pretrain:Fitted",
     "Lexicon": "hfac.tweets._sentiment:Lexicon",
     "METHODS": "hfac.tweets._options:METHODS",
     "MODEL_FILE": "hfac.tweets._setup:MODEL_FILE",
@@ -24,6 +25,7 @@ REGISTRY = {
     "build_tokenizer": "hfac.tweets._tokenizer:build",
     "compound": "hfac.tweets._sentiment:compound",
     "decoder_policy": "hfac.tweets._model:policy",
+    "empty_cache": "hfac.tweets._model:empty_cache",
     "fit_people": "hfac.tweets._people:fit",
     "from_apply": "hfac.tweets._model:from_apply",
     "frontier": "hfac.tweets._judge:frontier",
