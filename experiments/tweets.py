@@ -107,17 +107,17 @@ def begin(study: Study) -> tweets.Setup:
     shared = {key: getattr(study, key) for key in (*FILES, *DECODER)}
     kept = json.dumps(shared | {key: getattr(study, key) for key in SIZE}, default=str, indent=2)
     config = study.out / "study.json"
-    if study.out.exists() and not (config.is_file() and config.read_text(encoding="utf-8") == kept):
+    study.out.mkdir(parents=True, exist_ok=True)
+    if any(study.out.iterdir()) and not (config.is_file() and config.read_text(encoding="utf-8") == kept):
         raise SystemExit(f"--out {study.out} holds something else than this study: choose another folder")
-    if config.is_file():
+    config.write_text(kept, encoding="utf-8")
+    if (study.out / tweets.MODEL_FILE).is_file():
         return tweets.prepare(Options(**{key: shared[key] for key in FILES}, pretrained=study.out))
     setup = tweets.prepare(Options(**shared))
     print(
         f"pretrained: perplexity {setup.fitted.perplexity:.1f}, {setup.fitted.unigram:.1f} by word counts", flush=True
     )
-    study.out.mkdir(parents=True)
     tweets.save(setup, study.out)
-    config.write_text(kept, encoding="utf-8")
     return setup
 
 
@@ -140,12 +140,15 @@ def row(name: str, data: xarray.Dataset) -> dict[str, Any]:
 
 
 def differences(judged: Mapping[str, xarray.Dataset]) -> list[dict[str, Any]]:
-    """Paired differences between arms that both ran."""
+    """Paired differences between arms that both ran; f is compared where both serve the same leader."""
     rows = []
     for other, own in PAIRED:
         if other in judged and own in judged:
             cells: dict[str, Any] = {"difference": f"{other}, minus {own}"}
             for measure, digits in MEASURES.items():
+                if measure == "response_objective" and ARMS[other][1:] != ARMS[own][1:]:
+                    cells[measure] = ""
+                    continue
                 pair = [
                     d[measure] if "step" not in d[measure].dims else d[measure].isel(step=-1)
                     for d in (judged[other], judged[own])

@@ -21,7 +21,7 @@ TIMEOUT = 240  # seconds; a hang is a failure
 def hfac(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     return subprocess.run(
-        [sys.executable, "-c", "from hfac.cli import main; main()", *args],
+        [sys.executable, "-m", "hfac", *args],
         capture_output=True, text=True, timeout=TIMEOUT, cwd=cwd, env=environment, check=False,
     )  # fmt: skip
 
@@ -230,7 +230,7 @@ def test_report_of_nothing(tmp_path, capsys):
 def test_interrupted_run_says_so(tmp_path):
     import signal
 
-    args = [sys.executable, "-c", "from hfac.cli import main; main()", "sweep", "goal_placement", "--steps", "2e8"]
+    args = [sys.executable, "-m", "hfac", "sweep", "goal_placement", "--steps", "2e8"]
     process = subprocess.Popen([*args, "--seeds", "2", "--out", str(tmp_path / "o")], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (tmp_path / "o" / "results.zarr" / "part-000" / "x" / "c").exists() and time.monotonic() < deadline:

@@ -75,8 +75,7 @@ RUN = ["--steps", "300_000", "--seeds", "3", "--entropy", "0.01", "0.03"]
 
 
 def start(*args: str) -> subprocess.Popen:
-    code = "from hfac.cli import main; main()"
-    return subprocess.Popen([sys.executable, "-c", code, *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, "-m", "hfac", *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
 def kill_and_resume(folder: Path, run: list[str], is_time: Callable[[Path], bool]) -> subprocess.CompletedProcess:

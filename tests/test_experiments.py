@@ -141,6 +141,10 @@ def test_pl_condition_of_a_problem_that_strains_it(tmp_path):
     assert {"beacon.png", "pl_condition.png", "study.json"} <= {p.name for p in study.out.iterdir()}
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
 def test_tweets_pairs_its_arms_and_draws_them(tmp_path, monkeypatch, capsys):
     from experiments import tweets
 
@@ -151,6 +155,9 @@ def test_tweets_pairs_its_arms_and_draws_them(tmp_path, monkeypatch, capsys):
     small = {"seeds": 2, "steps": 2, "reference": 64, "epochs": 1, "layers": 1, "width": 8, "length": 5}
     study = tweets.Study(out=tmp_path / "study", corpus=corpus, arms=arms, **small)
     with as_on_the_command_line():
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("hfac.tweets._pretrain.save_model", interrupted)
+            tweets.main(study)
         tweets.main(study)
         tables = {name: rows(study.out / name) for name in ("table.csv", "differences.csv")}
         tweets.main(study)
@@ -158,7 +165,9 @@ def test_tweets_pairs_its_arms_and_draws_them(tmp_path, monkeypatch, capsys):
     assert tables == {name: rows(study.out / name) for name in tables}
     assert [row["arm"] for row in tables["table.csv"]] == list(arms)
     assert all(row["tweets"] == f"{2 * 64:,}" for row in tables["table.csv"][:1])
-    assert [row["difference"] for row in tables["differences.csv"]] == ["partial, policy pairs, minus hfac, score"]
+    (paired,) = tables["differences.csv"]
+    assert paired["difference"] == "partial, policy pairs, minus hfac, score"
+    assert paired["score"] and not paired["response_objective"]  # they serve different leaders
     assert (study.out / "tweets.png").stat().st_size > 10_000
     with pytest.raises(SystemExit, match="holds something else than this study"):
         tweets.main(dataclasses.replace(study, steps=3))

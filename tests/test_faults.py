@@ -16,7 +16,6 @@ from hfac import results
 
 RUN = ["--steps", "20_000", "--seeds", "2"]
 WILD = ["--upper", "1e30", "0.01", "--penalty", "1"]  # the first value overflows at once
-CODE = "from hfac.cli import main; main()"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +83,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(big, tmp
     """No file may grow past the limit, which what the test is named after is the first to do."""
     folder = tmp_path / "run"
     args = ["sweep", "goal_placement", *BIG, "--no-cache", "--out", str(folder)]
-    limited = ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash", sys.executable, "-c", CODE, *args]
+    limited = ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash", sys.executable, "-m", "hfac", *args]
     done = subprocess.run(limited, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("hfac sweep: error: cannot write"), done.stderr
@@ -143,8 +142,9 @@ def test_on_cpus_every_run_is_deterministic(calm, tmp_path):
 def test_other_clocks_and_languages_change_nothing(calm, tmp_path):
     folder, strange = tmp_path / "run", {"TZ": "Pacific/Chatham", "LC_ALL": "C", "LANG": "tr_TR", "PYTHONUTF8": "0"}
     args = ["sweep", "goal_placement", *SIZE, *RUN, "--out", str(folder)]
-    done = subprocess.run([sys.executable, "-c", CODE, *args], env=os.environ | strange, capture_output=True, text=True,
-                          timeout=TIMEOUT, check=False)  # fmt: skip
+    command_line = [sys.executable, "-m", "hfac", *args]
+    done = subprocess.run(command_line, env=os.environ | strange, capture_output=True, text=True, timeout=TIMEOUT,
+                          check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     os.utime(folder / "config.json", (0, 0))
     assert "is finished" in command("resume", str(folder)).stderr

@@ -18,7 +18,6 @@ from hfac.cli import Stopped, _folder, _processes, _sweep, _tweets
 from hfac.cli._sweep import Processes
 
 RUN = ["--steps", "20_000", "--seeds", "4", "--entropy", "0.01", "0.03", "--block-width", "2"]
-CODE = "from hfac.cli import main; main()"
 
 
 def free_port() -> int:
@@ -32,7 +31,7 @@ def start_both(folder: Path, *more: str) -> list[subprocess.Popen]:
     base = ["sweep", "goal_placement", *SIZE, "--devices", "2", "--out", str(folder), *more]
     base += ["--coordinator", f"127.0.0.1:{port}", "--num-processes", "2"]
     return [
-        subprocess.Popen([sys.executable, "-c", CODE, *base, "--process-id", str(i)], stderr=subprocess.PIPE,
+        subprocess.Popen([sys.executable, "-m", "hfac", *base, "--process-id", str(i)], stderr=subprocess.PIPE,
                          stdout=subprocess.PIPE, text=True, env=environment)
         for i in range(2)
     ]  # fmt: skip

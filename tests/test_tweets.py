@@ -83,6 +83,7 @@ def test_a_saved_tokenizer_comes_back_and_is_not_overwritten(tmp_path):
     with pytest.raises(FileExistsError):
         tokenizer(8).save(path)
     assert tweets.load_tokenizer(path) == tokenizer()
+    assert [path] == list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,29 @@ def test_a_reward_fitted_to_people_ranks_tweets_it_has_not_seen():
     assert found.floor < found.log_loss < np.log(2)
 
 
+def test_the_measures_of_four_tweets_counted_by_hand():
+    """Tweets `4 5`, `4 4`, `5`, `6 5`; the first is paired with the third, the second with the fourth."""
+    tokens = np.array([[4, 5, EOS, PAD], [4, 4, EOS, PAD], [5, EOS, PAD, PAD], [6, 5, EOS, PAD]], np.int32)
+    data = {
+        "x": np.array([[0.0], [1.0], [-1.0]], np.float32),
+        "tokens": np.stack([tokens] * 3),
+        "log_prob": np.full((3, 4), -2.0, np.float32),
+        "reference_log_prob": np.full((3, 4), -2.75, np.float32),
+        "divergences": np.full((3, 4), 0.75, np.float32),
+    }
+
+    def reward(x, tokens):
+        return x[0] * jnp.sum(((tokens == 4) | (tokens == 6)).astype(x.dtype))
+
+    found = tweets.writing(data, lambda tokens: jnp.where(tokens[0] == 4, jnp.float32(0.8), -0.4), reward)
+    for name, expected in {
+        "score": 0.2, "happy": 0.5, "divergence": 0.75, "entropy": 2.0, "perplexity": np.e,
+        "distinct": 1.0, "repetition": 1 / 7, "length": 7 / 4,
+    }.items():  # fmt: skip
+        np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-6, err_msg=name)
+    np.testing.assert_allclose(found.accuracy, [0.5, 1.0, 0.0])  # a reward that says nothing is right by halves
+
+
 def test_the_frontier_is_exact_for_two_kinds_of_tweets():
     scores = np.array([1.0] * 300 + [0.0] * 700)
     found = tweets.frontier(scores, np.array([0.0, 1.0, 2.0]))

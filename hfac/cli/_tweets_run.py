@@ -35,7 +35,6 @@ def execute(request: _sweep.Request) -> None:
     seconds = progress.close()
     with _sweep.work(request, "tweets") as folder:
         if request.processes.is_first and not (folder / tweets.MODEL_FILE).is_file():
-            (folder / tweets.TOKENIZER_FILE).unlink(missing_ok=True)  # of a run that was stopped between the two
             tweets.save(setup, folder)
         if setup.fitted.history:
             quality = f"perplexity {setup.fitted.perplexity:.1f} on held-out tweets"

@@ -55,7 +55,7 @@ class Writing(NamedTuple):
     distinct: Any  # distinct pairs of neighbours among all
     repetition: Any  # share of tokens that stand in the same tweet before
     length: Any  # tokens per tweet
-    accuracy: Any  # share of fresh pairs of tweets that R_x orders as the rater does
+    accuracy: Any  # share of fresh pairs of tweets that R_x orders as the rater does; a tie of R_x is half right
 
 
 def writing(
@@ -80,6 +80,7 @@ def writing(
         worth = jax.vmap(reward, (None, 0))(at["x"], tokens)
         half = tokens.shape[0] // 2
         score_gap, worth_gap = score[:half] - score[half : 2 * half], worth[:half] - worth[half : 2 * half]
+        order = jnp.sign(score_gap)
         is_earlier = jnp.tril(tokens[:, :, None] == tokens[:, None, :], -1) & is_word[:, None, :]
         return Writing(
             score=score.mean(),
@@ -91,7 +92,7 @@ def writing(
             distinct=episodes.distinct_bigrams(tokens, EOS),
             repetition=(is_earlier.any(-1) & is_word).sum() / jnp.maximum(is_word.sum(), 1),
             length=is_word.sum(1).astype(jnp.float32).mean(),
-            accuracy=jnp.sum((score_gap * worth_gap > 0) & (score_gap != 0)) / jnp.maximum(jnp.sum(score_gap != 0), 1),
+            accuracy=0.5 + 0.5 * jnp.sum(order * jnp.sign(worth_gap)) / jnp.maximum(jnp.sum(jnp.abs(order)), 1.0),
         )
 
     names = ("x", "tokens", "log_prob", "reference_log_prob", "divergences")

@@ -130,12 +130,17 @@ def method(setup: Setup, name: str, **options: Any) -> Algorithm:
 
 
 def save(setup: Setup, folder: Path) -> None:
-    """Write tokenizer and decoder to a folder that holds neither.
+    """Write tokenizer and decoder to a folder without a decoder.
+
+    The tokenizer may be there already, left by a save that was stopped between the two.
 
     Raises:
-      FileExistsError: if it does.
+      FileExistsError: if there is a decoder or another tokenizer.
+      ValueError: if the file in the tokenizer's place is none.
     """
-    setup.tokenizer.save(folder / TOKENIZER_FILE)
+    path = folder / TOKENIZER_FILE
+    if not (path.is_file() and load(path) == setup.tokenizer):
+        setup.tokenizer.save(path)
     _pretrain.save_model(folder / MODEL_FILE, setup.size, setup.fitted.params)
 
 

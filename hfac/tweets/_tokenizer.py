@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hfac import _files
+
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 FORMAT = "hfac tokenizer 1"
@@ -157,8 +159,10 @@ class Tokenizer:
         Raises:
           FileExistsError: if it does.
         """
-        with Path(path).open("x", encoding="utf-8") as file:
-            json.dump({"format": FORMAT, "words": self.words}, file, ensure_ascii=False, indent=0)
+        if Path(path).exists():
+            raise FileExistsError(f"{path} exists; nothing is overwritten")
+        content = {"format": FORMAT, "words": self.words}
+        _files.replace(Path(path), json.dumps(content, ensure_ascii=False, indent=0))
 
 
 def build(texts: Iterable[str], size: int) -> Tokenizer:
