@@ -155,6 +155,13 @@ def test_growth_leaves_what_is_there_as_it_is(whole, tmp_path):
     assert results.load(folder / "results.zarr")["judged_tau"].values.tolist() == [0.01, 0.003]
 
 
+def test_an_extension_that_does_not_fit_changes_nothing(whole):
+    before = (whole / "config.json").read_bytes()
+    done = command("extend", str(whole), "--seeds", "1e9")
+    assert done.returncode == 2 and "runs at once need" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert (whole / "config.json").read_bytes() == before
+
+
 def test_an_extension_that_is_killed_is_finished_later(whole, tmp_path):
     folder, rest = tmp_path / "run", ["--steps", "400_000", "--seeds", "5"]
     shutil.copytree(whole, folder)

@@ -1,5 +1,6 @@
 """``hfac plan PROBLEM``: what a sweep would cost, without running it."""
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from hfac.problem import Problem
 
 CALIBRATION_SECONDS = 2.5  # of all intervals; the best counts, as others may be at work on the machine
+MIN_INTERVALS = 4  # the first one also fetches its memory
+SAMPLE = 65_536  # runs that are timed, at most; time and memory of more are in proportion
+JUDGED = 4  # runs per device
 NUM_WRITES = 8  # record points written to a temporary folder
 
 
@@ -27,37 +31,47 @@ def main(args: Sequence[str]) -> None:
 
 
 def _estimate(request: "Request") -> None:
-    """Compile the sweep's own programs, time a little of each phase, and scale."""
+    """Compile the sweep's own programs for some of its runs, time a little of each phase, and scale."""
     import jax
+    import numpy as np
 
     from hfac.cli import _sweep_run
+    from hfac.cli._memory import size
     from hfac.cli._progress import clock
     from hfac.engine import _sweep as engine
-    from hfac.engine import record_points
+    from hfac.engine import make_plan, record_points
 
-    job = _sweep_run.prepare(request)
+    asked = request.settings.seeds
+    some = dataclasses.replace(request.settings, seeds=min(asked, SAMPLE))
+    job = _sweep_run.prepare(request._replace(settings=some))
     settings = job.request.settings
+    configurations = job.num_runs // settings.seeds
+    num_runs = configurations * asked
     points = record_points(settings.steps)
-    layout = engine.lay_out(job.algorithm, job.grid, job.seeds, job.record)
-    program, plan = layout.program, layout.program.plan
+    subset = np.arange(min(job.num_runs, SAMPLE))
+    layout = engine.lay_out(job.algorithm, job.grid, job.seeds, job.record, subset=subset)
+    program, times = layout.program, num_runs / subset.size
+    plan = make_plan(num_runs, program.plan.devices)
     pace, records, num_samples, state_bytes = _calibrate(layout)
-    record_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(records[-1])) // job.num_runs
+    record_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(records[-1])) // subset.size
     judging, descending = _judge_a_little(job.problem, settings.judge, records, len(points))
-    running = pace * settings.steps
-    writing = _write_a_little(layout, records[-1], num_samples, len(points))
-    configurations = job.num_runs // len(layout.seeds)
+    running, judging = pace * settings.steps * times, judging * num_runs
+    writing = _write_a_little(layout, records[-1], num_samples, len(points)) * times
+    stored = record_bytes * len(points) * num_runs
     rows = {
-        "runs": f"{job.num_runs} = {configurations} configurations x {len(layout.seeds)} seeds",
+        "runs": f"{num_runs:,} = {configurations:,} configurations x {asked:,} seeds",
         "layout": f"{len(plan.devices)} devices x {plan.num_blocks} blocks x {plan.width} runs",
         "compilations": f"4 (start, step, judge, descent), {program.compile_seconds:.1f} s here for the first two, "
         f"then {'kept in the cache' if settings.cache else 'thrown away'}",
-        "memory": f"{_size(state_bytes)} of state a run, {_size(program.peak_bytes)} in all",
-        "results": f"{len(points)} record points, {_size(record_bytes * len(points) * job.num_runs)} uncompressed",
-        "running": f"{clock(running)}, {pace / job.num_runs * 1e9:.0f} ns per run-step, as timed just now",
+        "memory": f"{size(state_bytes)} of state a run, {size(program.peak_bytes * times)} in all while running; "
+        f"all results are loaded to be judged",
+        "results": f"{len(points)} record points, {size(stored)} uncompressed",
+        "running": f"{clock(running)}, {pace / subset.size * 1e9:.3g} ns per run-step, "
+        f"as timed just now with {subset.size:,} runs",
         "writing": clock(writing),
-        "judging": clock(judging * job.num_runs),
+        "judging": clock(judging),
         "references": f"{clock(descending)}, exact descents",
-        "in all": f"{clock(running + writing + judging * job.num_runs + descending)} and what is compiled",
+        "in all": f"{clock(running + writing + judging + descending)} and what is compiled",
     }
     for name, text in rows.items():
         print(f"{name:<13} {text}")
@@ -71,8 +85,9 @@ def _calibrate(layout: "Layout") -> tuple[float, list[Any], Any, int]:
     program, runs = layout.program, layout.runs
     states = program.start(runs)
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(states)) // program.plan.num_slots
-    records, steps, seconds, pace = [], 1, 0.0, float("inf")
-    while seconds < CALIBRATION_SECONDS:
+    records: list[Any] = []
+    steps, seconds, pace = 1, 0.0, float("inf")
+    while seconds < CALIBRATION_SECONDS or len(records) < MIN_INTERVALS:
         steps = max(steps + 1, round(1.4 * steps))  # record points about as far apart as those of a sweep
         began = time.perf_counter()
         states, history = jax.block_until_ready(program.advance(runs, states, [steps]))
@@ -86,27 +101,32 @@ def _calibrate(layout: "Layout") -> tuple[float, list[Any], Any, int]:
 def _judge_a_little(
     problem: "Problem", taus: Sequence[float], records: list[Any], num_points: int
 ) -> tuple[float, float]:
-    """Seconds of judging one run at every point, and of the descents to the reference lines."""
+    """Seconds of judging one more run at every point, and of the descents to the reference lines."""
     import jax
     import numpy as np
 
     from hfac import exact, metrics, results
     from hfac.schedules import Coordinates
 
-    first_run = jax.tree.map(lambda *leaves: np.stack([leaf[:1] for leaf in leaves], 1), *records)
-    steps = np.arange(len(records))
-    run: xarray.Dataset = results.dataset(
-        first_run, np.ones((1, len(records))), steps, np.array([0]), Coordinates((), {}), {}
-    )
-    metric = metrics.exact(problem, taus)
-    results.judge(run, metric)
-    began = time.perf_counter()
-    results.judge(run, metric)
-    judging = (time.perf_counter() - began) / len(records) * num_points
+    metric, steps = metrics.exact(problem, taus), np.arange(len(records))
+
+    def judge(count: int) -> float:
+        runs = jax.tree.map(lambda *leaves: np.stack([leaf[:count] for leaf in leaves], 1), *records)
+        data: xarray.Dataset = results.dataset(
+            runs, np.ones((count, len(records))), steps, np.arange(count), Coordinates((), {}), {}
+        )
+        began = time.perf_counter()
+        results.judge(data, metric)
+        return time.perf_counter() - began
+
+    few, devices = jax.tree.leaves(records)[0].shape[0], jax.local_device_count()
+    judge(min(devices, few))  # compiles
+    one, many = judge(1), judge(min(1 + JUDGED * devices, few))
+    judging = (many - one) / (min(1 + JUDGED * devices, few) - 1) if few > 1 else one
     times: list[float] = []
     exact.minimize(problem, taus[0], progress=lambda done, total: times.append(time.perf_counter()), num_steps=100)
     per_step = float(np.median(np.diff(times))) / exact.STEPS_PER_REPORT
-    return judging, per_step * exact.DESCENT_STEPS * len(exact.DESCENT_RATES) * len(taus)
+    return judging / len(records) * num_points, per_step * exact.DESCENT_STEPS * len(exact.DESCENT_RATES) * len(taus)
 
 
 def _write_a_little(layout: "Layout", record: Any, num_samples: Any, num_points: int) -> float:
@@ -125,11 +145,3 @@ def _write_a_little(layout: "Layout", record: Any, num_samples: Any, num_points:
         for index in range(min(NUM_WRITES, num_points)):
             part.write(index, record, num_samples)
         return made - began + (time.perf_counter() - made) / min(NUM_WRITES, num_points) * num_points
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

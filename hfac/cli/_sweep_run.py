@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ import zarr  # noqa: F401
 from hfac import comparison, exact, metrics, plots, recommended, results, statistics
 from hfac import schedules as schedules_module
 from hfac.algorithms import REGISTRY as ALGORITHMS
-from hfac.cli import InputError, Stopped, _config, _folder, _processes, _sweep, as_input_error
+from hfac.cli import InputError, Stopped, _config, _folder, _memory, _processes, _sweep, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
 from hfac.engine import Checkpoints, Piece, durable, first_shapes, num_cores, record_points
@@ -51,7 +52,7 @@ def prepare(request: _sweep.Request) -> Job:
     """Build what a request asks for; nothing is written.
 
     Raises:
-      InputError: if a builder refuses an option.
+      InputError: if a builder refuses an option, or the machine cannot hold the runs.
     """
     settings = request.settings
     problem, request = build_problem(request)
@@ -59,6 +60,7 @@ def prepare(request: _sweep.Request) -> Job:
     algorithm = _config.build(builder, (problem,), request.algorithm_options, "algorithm")
     base, preset = base_schedules(request.problem, settings)
     grid, words = crossed(base, _sweep.schedule_grid_axes(settings))
+    _memory.check(algorithm, grid[0], at_once(request, grid[1]))
     seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
     keeps_tables = settings.record == "tables"
     if keeps_tables:
@@ -291,6 +293,22 @@ def open_store(job: Job, request: _sweep.Request, folder: Path) -> results.Store
         for part in store.parts:
             part.grow(points)
     return store
+
+
+def at_once(request: _sweep.Request, coordinates: schedules_module.Coordinates) -> int:
+    """Runs that this process would hold beside each other: its part of those asked for that the folder lacks.
+
+    Raises:
+      InputError: if what the folder holds cannot be read.
+    """
+    settings = request.settings
+    shares = 1 if settings.shard is None else _sweep.share(settings.shard)[1]
+    held = 0
+    if request.resumed and (settings.out / _folder.RESULTS).exists():
+        with as_input_error():
+            held = sum(part.table.num_runs for part in results.Store(settings.out / _folder.RESULTS).parts)
+    missing = math.prod(coordinates.shape) * settings.seeds / shares - held
+    return math.ceil(missing / request.processes.count)
 
 
 def _own(request: _sweep.Request, num_runs: int) -> np.ndarray:

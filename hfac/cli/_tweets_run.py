@@ -10,7 +10,7 @@ import numpy as np
 import xarray
 
 from hfac import comparison, plots, recommended, results, statistics, tweets
-from hfac.cli import _folder, _sweep, _sweep_run, as_input_error
+from hfac.cli import _folder, _memory, _sweep, _sweep_run, as_input_error
 from hfac.cli._progress import Progress, clock, say
 from hfac.tweets._judge import MIN_EFFECTIVE
 from hfac.tweets._setup import Setup
@@ -32,6 +32,7 @@ def execute(request: _sweep.Request) -> None:
     with as_input_error():
         setup = tweets.prepare(settings, lambda done, total: progress.update(done, total=total))
         algorithm = tweets.method(setup, settings.algorithm, **vars(request.algorithm_options))
+    _memory.check(algorithm, grid[0], _sweep_run.at_once(request, grid[1]))
     seconds = progress.close()
     with _sweep.work(request, "tweets") as folder:
         if request.processes.is_first and not (folder / tweets.MODEL_FILE).is_file():

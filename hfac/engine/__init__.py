@@ -10,9 +10,11 @@ from hfac.engine._loop import run_key as run_key
 from hfac.engine._replay import Replay as Replay
 from hfac.engine._replay import replay as replay
 from hfac.engine._run import run as run
+from hfac.engine._sharding import make_plan as make_plan
 from hfac.engine._sharding import num_cores as num_cores
 from hfac.engine._stream import Piece as Piece
 from hfac.engine._stream import stream as stream
 from hfac.engine._sweep import Layout as Layout
 from hfac.engine._sweep import lay_out as lay_out
+from hfac.engine._sweep import state_bytes as state_bytes
 from hfac.engine._sweep import sweep as sweep

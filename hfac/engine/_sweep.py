@@ -80,6 +80,13 @@ def lay_out(
     return Layout(prepared, padded, coordinates, distinct, table)
 
 
+def state_bytes(algorithm: Algorithm, schedules: Schedules) -> int:
+    """Bytes of one run's state, of an algorithm with these schedules (or a batch of them); nothing is computed."""
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((), jnp.result_type(float)), schedules)
+    state = jax.eval_shape(functools.partial(_loop.first_state, algorithm), jax.random.key(0), one)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
 def check_seeds(seeds: Any) -> np.ndarray:
     """Seeds as int32 [N]; a number n stands for 0 .. n - 1.
 
