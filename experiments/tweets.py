@@ -107,16 +107,18 @@ def begin(study: Study) -> tweets.Setup:
     shared = {key: getattr(study, key) for key in (*FILES, *DECODER)}
     kept = json.dumps(shared | {key: getattr(study, key) for key in SIZE}, default=str, indent=2)
     config = study.out / "study.json"
-    study.out.mkdir(parents=True, exist_ok=True)
-    if any(study.out.iterdir()) and not (config.is_file() and config.read_text(encoding="utf-8") == kept):
+    is_new = not study.out.exists() or (study.out.is_dir() and not any(study.out.iterdir()))
+    if not (is_new or (config.is_file() and config.read_text(encoding="utf-8") == kept)):
         raise SystemExit(f"--out {study.out} holds something else than this study: choose another folder")
-    config.write_text(kept, encoding="utf-8")
     if (study.out / tweets.MODEL_FILE).is_file():
         return tweets.prepare(Options(**{key: shared[key] for key in FILES}, pretrained=study.out))
     setup = tweets.prepare(Options(**shared))
     print(
         f"pretrained: perplexity {setup.fitted.perplexity:.1f}, {setup.fitted.unigram:.1f} by word counts", flush=True
     )
+    if is_new:
+        study.out.mkdir(parents=True, exist_ok=True)
+        config.write_text(kept, encoding="utf-8")
     tweets.save(setup, study.out)
     return setup
 
@@ -146,7 +148,8 @@ def differences(judged: Mapping[str, xarray.Dataset]) -> list[dict[str, Any]]:
         if other in judged and own in judged:
             cells: dict[str, Any] = {"difference": f"{other}, minus {own}"}
             for measure, digits in MEASURES.items():
-                if measure == "response_objective" and ARMS[other][1:] != ARMS[own][1:]:
+                leaders = {(arm.leader, arm.pairs) for arm in (ARMS[other], ARMS[own])}
+                if measure == "response_objective" and len(leaders) > 1:
                     cells[measure] = ""
                     continue
                 pair = [

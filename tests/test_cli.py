@@ -41,7 +41,7 @@ WRONG = {
     "no steps": (["goal_placement", "--steps", "0"], "--steps must be at least 1, got 0"),
     "too many steps": (["goal_placement", "--steps", "3e9"], "below 2**31"),
     "no seeds": (["goal_placement", "--seeds", "0"], "--seeds must be at least 1, got 0"),
-    "more runs than memory": (["goal_placement", "--seeds", "2e9"], "2,000,000,000 runs at once need"),
+    "more runs than memory": (["goal_placement", "--seeds", "2e9"], "2,000,000,000 runs need"),
     "zip of unknown": (["goal_placement", "--zip", "entropy,foo", "--entropy", "1", "2"], "--zip: 'foo'"),
     "zip of unequal": (
         ["goal_placement", "--zip", "entropy,penalty", "--entropy", "1", "2", "--penalty", "3"],
@@ -164,11 +164,13 @@ def swept(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
 
 
 def test_plan_foretells_what_no_machine_could_hold(tmp_path):
-    done = hfac("plan", "goal_placement", "--seeds", "1e9", "--steps", "100", "--entropy", "0.01", "0.03", cwd=tmp_path)
+    lists = ["--entropy", "log:0.01:0.1:50", "--shard", "2/1000"]
+    done = hfac("plan", "goal_placement", "--seeds", "1e9", "--steps", "100", *lists, cwd=tmp_path)
     assert done.returncode == 0 and not done.stderr, done.stderr
     rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
-    assert rows["runs"] == "2,000,000,000 = 2 configurations x 1,000,000,000 seeds"
-    assert " TB in all while running" in rows["memory"] and " TB uncompressed" in rows["results"]
+    every, share = "50,000,000,000 = 50 configurations x 1,000,000,000 seeds", "50,000,000 of them in a share"
+    assert rows["runs"] == f"{every}; {share}"
+    assert " GB in all while running" in rows["memory"] and " GB uncompressed" in rows["results"]
     assert list(tmp_path.iterdir()) == []
 
 

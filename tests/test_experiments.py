@@ -174,3 +174,8 @@ def test_tweets_pairs_its_arms_and_draws_them(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="--arms takes 'hfac, anchored'"):
         tweets.main(tweets.Study(out=tmp_path / "none", arms=("hfac",)))
     assert not (tmp_path / "none").exists()
+    with pytest.raises(SystemExit, match="holds something else than this study"):
+        tweets.main(dataclasses.replace(study, out=corpus))
+    with pytest.raises(ValueError, match="missing"):
+        tweets.main(dataclasses.replace(study, out=tmp_path / "later", corpus=tmp_path / "missing"))
+    assert not (tmp_path / "later").exists()

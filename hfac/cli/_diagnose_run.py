@@ -22,7 +22,7 @@ ESTIMATOR = {"sampler": "markov", "batch_size": 1, "coupled": False, "difference
 
 def execute(request: _sweep.Request) -> None:
     """Take or repeat the run, look at it, store and draw; everything is checked before anything is written."""
-    job = _sweep_run.prepare(request)
+    job = _sweep_run.prepare(request, is_run=request.settings.run is None)
     request, settings = job.request, job.request.settings
     index = settings.configuration or 0
     shape = job.grid[1].shape

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from hfac.problem import Problem
 
 CALIBRATION_SECONDS = 2.5  # of all intervals; the best counts, as others may be at work on the machine
-MIN_INTERVALS = 4  # the first one also fetches its memory
 SAMPLE = 65_536  # runs that are timed, at most; time and memory of more are in proportion
 JUDGED = 4  # runs per device
 NUM_WRITES = 8  # record points written to a temporary folder
@@ -36,35 +35,38 @@ def _estimate(request: "Request") -> None:
     import numpy as np
 
     from hfac.cli import _sweep_run
-    from hfac.cli._memory import size
+    from hfac.cli._memory import LOADED, at_once, size
     from hfac.cli._progress import clock
     from hfac.engine import _sweep as engine
     from hfac.engine import make_plan, record_points
 
-    asked = request.settings.seeds
-    some = dataclasses.replace(request.settings, seeds=min(asked, SAMPLE))
-    job = _sweep_run.prepare(request._replace(settings=some))
-    settings = job.request.settings
-    configurations = job.num_runs // settings.seeds
-    num_runs = configurations * asked
-    points = record_points(settings.steps)
-    subset = np.arange(min(job.num_runs, SAMPLE))
-    layout = engine.lay_out(job.algorithm, job.grid, job.seeds, job.record, subset=subset)
+    one = dataclasses.replace(request.settings, seeds=1)
+    job = _sweep_run.prepare(request._replace(settings=one), is_run=False)
+    configurations, settings = job.num_runs, dataclasses.replace(job.request.settings, seeds=request.settings.seeds)
+    num_seeds = min(settings.seeds, -(-SAMPLE // configurations))
+    num_all = configurations * settings.seeds
+    num_runs = at_once(job.request._replace(settings=settings), job.grid[1])
+    points, width = record_points(settings.steps), settings.block_width or None
+    subset = np.arange(min(configurations * num_seeds, num_runs, SAMPLE))
+    seeds = np.arange(settings.first_seed, settings.first_seed + num_seeds)
+    layout = engine.lay_out(job.algorithm, job.grid, seeds, job.record, subset=subset, width=width)
     program, times = layout.program, num_runs / subset.size
-    plan = make_plan(num_runs, program.plan.devices)
-    pace, records, num_samples, state_bytes = _calibrate(layout)
-    record_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(records[-1])) // subset.size
+    plan = make_plan(num_runs, program.plan.devices, width)
+    pace, records, last, num_samples = _calibrate(layout)
+    record_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(last)) // subset.size
     judging, descending = _judge_a_little(job.problem, settings.judge, records, len(points))
     running, judging = pace * settings.steps * times, judging * num_runs
-    writing = _write_a_little(layout, records[-1], num_samples, len(points)) * times
+    writing = _write_a_little(layout, last, num_samples, len(points)) * times
     stored = record_bytes * len(points) * num_runs
+    share = f"; {num_runs:,} of them in a share" if num_runs < num_all else ""
+    state = engine.state_bytes(job.algorithm, job.grid[0])
     rows = {
-        "runs": f"{num_runs:,} = {configurations:,} configurations x {asked:,} seeds",
+        "runs": f"{num_all:,} = {configurations:,} configurations x {settings.seeds:,} seeds{share}",
         "layout": f"{len(plan.devices)} devices x {plan.num_blocks} blocks x {plan.width} runs",
         "compilations": f"4 (start, step, judge, descent), {program.compile_seconds:.1f} s here for the first two, "
         f"then {'kept in the cache' if settings.cache else 'thrown away'}",
-        "memory": f"{size(state_bytes)} of state a run, {size(program.peak_bytes * times)} in all while running; "
-        f"all results are loaded to be judged",
+        "memory": f"{size(state)} of state a run, {size(program.peak_bytes * times)} in all while running, "
+        f"{size(LOADED * stored)} while judging",
         "results": f"{len(points)} record points, {size(stored)} uncompressed",
         "running": f"{clock(running)}, {pace / subset.size * 1e9:.3g} ns per run-step, "
         f"as timed just now with {subset.size:,} runs",
@@ -77,25 +79,25 @@ def _estimate(request: "Request") -> None:
         print(f"{name:<13} {text}")
 
 
-def _calibrate(layout: "Layout") -> tuple[float, list[Any], Any, int]:
-    """Seconds per step, the records [R, ...] of ever longer intervals, the samples of the last, state bytes a run."""
+def _calibrate(layout: "Layout") -> tuple[float, list[Any], Any, Any]:
+    """Seconds per step, records [few, ...] of ever longer intervals, the last one [R, ...] and the samples until it."""
     import jax
     import numpy as np
 
     program, runs = layout.program, layout.runs
     states = program.start(runs)
-    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(states)) // program.plan.num_slots
+    few = min(1 + JUDGED * jax.local_device_count(), layout.num_runs)
     records: list[Any] = []
     steps, seconds, pace = 1, 0.0, float("inf")
-    while seconds < CALIBRATION_SECONDS or len(records) < MIN_INTERVALS:
+    while seconds < CALIBRATION_SECONDS:
         steps = max(steps + 1, round(1.4 * steps))  # record points about as far apart as those of a sweep
         began = time.perf_counter()
         states, history = jax.block_until_ready(program.advance(runs, states, [steps]))
         took = time.perf_counter() - began
-        seconds, pace = seconds + took, min(pace, took / steps)
-        records.append(jax.device_get(jax.tree.map(lambda leaf: leaf[: layout.num_runs, 0], history.record)))
-    num_samples = np.asarray(history.num_samples)[: layout.num_runs, 0]
-    return pace, records, num_samples, state_bytes
+        seconds, pace = seconds + (took if records else 0.0), min(pace, took / steps)  # the first also compiles
+        last = jax.device_get(jax.tree.map(lambda leaf: leaf[: layout.num_runs, 0], history.record))
+        records.append(jax.tree.map(lambda leaf: leaf[:few], last))
+    return pace, records, last, np.asarray(history.num_samples)[: layout.num_runs, 0]
 
 
 def _judge_a_little(
@@ -121,8 +123,7 @@ def _judge_a_little(
 
     few, devices = jax.tree.leaves(records)[0].shape[0], jax.local_device_count()
     judge(min(devices, few))  # compiles
-    one, many = judge(1), judge(min(1 + JUDGED * devices, few))
-    judging = (many - one) / (min(1 + JUDGED * devices, few) - 1) if few > 1 else one
+    judging = (judge(few) - judge(1)) / (few - 1) if few > devices else judge(few) / few
     times: list[float] = []
     exact.minimize(problem, taus[0], progress=lambda done, total: times.append(time.perf_counter()), num_steps=100)
     per_step = float(np.median(np.diff(times))) / exact.STEPS_PER_REPORT

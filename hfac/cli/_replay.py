@@ -45,7 +45,7 @@ def main(args: Sequence[str]) -> None:
     from hfac import engine, results
     from hfac.cli import _sweep_run
 
-    job = _sweep_run.prepare(request)
+    job = _sweep_run.prepare(request, is_run=False)
     data = _sweep_run.load(job, settings.dir)
     place, words = _find(job, wanted, settings.seed)
     own = jax.tree.map(lambda leaf: float(leaf[place // len(job.seeds)]), job.grid[0])

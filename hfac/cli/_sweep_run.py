@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -48,8 +47,12 @@ class Job(NamedTuple):
         return int(np.prod(self.grid[1].shape, dtype=int)) * len(self.seeds)
 
 
-def prepare(request: _sweep.Request) -> Job:
+def prepare(request: _sweep.Request, is_run: bool = True) -> Job:
     """Build what a request asks for; nothing is written.
+
+    Args:
+      request: as it was parsed.
+      is_run: whether its runs are run here, and so must fit into memory.
 
     Raises:
       InputError: if a builder refuses an option, or the machine cannot hold the runs.
@@ -60,13 +63,15 @@ def prepare(request: _sweep.Request) -> Job:
     algorithm = _config.build(builder, (problem,), request.algorithm_options, "algorithm")
     base, preset = base_schedules(request.problem, settings)
     grid, words = crossed(base, _sweep.schedule_grid_axes(settings))
-    _memory.check(algorithm, grid[0], at_once(request, grid[1]))
-    seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
-    keeps_tables = settings.record == "tables"
-    if keeps_tables:
+    record = None
+    if settings.record == "tables":
+        record = metrics.state
         with as_input_error(f"{settings.algorithm}: "):
             metrics.check_tables(algorithm)
-    return Job(request, problem, algorithm, grid, seeds, metrics.state if keeps_tables else None, preset, words)
+    if is_run:
+        _memory.check(request, algorithm, grid, record)
+    seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
+    return Job(request, problem, algorithm, grid, seeds, record, preset, words)
 
 
 def build_problem(request: _sweep.Request) -> tuple[Problem, _sweep.Request]:
@@ -293,22 +298,6 @@ def open_store(job: Job, request: _sweep.Request, folder: Path) -> results.Store
         for part in store.parts:
             part.grow(points)
     return store
-
-
-def at_once(request: _sweep.Request, coordinates: schedules_module.Coordinates) -> int:
-    """Runs that this process would hold beside each other: its part of those asked for that the folder lacks.
-
-    Raises:
-      InputError: if what the folder holds cannot be read.
-    """
-    settings = request.settings
-    shares = 1 if settings.shard is None else _sweep.share(settings.shard)[1]
-    held = 0
-    if request.resumed and (settings.out / _folder.RESULTS).exists():
-        with as_input_error():
-            held = sum(part.table.num_runs for part in results.Store(settings.out / _folder.RESULTS).parts)
-    missing = math.prod(coordinates.shape) * settings.seeds / shares - held
-    return math.ceil(missing / request.processes.count)
 
 
 def _own(request: _sweep.Request, num_runs: int) -> np.ndarray:

@@ -32,18 +32,18 @@ def execute(request: _sweep.Request) -> None:
     with as_input_error():
         setup = tweets.prepare(settings, lambda done, total: progress.update(done, total=total))
         algorithm = tweets.method(setup, settings.algorithm, **vars(request.algorithm_options))
-    _memory.check(algorithm, grid[0], _sweep_run.at_once(request, grid[1]))
     seconds = progress.close()
+    record = tweets.record(setup.problem)
+    _memory.check(request, algorithm, grid, record)
     with _sweep.work(request, "tweets") as folder:
         if request.processes.is_first and not (folder / tweets.MODEL_FILE).is_file():
-            tweets.save(setup, folder)
+            with as_input_error():
+                tweets.save(setup, folder)
         if setup.fitted.history:
             quality = f"perplexity {setup.fitted.perplexity:.1f} on held-out tweets"
             say(f"pretrained in {clock(seconds)}: {quality}, {setup.fitted.unigram:.1f} by word counts", settings.quiet)
         seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
-        job = _sweep_run.Job(
-            request, setup.problem, algorithm, grid, seeds, tweets.record(setup.problem), settings.preset, words
-        )
+        job = _sweep_run.Job(request, setup.problem, algorithm, grid, seeds, record, settings.preset, words)
         say(
             f"tweets / {settings.algorithm}: {job.num_runs} runs x {settings.steps:,} steps, {settings.preset} preset",
             settings.quiet,
