@@ -32,6 +32,8 @@ def format_interval(estimate: float, low: float, high: float, digits: int = 4) -
     """``estimate [low, high]``; "diverged" for an estimate, "inf" for an end that diverged runs reach."""
     if not np.isfinite(estimate):
         return "diverged"
+    if np.isnan(low) and np.isnan(high):
+        return f"{estimate:.{digits}f} [one run]"
     return f"{estimate:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
@@ -55,6 +57,8 @@ def bootstrap(
 ) -> Interval:
     """Percentile interval of a statistic over seeds; the same seeds are redrawn for every other axis.
 
+    One seed says nothing about others: its interval is nan to nan, "[one run]" in words.
+
     Args:
       values: [..., N].
       statistic: reduces the last axis.
@@ -63,7 +67,9 @@ def bootstrap(
       seed: of the resampling, so that a table can be reproduced.
     """
     values = np.where(np.isnan(values), np.inf, np.asarray(values, float))
-    count = values.shape[-1]
+    count, estimate = values.shape[-1], statistic(values)
+    if count == 1:
+        return Interval(estimate, np.full_like(estimate, np.nan), np.full_like(estimate, np.nan))
     picks = np.random.default_rng(seed).integers(count, size=(num_resamples, count))
     draws = np.stack([statistic(values[..., pick]) for pick in picks])
     # A resample whose statistic is undefined may lie anywhere: it widens the interval on both sides.
@@ -71,7 +77,7 @@ def bootstrap(
         np.quantile(np.where(np.isnan(draws), anywhere, draws), q, axis=0, method="nearest")
         for q, anywhere in (((1 - level) / 2, -np.inf), ((1 + level) / 2, np.inf))
     )
-    return Interval(statistic(values), low, high)
+    return Interval(estimate, low, high)
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Interval:

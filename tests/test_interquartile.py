@@ -54,6 +54,16 @@ def test_the_interval_is_reproducible_and_shares_seeds_between_rows():
     assert bootstrap(np.arange(8.0), np.mean).estimate == 3.5
 
 
+def test_one_seed_has_no_interval():
+    """It says nothing about other seeds: a point would look like certainty."""
+    one = bootstrap(np.array([[1.5], [2.5]]))
+    np.testing.assert_array_equal(one.estimate, [1.5, 2.5])
+    assert np.isnan(one.low).all() and np.isnan(one.high).all()
+    assert str(bootstrap(np.array([1.5]))) == "1.5000 [one run]"
+    assert bootstrap(np.array([NAN])).format() == "diverged"
+    assert paired_difference(np.array([3.0]), np.array([1.0])).format(1) == "2.0 [one run]"
+
+
 def test_a_diverged_run_reaches_the_interval_before_the_estimate():
     estimate, low, high = bootstrap(np.array([1.0, 2.0, 3.0, INF]))
     assert (estimate, high) == (2.5, INF)

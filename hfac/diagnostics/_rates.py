@@ -119,6 +119,8 @@ def _verdict(slope: Interval, predicted: float | None) -> str:
         return "no slope: a run failed, or a value is zero"
     if predicted is None:
         return ""
+    if np.isnan(slope.low):
+        return "undecided: one run has no interval"
     if slope.high < predicted:
         return "faster"
     return "slower" if slope.low > predicted else "consistent"
