@@ -123,7 +123,7 @@ def _judge_a_little(
 
     few, devices = jax.tree.leaves(records)[0].shape[0], jax.local_device_count()
     judge(min(devices, few))  # compiles
-    judging = (judge(few) - judge(1)) / (few - 1) if few > devices else judge(few) / few
+    judging = max(judge(few) - judge(1), 0.0) / (few - 1) if few > devices else judge(few) / few
     times: list[float] = []
     exact.minimize(problem, taus[0], progress=lambda done, total: times.append(time.perf_counter()), num_steps=100)
     per_step = float(np.median(np.diff(times))) / exact.STEPS_PER_REPORT
