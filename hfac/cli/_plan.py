@@ -68,7 +68,7 @@ def _estimate(request: "Request") -> None:
         "memory": f"{size(state)} of state a run, {size(program.peak_bytes * times)} in all while running, "
         f"{size(LOADED * stored)} while judging",
         "results": f"{len(points)} record points, {size(stored)} uncompressed",
-        "running": f"{clock(running)}, {pace / subset.size * 1e9:.3g} ns per run-step, "
+        "running": f"{clock(running)}, {pace / subset.size * 1e9:,.1f} ns per run-step, "
         f"as timed just now with {subset.size:,} runs",
         "writing": clock(writing),
         "judging": clock(judging),
