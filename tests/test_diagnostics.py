@@ -158,5 +158,7 @@ def test_rates_are_fitted_from_a_judged_sweep(point):
     low, high = fits["average"].slope.low, fits["average"].slope.high
     assert fits["average"].verdict == ("faster" if high < -0.1 else "slower" if low > -0.1 else "consistent")
     assert fits["value_error"].predicted is None
+    with pytest.raises(ValueError, match="at least two seeds, got 1"):
+        diagnostics.fit_rates(judged.isel(seed=[0]), schedules.balance(rates), (20, 2_000))
     with pytest.raises(ValueError, match="must hold three records and half a decade"):
         diagnostics.fit_rates(judged, schedules.balance(rates), (1_500, 2_000))

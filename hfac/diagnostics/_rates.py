@@ -85,7 +85,7 @@ def fit_rates(
       level: coverage of the intervals.
 
     Raises:
-      ValueError: if the window holds fewer than three records or less than half a decade.
+      ValueError: if the window holds fewer than three records or less than half a decade, or there is one seed.
     """
     step = np.asarray(judged["step"].values, float)[1:]
     is_inside = inside(step, window)
@@ -119,8 +119,6 @@ def _verdict(slope: Interval, predicted: float | None) -> str:
         return "no slope: a run failed, or a value is zero"
     if predicted is None:
         return ""
-    if np.isnan(slope.low):
-        return "undecided: one run has no interval"
     if slope.high < predicted:
         return "faster"
     return "slower" if slope.low > predicted else "consistent"
