@@ -294,13 +294,11 @@ def draw(study: Study, cells: list[dict[str, Any]]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     from hfac import plots
 
     shown = [*PEERS, *(name for name in COLUMNS if any(cell["column"] == name for cell in cells))]
-    with plt.rc_context(plots.STYLE):
-        figure, axes = plt.subplots(1, len(LAMBDAS), figsize=(plots.WIDTH * 1.2, 2.9), sharey=True)
+    with plots.styled():
+        figure, axes = plots.subplots(1, len(LAMBDAS), (plots.WIDTH * 1.2, 2.9), sharey=True)
         for axis, tau in zip(axes, LAMBDAS, strict=True):
             for i, (name, color) in enumerate(zip(shown, plots.COLORS, strict=False)):
                 bars = [(beta, *mean_and_error(name, tau, beta, cells)) for beta in study.betas]
@@ -312,8 +310,7 @@ def draw(study: Study, cells: list[dict[str, Any]]) -> None:
             axis.grid(visible=False, axis="x")
         axes[0].set_ylabel("$F$ (higher is better)")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(shown), fontsize=7.5)
-        figure.savefig(study.out / "four_rooms.png")
-        plt.close(figure)
+        plots.save(figure, study.out / "four_rooms.png")
 
 
 def mean_and_error(name: str, tau: float, beta: float, cells: list[dict[str, Any]]) -> tuple[float, float]:

@@ -196,20 +196,17 @@ def draw(study: Study, judged, reference: float) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     from hfac import plots
 
-    with plt.rc_context(plots.STYLE):
-        figure, axis = plt.subplots(figsize=(plots.WIDTH, 3.8))
+    with plots.styled():
+        figure, axis = plots.subplots(1, 1, (plots.WIDTH, 3.8))
         for i, (arm, color) in enumerate(zip(ARMS, plots.COLORS, strict=False)):
             plots.objective_line(axis, judged.isel(arm=i, judged_tau=0), arm, color)
         axis.axhline(reference, color="0.35", linestyle="--", linewidth=1.1, label=f"exact descent, {reference:.4f}")
         axis.set(xscale="log", xlabel="environment samples", ylabel=rf"$\Phi_{{\tau}}(x_k)$ at $\tau={study.judge:g}$")
         axis.set_title(f"goal placement, every arm tuned alike; {study.seeds} fresh seeds", fontsize=9, loc="left")
         axis.legend(loc="lower left", fontsize=7.5)
-        figure.savefig(study.out / "goal_placement.png")
-        plt.close(figure)
+        plots.save(figure, study.out / "goal_placement.png")
 
 
 if __name__ == "__main__":

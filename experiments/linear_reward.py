@@ -82,13 +82,11 @@ def draw(study: Study, judged: Mapping, minima: Mapping[int, float]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     from hfac import plots
 
-    with plt.rc_context(plots.STYLE):
+    with plots.styled():
         size = (plots.WIDTH, 2.4 * len(minima) + 0.9)
-        figure, axes = plt.subplots(len(minima), 2, figsize=size, squeeze=False, sharey="row", sharex="col")
+        figure, axes = plots.subplots(len(minima), 2, size, squeeze=False, sharey="row", sharex="col")
         for (left, right), (instance, best) in zip(axes, minima.items(), strict=True):
             for (method, data), color, dash in zip(judged[instance].items(), plots.COLORS, DASHES, strict=False):
                 for axis, step in ((left, data["step"].values), (right, seconds_per_run(data))):
@@ -104,8 +102,7 @@ def draw(study: Study, judged: Mapping, minima: Mapping[int, float]) -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7.5)
         title = f"linear_reward, interquartile mean and 95 % interval over {study.seeds} starts"
         figure.suptitle(title, fontsize=9, x=0.01, ha="left")
-        figure.savefig(study.out / "linear_reward.png")
-        plt.close(figure)
+        plots.save(figure, study.out / "linear_reward.png")
 
 
 if __name__ == "__main__":

@@ -136,11 +136,9 @@ def draw(study: Study, found: Mapping[str, Diagnosis]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context(plots.STYLE):
+    with plots.styled():
         size = (plots.WIDTH * 0.36 * len(found) + 0.8, 4.6)
-        figure, axes = plt.subplots(2, len(found), figsize=size, sharey=True, squeeze=False)
+        figure, axes = plots.subplots(2, len(found), size, sharey=True, squeeze=False)
         for (along, random), (name, one) in zip(axes.T, found.items(), strict=True):
             shown = (one.step > 0) & np.isfinite(one.along.ratio).any(1)
             ratio = one.along.ratio[shown]

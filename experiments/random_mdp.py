@@ -145,12 +145,10 @@ def draw(study: Study, judged: Mapping, best: float) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     from hfac import plots
 
-    with plt.rc_context(plots.STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(plots.WIDTH, 3.5))
+    with plots.styled():
+        figure, (left, right) = plots.subplots(1, 2, (plots.WIDTH, 3.5))
         for (method, data), color, dash in zip(judged.items(), plots.COLORS, DASHES, strict=False):
             gap = np.maximum(data["hyper_objective"] - best, SMALLEST_GAP)
             for axis, shown in ((left, data), (right, data.assign(hyper_objective=gap))):
@@ -171,8 +169,7 @@ def draw(study: Study, judged: Mapping, best: float) -> None:
         figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7.5)
         title = f"random_mdp, interquartile mean and 95 % interval over {study.seeds} starts"
         figure.suptitle(title, fontsize=9, x=0.01, ha="left")
-        figure.savefig(study.out / "random_mdp.png")
-        plt.close(figure)
+        plots.save(figure, study.out / "random_mdp.png")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _MODULES = frozenset(
     [
         "algorithms",
+        "comparison",
         "critics",
         "diagnostics",
         "engine",
@@ -29,6 +30,7 @@ _MODULES = frozenset(
         "sampling",
         "schedules",
         "statistics",
+        "tuning",
         "tweets",
         "types",
     ]

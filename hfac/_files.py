@@ -1,6 +1,28 @@
-"""Files that are written whole or not at all."""
+"""Where files are, and how they are written: whole or not at all."""
 
+import os
 from pathlib import Path
+
+
+def place(path: str | os.PathLike[str]) -> Path:
+    """One path is one place: ``~`` is the home folder, and what is relative starts from here, now and later.
+
+    Raises:
+      ValueError: if ``~NAME`` names nobody.
+    """
+    text = os.fspath(path)
+    if not text:
+        raise ValueError("a path has at least one letter, got an empty text; write . for this folder")
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        raise ValueError(f"'{text}': nobody of that name has a home folder here; write ./{text} for a file called so")
+    return Path(expanded).absolute()
+
+
+def shown(path: Path) -> str:
+    """A path as a person would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def replace(path: Path, content: str | bytes) -> None:

@@ -5,11 +5,27 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+from jax._src.core import trace_state_clean  # no public name tells whether a function is being traced
 
 FACTORIZATIONS = frozenset({"lu", "cholesky", "qr", "geqrf", "eigh", "svd", "schur", "triangular_solve"})
+LIBRARY_CALLS = frozenset(  # what XLA's CPU backend hands to a library or to Python
+    {"sort", "fft", "top_k", "approx_top_k", "ffi_call", "eig", "tridiagonal", "tridiagonal_solve", "hessenberg"}
+    | {"householder_product", "ormqr", "cholesky_update", "symmetric_product"}
+)
 LARGE_PRODUCT = 10_000_000  # multiplications of one matrix product; the largest of a tabular step has 1.3 million
 
 MANY_EQUATIONS = 4_500  # a tabular step has about 1,500, the longest 3,800
+
+
+def is_tracing() -> bool:
+    """Whether a function is being traced, by `jit`, `grad`, `vmap` or another transformation."""
+    return not trace_state_clean()
+
+
+def has_library_call(jaxpr: Any) -> bool:
+    """Whether a program calls Python, sorts, transforms or factorises: such calls cannot stand in native code."""
+    names = {equation.primitive.name for equation in _equations(jaxpr)}
+    return bool(names & (LIBRARY_CALLS | FACTORIZATIONS)) or any("callback" in name for name in names)
 
 
 def has_factorization(jaxpr: Any) -> bool:

@@ -9,8 +9,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+GENERATOR = "threefry2x32"  # whatever a process sets as its default: a seed is a stream
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
+
+
+def key(seed: Any) -> jax.Array:
+    """A key of the library's own generator."""
+    return jax.random.key(seed, impl=GENERATOR)
+
+
+def pinned() -> Any:
+    """Context in which `jax.random` draws as it does by default, whatever the process has set."""
+    return jax.threefry_partitionable(True)
 
 
 def _threefry(k0: jax.Array, k1: jax.Array, x0: jax.Array, x1: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -28,7 +40,7 @@ def _threefry(k0: jax.Array, k1: jax.Array, x0: jax.Array, x1: jax.Array) -> tup
 
 def _words(key: jax.Array) -> tuple[jax.Array, jax.Array] | None:
     """The two words of a threefry key, or None for another generator."""
-    if jax.random.key_impl(key) != "threefry2x32":
+    if jax.random.key_impl(key) != GENERATOR:
         return None
     data = jax.random.key_data(key)
     return data[..., 0], data[..., 1]
@@ -41,7 +53,7 @@ def fold_in(key: jax.Array, number: Any) -> jax.Array:
         return jax.random.fold_in(key, number)
     data = jnp.asarray(number).astype(jnp.uint32)
     pair = _threefry(*words, jnp.zeros_like(data), data)
-    return jax.random.wrap_key_data(jnp.stack(pair, -1), impl="threefry2x32")
+    return jax.random.wrap_key_data(jnp.stack(pair, -1), impl=GENERATOR)
 
 
 def uniform(key: jax.Array, size: int, dtype: Any) -> jax.Array:

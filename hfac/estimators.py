@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from hfac.critics import Critic
 from hfac.policies import Policy, policy_table
-from hfac.problem import Problem, on_batch, weighted_grad
+from hfac.problem import Problem, as_float, on_batch, weighted_grad
 from hfac.types import PyTree, Transition, add_updates, densify, map_values, weighted_sum
 
 
@@ -81,7 +81,8 @@ def actor(
     if problem.g is None or w is None:
         return direction
     scale = -w * (1 - _discount(problem, w))
-    pull = jax.grad(lambda theta: problem.g(x, policy_table(policy, theta, problem.mdp.num_states)))(theta)  # type: ignore[misc]
+    g, num_states = as_float(problem.g), problem.mdp.num_states
+    pull = jax.grad(lambda theta: g(x, policy_table(policy, theta, num_states)))(theta)
     return add_updates(theta, direction, jax.tree.map(lambda leaf: scale * leaf, pull))
 
 
@@ -105,12 +106,12 @@ def cost_gradient(problem: Problem, x: PyTree, batch: Transition) -> PyTree | No
 
 def h_gradient(problem: Problem, x: PyTree) -> PyTree | None:
     """d_x h(x), or None without h."""
-    return None if problem.h is None else jax.grad(problem.h)(x)
+    return None if problem.h is None else jax.grad(as_float(problem.h))(x)
 
 
 def g_gradient(problem: Problem, x: PyTree, pi: jax.Array | None) -> PyTree | None:
     """d_x g(x, pi) at fixed pi [S, A], or None without g."""
-    return None if problem.g is None else jax.grad(problem.g)(x, pi)
+    return None if problem.g is None else jax.grad(as_float(problem.g))(x, pi)
 
 
 def policy_if_needed(problem: Problem, policy: Policy, theta: PyTree) -> jax.Array | None:

@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_ROW_SUM_TOLERANCE = 1e-9
+from hfac import _checks
+
+_ROW_SUM_TOLERANCE = 1e-9  # of float64; coarser floats are allowed sixteen roundings
 
 
 @jax.tree_util.register_dataclass
@@ -60,15 +62,17 @@ def from_successors(next_states: Any, probs: Any, initial: Any, discount: float,
 
     Args:
       next_states: integers [S, A, K] in [0, S); pad a short list with any state at probability 0.
-      probs: [S, A, K], non-negative, rows sum to 1.
-      initial: [S], distribution of the first state.
+      probs: [S, A, K], non-negative, rows sum to 1 as exactly as their dtype says; those of less than double precision
+        are then made to.
+      initial: [S], distribution of the first state, likewise.
       discount: gamma in (0, 1).
       ends: bool [S], states whose action is the episode's last, or None.
 
     Raises:
       ValueError: if a shape, range or row sum is wrong; the message names the first bad entry.
     """
-    next_states, probs, initial = np.asarray(next_states), np.asarray(probs, float), np.asarray(initial, float)
+    _checks.untraced(next_states=next_states, probs=probs, initial=initial, discount=discount, ends=ends)
+    next_states, probs, initial = np.asarray(next_states), np.asarray(probs), np.asarray(initial)
     if next_states.ndim != 3 or next_states.shape != probs.shape:
         raise ValueError(f"next_states and probs must both be [S, A, K], got {next_states.shape} and {probs.shape}")
     num_states = next_states.shape[0]
@@ -79,11 +83,12 @@ def from_successors(next_states: Any, probs: Any, initial: Any, discount: float,
     if next_states.min() < 0 or next_states.max() >= num_states:
         bad = next_states[(next_states < 0) | (next_states >= num_states)][0]
         raise ValueError(f"next_states must lie in [0, {num_states}), got {bad}")
-    _check_distribution("probs", probs, "(state, action)")
+    probs = _distribution("probs", probs, "(state, action)")
     if initial.shape != (num_states,):
         raise ValueError(f"initial must have shape ({num_states},), got {initial.shape}")
-    _check_distribution("initial", initial, "distribution")
-    if not 0 < discount < 1:
+    initial = _distribution("initial", initial, "distribution")
+    _checks.untraced(discount=discount)
+    if not isinstance(discount, int | float | np.number | np.ndarray | jax.Array) or not 0 < discount < 1:
         raise ValueError(f"discount must lie strictly between 0 and 1, got {discount}")
     if ends is not None:
         ends = np.asarray(ends)
@@ -114,7 +119,8 @@ def from_dense(kernel: Any, initial: Any, discount: float, ends: Any = None) -> 
     Raises:
       ValueError: as `from_successors`.
     """
-    kernel = np.asarray(kernel, float)
+    _checks.untraced(kernel=kernel)
+    kernel = np.asarray(kernel)
     if kernel.ndim != 3 or kernel.shape[0] != kernel.shape[2]:
         raise ValueError(f"a dense kernel must be [S, A, S], got {kernel.shape}")
     width = max(1, int((kernel != 0).sum(-1).max()))
@@ -137,7 +143,7 @@ def disjoint_union(mdps: Sequence[TabularMDP], weights: Sequence[float]) -> Tabu
     """
     if len(mdps) == 0 or len(mdps) != len(weights):
         raise ValueError(f"disjoint_union needs one weight per MDP, got {len(mdps)} MDPs, {len(weights)} weights")
-    _check_distribution("weights", np.asarray(weights, float), "list")
+    weights = _distribution("weights", np.asarray(weights), "list").tolist()
     for name, values in (("actions", {m.num_actions for m in mdps}), ("discount", {float(m.discount) for m in mdps})):
         if len(values) > 1:
             raise ValueError(f"all MDPs of a disjoint union must have the same {name}, got {sorted(values)}")
@@ -180,17 +186,38 @@ def _cell(u: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
     return cell, scaled - cell.astype(u.dtype)
 
 
-def _check_distribution(name: str, probs: np.ndarray, row_name: str) -> None:
+def within_reach(mdp: TabularMDP) -> TabularMDP:
+    """The same dynamics, a likely successor in the place of every listed one of probability 0.
+
+    What cannot happen has no value: a reward may be infinite there, and 0 times infinity is no number.
+    """
+    next_states, probs = jnp.asarray(mdp.next_states), jnp.asarray(mdp.probs)
+    likely = jnp.take_along_axis(next_states, jnp.argmax(probs, -1, keepdims=True), -1)
+    return dataclasses.replace(mdp, next_states=jnp.where(probs > 0, next_states, likely))
+
+
+def _distribution(name: str, probs: np.ndarray, row_name: str) -> np.ndarray:
+    """Distributions along the last axis, in double precision.
+
+    Raises:
+      ValueError: if a row is none, as exactly as its dtype says.
+    """
+    is_coarse = probs.dtype.kind not in "iub" and probs.dtype != np.float64
+    if probs.dtype.kind not in "iubf" and probs.dtype.name != "bfloat16":
+        raise ValueError(f"{name} must be real numbers, got {probs.dtype}")
+    tolerance = 16 * float(jnp.finfo(probs.dtype).eps) if is_coarse else _ROW_SUM_TOLERANCE
+    probs = probs.astype(float)
     if not np.all(np.isfinite(probs)):
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(probs))[0])
         raise ValueError(f"{name} must be finite, got {probs[where]} at {where}")
     if probs.min(initial=0) < 0:
         where = tuple(int(i) for i in np.argwhere(probs < 0)[0])
         raise ValueError(f"{name} must not be negative, got {probs[where]} at {where}")
-    error = np.abs(probs.sum(-1) - 1)
-    if error.max() > _ROW_SUM_TOLERANCE:
-        where = tuple(int(i) for i in np.argwhere(error > _ROW_SUM_TOLERANCE)[0])
-        raise ValueError(f"{name} must sum to 1 over every {row_name}, got {probs.sum(-1)[where]} at {where}")
+    sums = probs.sum(-1)
+    if np.max(np.abs(sums - 1)) > tolerance:
+        where = tuple(int(i) for i in np.argwhere(np.abs(sums - 1) > tolerance)[0])
+        raise ValueError(f"{name} must sum to 1 over every {row_name}, got {sums[where]} at {where}")
+    return probs / sums[..., None] if is_coarse else probs
 
 
 def _alias_tables(probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from hfac import _random, schedules
 from hfac import exact as oracle
-from hfac import schedules
 from hfac.problem import Problem, check_limit
 from hfac.types import Algorithm
 
@@ -29,6 +29,7 @@ class Metric(NamedTuple):
     dim: str  # dimension of vector values
     labels: np.ndarray  # [n]
     vectors: tuple[str, ...]  # names of the values that have the dimension
+    like: Mapping[str, Any] | None = None  # trees of a record, by name; every leaf is a record of its own unless given
 
 
 @functools.lru_cache(maxsize=32)
@@ -51,7 +52,7 @@ def state(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
 
 def check_tables(algorithm: Algorithm) -> None:
     """Raise `ValueError` unless the algorithm tracks every table that `state` keeps: hfac and its relatives do."""
-    first = jax.eval_shape(algorithm.init, jax.random.key(0), schedules.attenuating())
+    first = jax.eval_shape(algorithm.init, _random.key(0), schedules.attenuating())
     inner = getattr(first, "inner", first)
     missing = [name for name in TABLES if not hasattr(inner, name)]
     if missing:
@@ -101,7 +102,8 @@ def exact(
         return carry, found | (_residuals(problem, record) if residuals else {})
 
     first = np.zeros((len(taus), problem.mdp.num_states))
-    return Metric(function, first, "judged_tau", taus, ("hyper_objective", "hypergradient_norm"))
+    vectors = ("hyper_objective", "hypergradient_norm")
+    return Metric(function, first, "judged_tau", taus, vectors, {"x": problem.first_x(_random.key(0))})
 
 
 def _residuals(problem: Problem, record: Mapping[str, Any]) -> dict[str, jax.Array]:

@@ -5,17 +5,20 @@
 Reward and cost are functions of ONE transition; the library vmaps them.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac.mdp import TabularMDP
+from hfac import _checks, _random
+from hfac.mdp import TabularMDP, within_reach
 from hfac.policies import SequencePolicy
-from hfac.types import Key, PyTree, Transition, weighted_sum
+from hfac.types import Key, PyTree, Transition, map_values, weighted_sum
 
 TransitionFn = Callable[[PyTree, jax.Array, jax.Array, jax.Array], jax.Array]
 
@@ -75,15 +78,19 @@ class Problem:
             raise ValueError(f"mdp must be a TabularMDP, got {type(self.mdp).__name__}; see hfac.mdp.from_successors")
         if self.h is None and self.cost is None and self.g is None:
             raise ValueError("the upper objective is empty; give at least one of h, cost, g")
-        for name in ("reward_bound", "cost_bound"):
+        for name, meaning in (("reward_bound", "no bound"), ("cost_bound", "no bound"), ("fixed_tau", "any tau")):
             bound = getattr(self, name)
-            if bound is not None and not (np.isfinite(bound) and bound > 0):
-                raise ValueError(f"{name} must be positive and finite, got {bound}; use None for no bound")
-        if self.fixed_tau is not None and not (np.isfinite(self.fixed_tau) and self.fixed_tau > 0):
-            raise ValueError(f"fixed_tau must be positive and finite, got {self.fixed_tau}; use None for any tau")
-        if not isinstance(jax.tree.leaves(self.mdp)[0], jax.core.Tracer):
-            with jax.ensure_compile_time_eval():
-                _check_functions(self)
+            if bound is not None:
+                rule = "be positive and finite"
+                _checks.number(name, bound, rule, 0, strict=True, remedy=f"use None for {meaning}")
+        if self.layout is not None and len(self.layout.shape) != 2:
+            raise ValueError(f"layout.shape must be (rows, columns), got {self.layout.shape}")
+        _check_signatures(self)
+        _check_functions(self)
+
+    def first_x(self, key: Key) -> PyTree:
+        """What `init_x` returns, as device arrays."""
+        return jax.tree.map(jnp.asarray, self.init_x(key))
 
 
 def check_limit(problem: Problem) -> None:
@@ -94,26 +101,121 @@ def check_limit(problem: Problem) -> None:
         )
 
 
+def as_float(function: Callable[..., Any]) -> Callable[..., jax.Array]:
+    """The same function of (x) or (x, pi), its value, a number of any type, as a float of the last argument's dtype."""
+    return lambda *inputs: jnp.asarray(function(*inputs), _dtype_of(inputs[-1]))
+
+
+_UNTRACEABLE = {  # what jax says of a function that it cannot trace -> what that means, and what to write
+    jax.errors.TracerArrayConversionError: "hands a traced value to NumPy or indexes a NumPy table by it; hold the "
+    "table as jnp.asarray(table), and write jnp for np",
+    jax.errors.TracerBoolConversionError: "branches on a traced value (if, while, and, or); write jnp.where",
+    jax.errors.TracerIntegerConversionError: "needs a traced value as a Python integer (a list's index, range); hold "
+    "the list as jnp.asarray(values)",
+    jax.errors.NonConcreteBooleanIndexError: "indexes by a mask of traced values; write jnp.where",
+    jax.errors.ConcretizationTypeError: "turns a traced value into a Python number (float, int, .item()); write jnp",
+}
+
+
+@contextlib.contextmanager
+def explained(name: str) -> Iterator[None]:
+    """What jax says, at length, of a function that cannot be traced, as one line that names it and the remedy.
+
+    Raises:
+      ValueError: if the function in the block cannot be traced.
+    """
+    try:
+        yield
+    except tuple(_UNTRACEABLE) as error:
+        words = next(words for kind, words in _UNTRACEABLE.items() if isinstance(error, kind))
+        raise ValueError(f"{name} cannot be compiled: it {words}") from None
+
+
 def _check_functions(problem: Problem) -> None:
-    x = problem.init_x(jax.random.key(0))
-    mdp = problem.mdp
-    for leaf in jax.tree.leaves(x):
-        if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
-            raise ValueError(f"init_x must return floating-point arrays, got {jnp.asarray(leaf).dtype}")
-    values: dict[str, Any] = {"reward": transition_table(problem.reward, mdp, x, "reward")}
-    if problem.cost is not None:
-        values["cost"] = transition_table(problem.cost, mdp, x, "cost")
-    if problem.h is not None:
-        values["h"] = problem.h(x)
-    if problem.g is not None:
-        dtype = jnp.asarray(jax.tree.leaves(x)[0]).dtype
-        values["g"] = problem.g(x, jnp.full((mdp.num_states, mdp.num_actions), 1 / mdp.num_actions, dtype))
-    for name, value in values.items():
-        if name in ("h", "g") and jnp.shape(value) != ():
-            raise ValueError(f"{name} must return a scalar, got shape {jnp.shape(value)}")
-        possible = np.asarray(mdp.probs) > 0 if name in ("reward", "cost") else np.asarray(True)
-        if not np.all(np.isfinite(np.asarray(value)) | ~possible):
-            raise ValueError(f"{name} must be finite for the first x, got {_first_bad(np.asarray(value), possible)}")
+    """Raise `ValueError` unless every function takes what it is given and returns finite scalars for the first x.
+
+    Inside `jit`, `grad` and `vmap` values may be traced; then only their shapes are known.
+    """
+    key, mdp = _random.key(0), problem.mdp
+    with explained("init_x"):
+        jax.eval_shape(problem.init_x, key)
+    with jax.ensure_compile_time_eval():
+        x = problem.init_x(key)
+        for leaf in jax.tree.leaves(x):
+            dtype = getattr(leaf, "dtype", np.asarray(leaf).dtype if isinstance(leaf, int | float) else type(leaf))
+            if not (isinstance(dtype, np.dtype) and jnp.issubdtype(dtype, jnp.floating)):
+                raise ValueError(f"init_x must return floating-point arrays, got {dtype}")
+        x = jax.tree.map(jnp.asarray, x)
+        pi = jnp.full((mdp.num_states, mdp.num_actions), 1 / mdp.num_actions, _dtype_of(x))
+        possible = None if _checks.is_traced(mdp) else np.asarray(mdp.probs) > 0
+        for name, inputs in {"reward": None, "cost": None, "h": (x,), "g": (x, pi)}.items():
+            function = getattr(problem, name)
+            if function is None:
+                continue
+            index = jax.ShapeDtypeStruct((), jnp.int32)
+            with explained(name):
+                shape = jax.eval_shape(function, *((x, index, index, index) if inputs is None else inputs))
+            _check_scalar(name, shape, "for one transition, " if inputs is None else "")
+
+            def evaluate(x: PyTree, function: Any = function, inputs: Any = inputs, name: str = name) -> jax.Array:
+                if inputs is not None:
+                    return jnp.asarray(function(x, *inputs[1:]), float)
+                return transition_table(function, within_reach(mdp), x, name).astype(float)
+
+            is_derived = getattr(problem, f"{name}_grad", None) is None
+            _check_finite(name, evaluate, x, possible if inputs is None else None, is_derived)
+
+
+def _dtype_of(x: PyTree) -> Any:
+    """Floating dtype of a tree; the default one of a tree without leaves."""
+    leaves = jax.tree.leaves(x)
+    return jnp.result_type(leaves[0]) if leaves else jnp.result_type(float)
+
+
+def _check_signatures(problem: Problem) -> None:
+    takes = {"init_x": "key", "reward": "x, s, a, s_next", "cost": "x, s, a, s_next", "h": "x", "g": "x, pi"}
+    takes |= {"reward_grad": takes["reward"], "cost_grad": takes["cost"]}
+    for name, words in takes.items():
+        function = getattr(problem, name)
+        if function is None and name not in ("init_x", "reward"):
+            continue
+        if not callable(function):
+            raise ValueError(f"{name} must be a function of ({words}), got {type(function).__name__}")
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):  # one that does not tell
+            continue
+        try:
+            signature.bind(*words.split(", "))
+        except TypeError:
+            raise ValueError(f"{name} must be a function of ({words}), got one of {signature}") from None
+
+
+def _check_scalar(name: str, shape: Any, of: str) -> None:
+    if not isinstance(shape, jax.ShapeDtypeStruct) or shape.shape != ():
+        got = f"shape {shape.shape}" if isinstance(shape, jax.ShapeDtypeStruct) else type(shape).__name__
+        raise ValueError(f"{name} must return a scalar {of}got {got}".replace("scalar got", "scalar, got"))
+    if jnp.issubdtype(shape.dtype, jnp.complexfloating):
+        raise ValueError(f"{name} must return a real number, got {shape.dtype}")
+
+
+def _check_finite(
+    name: str, evaluate: Callable[[PyTree], jax.Array], x: PyTree, possible: np.ndarray | None, is_derived: bool
+) -> None:
+    """Raise `ValueError` unless the values for the first x, and derivatives taken, are finite where they can happen."""
+    traced, pull = jax.vjp(evaluate, x)
+    grad = pull(jnp.ones_like(traced))[0]
+    if _checks.is_traced((traced, grad)):
+        return
+    value = np.asarray(traced)
+    possible = np.ones(value.shape, bool) if possible is None else possible
+    if not np.all(np.isfinite(value) | ~possible):
+        raise ValueError(f"{name} must be finite for the first x, got {_first_bad(value, possible)}")
+    if is_derived and not all(np.all(np.isfinite(np.asarray(leaf))) for leaf in jax.tree.leaves(grad)):
+        raise ValueError(
+            f"the derivative of {name} in x must be finite for the first x, as its value is: jnp.sqrt, "
+            "jnp.linalg.norm and jnp.log at 0 do that, and divisions by 0 behind a jnp.where; guard their argument too"
+        )
 
 
 def _first_bad(value: np.ndarray, possible: np.ndarray) -> str:
@@ -156,7 +258,7 @@ def weighted_grad(
     if grad is None:
         return jax.grad(lambda x: jnp.sum(weights * on_batch(function, x, batch, weights.dtype)))(x)
     each = jax.vmap(grad, (None, 0, 0, 0))(x, batch.state, batch.action, batch.next_state)
-    return weighted_sum(weights, each)
+    return weighted_sum(weights, map_values(lambda values: jnp.asarray(values, weights.dtype), each))
 
 
 class EpisodicProblem(NamedTuple):

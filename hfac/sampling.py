@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from hfac import _random
 from hfac.exact._policy import occupancy
-from hfac.mdp import TabularMDP, sample_next, sample_start
+from hfac.mdp import TabularMDP, sample_next, sample_start, within_reach
 from hfac.policies import Policy, policy_table, sample_action
 from hfac.types import Key, PyTree, Transition
 
@@ -138,6 +138,7 @@ def exact(mdp: TabularMDP, policy: Policy) -> Sampler:
     num_states, num_actions = shape[:2]
     state = jnp.broadcast_to(jnp.arange(num_states)[:, None, None], shape).ravel()
     action = jnp.broadcast_to(jnp.arange(num_actions)[:, None], shape).ravel()
+    successors = within_reach(mdp).next_states.ravel()
 
     def init(key: Key) -> tuple[()]:
         del key
@@ -147,7 +148,7 @@ def exact(mdp: TabularMDP, policy: Policy) -> Sampler:
         del key
         pis = jnp.stack([policy_table(policy, theta, num_states) for theta in thetas])
         mass = jax.vmap(lambda pi: occupancy(mdp, pi))(pis)  # one batch: see exact._linear
-        every = (state, action, mdp.next_states.ravel())
+        every = (state, action, successors)
         discount = mdp.continuation()[state]
         batches = (Transition(*every, (m[..., None] * mdp.probs).ravel(), discount) for m in mass)
         return Draw(tuple(batches), chains, jnp.int32(0))

@@ -8,12 +8,14 @@ grid of schedules is one vmapped axis. zeta, alpha, beta, w, tau of the paper ar
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from hfac import _checks
 
 RATES = ("upper", "actor", "critic", "penalty", "entropy")
 FIELDS = ("scale", "power", "offset", "floor")
@@ -22,7 +24,24 @@ ATTENUATING_POWERS = {"upper": 9 / 10, "actor": 1 / 2, "critic": 1 / 2, "penalty
 FIXED_POWERS = {"upper": 2 / 3, "actor": 2 / 3, "critic": 2 / 3, "penalty": 1 / 6, "entropy": 0.0}
 
 
-@jax.tree_util.register_dataclass
+def _as_tree(cls: type) -> type:
+    """Register a dataclass as a pytree whose leaves may be anything: only what a person builds is checked."""
+    names = [field.name for field in dataclasses.fields(cls)]
+
+    def flatten(node: Any) -> tuple[list[tuple[Any, Any]], None]:
+        return [(jax.tree_util.GetAttrKey(name), getattr(node, name)) for name in names], None
+
+    def unflatten(_: None, leaves: Iterable[Any]) -> Any:
+        node: Any = object.__new__(cls)
+        for name, leaf in zip(names, leaves, strict=True):
+            object.__setattr__(node, name, leaf)
+        return node
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
+    return cls
+
+
+@_as_tree
 @dataclasses.dataclass(frozen=True)
 class PowerDecay:
     """A power-law rate: ``max(floor, scale * (1 + k / offset) ** -power)`` at step k.
@@ -34,7 +53,7 @@ class PowerDecay:
       floor: smallest value, in [0, scale].
 
     Raises:
-      ValueError: if a concrete number is out of range (tracers pass).
+      ValueError: if what is no tracer is no number, or out of range.
     """
 
     scale: Any
@@ -43,22 +62,20 @@ class PowerDecay:
     floor: Any = 0.0
 
     def __post_init__(self) -> None:
-        """Check the ranges of whatever is a plain number."""
+        """Check every number that is no tracer."""
         for name in FIELDS:
-            value, is_strict = getattr(self, name), name in ("scale", "offset")
-            if _is_number(value):
-                array = np.asarray(value)
-                if not np.all(np.isfinite(array) & (array > 0 if is_strict else array >= 0)):
-                    raise ValueError(
-                        f"schedule {name} must be finite and {'>' if is_strict else '>='} 0, got {_show(value)}"
-                    )
-        if _is_number(self.floor) and _is_number(self.scale) and np.any(np.asarray(self.floor) > self.scale):
-            raise ValueError(f"schedule floor must not exceed its scale {_show(self.scale)}, got {_show(self.floor)}")
+            is_strict = name in ("scale", "offset")
+            rule = f"be finite and {'>' if is_strict else '>='} 0"
+            _checks.number(f"schedule {name}", getattr(self, name), rule, 0, is_strict)
+        pair = (self.floor, self.scale)
+        if not _checks.is_traced(pair) and np.any(np.asarray(self.floor) > np.asarray(self.scale)):
+            low, high = map(_checks.show, pair)
+            raise ValueError(f"schedule floor must not exceed its scale {high}, got {low}")
 
-    def __call__(self, step: jax.Array) -> jax.Array:
+    def __call__(self, step: jax.Array | int) -> jax.Array:
         """The rate at an iteration."""
-        scale, power, offset, floor = (jnp.asarray(leaf) for leaf in dataclasses.astuple(self))
-        return jnp.maximum(floor, scale * jnp.exp(-power * jnp.log1p(step.astype(scale.dtype) / offset)))
+        scale, power, offset, floor = map(_as_float, (self.scale, self.power, self.offset, self.floor))
+        return jnp.maximum(floor, scale * jnp.exp(-power * jnp.log1p(jnp.asarray(step).astype(scale.dtype) / offset)))
 
     def __str__(self) -> str:
         """As ``0.01 (1+k/1,000)^-0.5 >= 0.001``; what is zero is left out."""
@@ -66,12 +83,9 @@ class PowerDecay:
         return f"{self.scale:.4g}{decay}" + (f" >= {self.floor:.3g}" if self.floor else "")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.ndarray | np.number)
-
-
-def _show(value: Any) -> str:
-    return str(np.asarray(value).tolist())
+def _as_float(leaf: Any) -> jax.Array:
+    array = jnp.asarray(leaf)
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
 
 
 class Rates(NamedTuple):
@@ -84,7 +98,7 @@ class Rates(NamedTuple):
     entropy: jax.Array  # tau
 
 
-@jax.tree_util.register_dataclass
+@_as_tree
 @dataclasses.dataclass(frozen=True)
 class Schedules:
     """The five rates of a single-loop penalty method, each a `PowerDecay`."""
@@ -110,21 +124,36 @@ class Schedules:
         Args:
           num_steps: horizon at which w/tau is judged, or None for step 0 only.
         """
-        return _review(self, num_steps)
+        return [remark.words for remark in self.remarks(num_steps)]
+
+    def remarks(self, num_steps: int | None = None) -> list["Remark"]:
+        """The same, each with the settings that it is about."""
+        return _remarks(self, num_steps)
 
 
-def _review(schedules: Schedules, num_steps: int | None) -> list[str]:
+class Remark(NamedTuple):
+    """What the theory would question."""
+
+    words: str
+    about: tuple[str, ...]  # settings, such as "actor.power"
+
+
+def _remarks(schedules: Schedules, num_steps: int | None) -> list[Remark]:
     remarks = []
     power = {name: np.asarray(getattr(schedules, name).power, float) for name in RATES}
     if np.any(power["upper"] < power["actor"]):
-        remarks.append("upper step decays slower than the actor's: the policies may fall behind x")
+        words = "upper step decays slower than the actor's: the policies may fall behind x"
+        remarks.append(Remark(words, ("upper.power", "actor.power")))
     if np.any(power["actor"] < power["critic"]):
-        remarks.append("actor step decays slower than the critic's: the theory asks for the opposite order")
+        words = "actor step decays slower than the critic's: the theory asks for the opposite order"
+        remarks.append(Remark(words, ("actor.power", "critic.power")))
     for step in [0] if num_steps is None else [0, num_steps]:
         w, tau = (_value(getattr(schedules, name), step) for name in ("penalty", "entropy"))
         ratio = float(np.max(w / tau))
         if ratio > 10:
-            remarks.append(f"w/tau = {ratio:.3g} at step {step}: the penalty's relative bias grows like w/tau")
+            words = f"w/tau = {ratio:.3g} at step {step}: the penalty's relative bias grows like w/tau"
+            about = tuple(f"{rate}.{field}" for rate in ("penalty", "entropy") for field in FIELDS if field != "offset")
+            remarks.append(Remark(words, about))
     return remarks
 
 

@@ -14,10 +14,12 @@ ORDER = [
     *(
         "_registry",
         "_files",
+        "_checks",
         "_random",
         "_reduce",
         "_jaxpr",
         "types",
+        "_trees",
         "schedules",
         "recommended",
         "mdp",

@@ -13,7 +13,7 @@ import optax
 from hfac import _random, critics, estimators, policies, sampling
 from hfac.algorithms import _common
 from hfac.algorithms._rollouts import roll_out
-from hfac.problem import Problem, on_batch, weighted_grad
+from hfac.problem import Problem, as_float, on_batch, weighted_grad
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution, add_updates
 
@@ -171,7 +171,7 @@ def a_parl(
             running = jnp.sum(weight * jnp.exp(log_ratio(new)) * error_u)
             if problem.g is None:
                 return running
-            return running + problem.g(x, policies.policy_table(policy, new, mdp.num_states))
+            return running + as_float(problem.g)(x, policies.policy_table(policy, new, mdp.num_states))
 
         _, curve = jax.linearize(jax.grad(soft_return), theta)
         target = jax.grad(objective)(theta)

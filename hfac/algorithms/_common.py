@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from hfac import _checks
 from hfac._reduce import total
 from hfac.problem import Problem
 from hfac.schedules import PowerDecay, Schedules
@@ -112,7 +113,7 @@ def only_if(is_open: jax.Array, schedules: Schedules, *rates: str) -> Schedules:
 
     def gated(decay: PowerDecay) -> PowerDecay:
         scale, floor = (jnp.where(is_open, jnp.asarray(v), 0) for v in (decay.scale, decay.floor))
-        return dataclasses.replace(decay, scale=scale, floor=floor)
+        return jax.tree.unflatten(jax.tree.structure(decay), (scale, decay.power, decay.offset, floor))
 
     return dataclasses.replace(schedules, **{rate: gated(getattr(schedules, rate)) for rate in rates})
 
@@ -147,8 +148,11 @@ def move(
         if name in optimizers:
             direction, moments[name] = _precondition(optimizers[name], getattr(state, name), direction, moments[name])
         updates[name] = map_values(lambda values, rate=rate: rate * values, direction)
-    norm = _norm(updates)
+    squares = {name: _square(update) for name, update in updates.items()}
+    norm = jnp.sqrt(functools.reduce(jnp.add, squares.values()))
     fault = jnp.where(jnp.isfinite(norm), jnp.int32(Status.OUT_OF_BOUNDS), jnp.int32(Status.NON_FINITE))
+    if "x" in squares:
+        fault = jnp.where(jnp.isfinite(squares["x"]), fault, jnp.int32(Status.UPPER_NON_FINITE))
     now = jnp.where(norm <= DIVERGENCE_BOUND, jnp.int32(Status.OK), fault)
     status = jnp.where(state.status == Status.OK, now, state.status)
     gated = map_values(lambda values: jnp.where(status == Status.OK, values, 0), updates)
@@ -172,10 +176,10 @@ def _precondition(
     return jax.tree.map(lambda u, p: u.astype(p.dtype), update, params), moments
 
 
-def _norm(updates: PyTree) -> jax.Array:
-    """Euclidean norm of an update's parts: no entry moves further. Not finite if a part is not."""
-    parts = [part for part in jax.tree.leaves(updates) if jnp.issubdtype(part.dtype, jnp.floating)]
-    return jnp.sqrt(functools.reduce(jnp.add, [total(part**2) for part in parts]))
+def _square(update: PyTree) -> jax.Array:
+    """Squared Euclidean norm of an update's parts: no entry moves further. Not finite if a part is not. []."""
+    parts = [part for part in jax.tree.leaves(update) if jnp.issubdtype(part.dtype, jnp.floating)]
+    return functools.reduce(jnp.add, [total(part**2) for part in parts] or [jnp.zeros((), jnp.float32)])
 
 
 def critic_bounds(problem: Problem, schedules: Schedules, dtype: Any) -> dict[str, jax.Array]:
@@ -243,7 +247,7 @@ def tail_average(algorithm: Algorithm, fraction: float) -> Algorithm:
     def step(key: Key, state: Averaged, schedules: Any) -> tuple[Averaged, Any]:
         inner, info = algorithm.step(key, state.inner, schedules)
         x = algorithm.solution(inner).x
-        dtype = jnp.result_type(jax.tree.leaves(x)[0])
+        dtype = jnp.result_type(jax.tree.leaves(x)[0]) if jax.tree.leaves(x) else jnp.result_type(float)
         rounds = (inner.step // AVERAGING_STRIDE).astype(dtype)
         is_due = (inner.step % AVERAGING_STRIDE == 0) & (inner.status == Status.OK)
         weight = jnp.where(is_due, (eta + 1) / (eta + rounds), 0).astype(dtype)
@@ -275,12 +279,12 @@ def rescheduled(algorithm: Algorithm, *fixed: str, inner_steps: int = 1) -> Algo
 
 def check_count(name: str, value: int) -> None:
     """Raise `ValueError` unless an option is a whole number of at least one."""
-    if int(value) != value or value < 1:
-        raise ValueError(f"{name} must be a whole number >= 1, got {value}")
+    _checks.count(name, value)
 
 
 def check_fraction(name: str, value: float, with_zero: bool = False) -> None:
     """Raise `ValueError` unless an option lies in (0, 1], or in [0, 1]."""
+    _checks.number(name, value)
     if not (0 <= value <= 1 and (with_zero or value > 0)):
         raise ValueError(f"{name} must lie in {'[' if with_zero else '('}0, 1], got {value}")
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac import episodes
+from hfac import _random, episodes
 from hfac.problem import EpisodicProblem
 from hfac.types import Key, PyTree, Status
 
@@ -49,7 +49,7 @@ def linear_head(problem: EpisodicProblem, dtype: Any) -> jax.Array:
     """A critic that says zero, [d]."""
 
     def features(theta: PyTree) -> jax.Array:
-        tokens = problem.policy.sample(jax.random.key(0), theta, 1)[0]
+        tokens = problem.policy.sample(_random.key(0), theta, 1)[0]
         return problem.policy.walk(theta, tokens).features
 
     return jnp.zeros(jax.eval_shape(features, problem.reference).shape[-1], dtype)

@@ -15,7 +15,7 @@ from hfac.algorithms import _common
 from hfac.algorithms._rollouts import Episodes, discounted_sums, roll_out
 from hfac.exact._best_response import soft_optimal
 from hfac.exact._policy import model
-from hfac.problem import Problem, weighted_grad
+from hfac.problem import Problem, as_float, weighted_grad
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution, add_updates
 
@@ -139,4 +139,4 @@ def _advantages(problem: Problem, episodes: Episodes, values: jax.Array, is_coun
 def _objective(problem: Problem, x: PyTree, episodes: Episodes) -> jax.Array:
     gamma = jnp.asarray(problem.mdp.discount, episodes.batch.weight.dtype)
     running = jnp.sum(episodes.batch.weight * estimators.leader_cost(problem, x, episodes.batch)) / (1 - gamma)
-    return running if problem.h is None else running + problem.h(x)
+    return running if problem.h is None else running + as_float(problem.h)(x)

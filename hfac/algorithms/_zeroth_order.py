@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from hfac import _random, critics, estimators, policies, sampling
 from hfac.algorithms import _common
-from hfac.problem import Problem, on_batch
+from hfac.problem import Problem, as_float, on_batch
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution, Transition
 
@@ -127,9 +127,9 @@ def zeroth_order(
     def exact_terms(x: PyTree, theta: jax.Array) -> jax.Array:
         total = jnp.zeros((), dtype)
         if problem.h is not None:
-            total += problem.h(x)
+            total += as_float(problem.h)(x)
         if problem.g is not None:
-            total += problem.g(x, policies.policy_table(policy, theta, mdp.num_states))
+            total += as_float(problem.g)(x, policies.policy_table(policy, theta, mdp.num_states))
         return total
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:

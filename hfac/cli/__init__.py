@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``hfac``."""
     args = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the compiler's own lines; what matters comes as an exception
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where the locale knows no such letter
     if not args or args[0] in ("-h", "--help"):
         print(_overview())
         return
@@ -99,11 +102,32 @@ def parse(config: Any, args: Sequence[str], program: str, description: str, defa
     wants_help = any(arg in ("-h", "--help") for arg in args)
     try:
         with contextlib.nullcontext() if wants_help else contextlib.redirect_stderr(complaint):
-            return tyro.cli(config, args=list(args), prog=program, description=description, **keywords)
+            parsed = tyro.cli(config, args=list(args), prog=program, description=description, **keywords)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise InputError(_one_line(complaint.getvalue(), program)) from None
+    with as_input_error():
+        return _placed(parsed)
+
+
+def _placed(settings: Any) -> Any:
+    """Settings whose every path is absolute."""
+    import dataclasses
+    from pathlib import Path
+
+    from hfac import _files
+
+    if isinstance(settings, Path):
+        return _files.place(settings)
+    if isinstance(settings, tuple):
+        return tuple(map(_placed, settings))
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+        moved = {name: _placed(value) for name, value in values.items()}
+        changed = {name: value for name, value in moved.items() if value is not values[name]}
+        return dataclasses.replace(settings, **changed) if changed else settings
+    return settings
 
 
 def _one_line(box: str, program: str) -> str:

@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from hfac import _files
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, _config, _sweep, _tune
+from hfac.cli._settings import FROM_PROBLEM
 from hfac.cli._values import Count
 
 
@@ -44,7 +46,7 @@ class Compare:
     """Factor by which candidates fall and steps rise from rung to rung, >= 2."""
     search_seed: Count = 0
     """Seed of the random candidates, the same for every method."""
-    judge: Annotated[float | None, tyro.conf.arg(help_behavior_hint=_sweep.FROM_PROBLEM)] = None
+    judge: Annotated[float | None, tyro.conf.arg(help_behavior_hint=FROM_PROBLEM)] = None
     """Entropy weight tau at which x is judged, > 0."""
     target: float | None = None
     """Objective whose first crossing is timed; 90 % of the way from the start to the exact descent unless given."""
@@ -87,5 +89,5 @@ def check(settings: Compare) -> None:
         if settings.algorithms.count(name) > 1:
             raise InputError(f"--algorithms lists '{name}' twice")
     for path in settings.settings:
-        _config.read_file(str(path), "--settings")
+        _config.read_file(_files.shown(path), "--settings")
     _tune.axes(settings.search)

@@ -5,9 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import jax
-
-from hfac import algorithms, comparison, exact, plots, results, statistics, tuning
+from hfac import _files, _random, algorithms, comparison, exact, plots, results, statistics, tuning
 from hfac.cli import InputError, _config, _sweep, _sweep_run, _tune, _tune_run, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
@@ -55,7 +53,7 @@ def read_settings(paths: Sequence[Path], problem: str, methods: Sequence[str]) -
     """
     found = {}
     for path in paths:
-        content = _config.read_file(str(path), "--settings")
+        content = _config.read_file(_files.shown(path), "--settings")
         method = str(content.get("algorithm"))
         if content.get("problem") != problem or method not in methods:
             what = f"{content.get('problem')} / {method}"
@@ -120,8 +118,9 @@ def tune(
     (folder / "settings").mkdir(exist_ok=True)
     _tune_run.write_best(folder / "settings" / f"{method}.json", request, method, log[-1][0])
     if settings.figures:
-        figure = plots.search(log, f"{request.problem}, {method}", settings.judge)
-        plots.save(figure, folder / "figures" / f"search_{method}.png")
+        with _sweep_run.drawing(settings.quiet):
+            figure = plots.search(log, f"{request.problem}, {method}", settings.judge)
+            plots.save(figure, folder / "figures" / f"search_{method}.png")
     return log[-1][0].setting
 
 
@@ -144,7 +143,7 @@ def reference_values(problem: Problem, tau: float, quiet: bool) -> tuple[float, 
     progress = Progress(1, "pieces of the exact descent", quiet)
     end = exact.minimize(problem, tau, progress=lambda done, total: progress.update(done, total=total)).value
     progress.close()
-    start = exact.hyper_objective(problem, problem.init_x(jax.random.key(0)), tau)
+    start = exact.hyper_objective(problem, problem.first_x(_random.key(0)), tau)
     return float(start), float(end)
 
 
@@ -168,5 +167,6 @@ def report(
     print(f"\n{problem.name}, {title}: {judged}")
     print("\n".join(comparison.lines(rows)))
     if settings.figures:
-        figure = plots.comparison(with_hfac, problem.name, settings.judge, reference, target)
-        plots.save(figure, folder / "figures" / f"compare_{kind}.png")
+        with _sweep_run.drawing(settings.quiet):
+            figure = plots.comparison(with_hfac, problem.name, settings.judge, reference, target)
+            plots.save(figure, folder / "figures" / f"compare_{kind}.png")

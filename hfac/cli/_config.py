@@ -1,10 +1,17 @@
-"""Flags, configuration files and builder options: everything between argv and a resolved configuration."""
+"""Flags, configuration files and builder options: everything between argv and a resolved configuration.
+
+A value of a file is what a flag's text would be read as, in the file's own types: a whole number may be written 4, 4.0
+or 4e0 and nothing else is one, numbers are finite, truth values are true and false, a list of numbers may hold ranges
+("log:1e-3:1e-1:5"), and text is never a number.
+"""
 
 import dataclasses
 import inspect
+import itertools
 import json
 import operator
 import tomllib
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +19,13 @@ from typing import Annotated, Any
 
 import tyro
 
+from hfac import _files
 from hfac._registry import resolve
-from hfac.cli import InputError, nearest
+from hfac.cli import InputError, as_input_error, nearest
+from hfac.cli._settings import setting_name
+from hfac.cli._values import Count, Real, expand
+
+TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 def take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
@@ -32,26 +44,101 @@ def take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
     return None, args
 
 
+def gathered(args: Sequence[str], settings: type) -> list[str]:
+    """Arguments in which every flag that takes a list stands once, with the values of all its occurrences."""
+    hints = typing.get_type_hints(settings)
+    lists = {_flag(name) for name, hint in hints.items() if _is_list(hint)}
+    found: list[str] = []
+    places: dict[str, list[str]] = {}
+    rest = list(args)
+    blocks: list[list[str]] = []
+    while rest:
+        block = [rest.pop(0)]
+        if block[0].startswith("--"):
+            name, equals, value = block[0].partition("=")
+            while rest and not rest[0].startswith("--"):
+                block.append(rest.pop(0))
+            flag = _flag(setting_name(name.removeprefix("--")))
+            if flag in lists:
+                block = [flag, *([value] if equals else []), *block[1:]]
+                if flag in places:
+                    places[flag].extend(block[1:])
+                    continue
+                places[flag] = block
+        blocks.append(block)
+    for block in blocks:
+        found += block
+    return found
+
+
+def refuse_values_of_switches(args: Sequence[str], switches: Mapping[str, str]) -> None:
+    """Raise `InputError` if a switch is given a truth value.
+
+    Args:
+      args: as typed.
+      switches: flag -> the flag that turns it off.
+    """
+    for arg, after in itertools.zip_longest(args, args[1:], fillvalue=""):
+        flag, equals, value = arg.partition("=")
+        flag = flag.replace("_", "-")
+        value = value if equals else after
+        if flag in switches and value.lower() in TRUTHS:
+            raise InputError(f"{flag} takes no value; write {flag if TRUTHS[value.lower()] else switches[flag]}")
+
+
+def switches_of(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Flags of truth values, and those that turn them off."""
+    names = [name.replace("_", "-") for name, hint in fields.items() if _stripped(hint) is bool]
+    return {f"--{prefix}{name}": f"--{prefix}no-{name}" for name in names}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _is_list(hint: Any) -> bool:
+    base = _stripped(hint)
+    return typing.get_origin(base) is tuple and typing.get_args(base)[-1] is Ellipsis
+
+
+def _stripped(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+
+
 def read_file(path: str, flag: str = "--config") -> dict[str, Any]:
     """A configuration file, TOML or JSON by its ending.
 
     Raises:
       InputError: if it cannot be read or is neither.
     """
-    file = Path(path)
+    with as_input_error(f"{flag}: "):
+        file = _files.place(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{flag}: cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{flag}: {path} is not UTF-8 text") from None
     try:
-        loaded = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+        is_toml = file.suffix.lower() == ".toml"
+        loaded = tomllib.loads(text) if is_toml else json.loads(text, object_pairs_hook=_without_repetition)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{flag}: {path} does not parse: {error}") from None
+    except RecursionError:
+        raise InputError(f"{flag}: {path} does not parse: it is nested too deeply") from None
+    except ValueError as error:
+        raise InputError(f"{flag}: {path}: {error}") from None
     if not isinstance(loaded, dict):
         raise InputError(f"{flag}: {path} must hold a table of settings, got a {type(loaded).__name__}")
     return loaded
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    repeated = [key for key in keys if keys.count(key) > 1]
+    if repeated:
+        raise ValueError(f"'{repeated[0]}' is given twice")
+    return dict(pairs)
 
 
 def lookup(registry: Mapping[str, str], name: str, kind: str) -> Any:
@@ -65,19 +152,28 @@ def lookup(registry: Mapping[str, str], name: str, kind: str) -> Any:
     return resolve(registry, name, kind)
 
 
+def option_hints(builder: Any) -> dict[str, Any]:
+    """Types of the builder's options that a flag can carry."""
+    hints = typing.get_type_hints(builder)
+    options = inspect.signature(builder).parameters.values()
+    return {
+        option.name: hints[option.name]
+        for option in options
+        if option.default is not inspect.Parameter.empty and _fits_a_flag(hints.get(option.name))
+    }
+
+
 def options_class(builder: Any, name: str, defaults: Mapping[str, Any]) -> type:
     """A dataclass of the builder's options that a flag can carry, with the docstring's words as help."""
     import docstring_parser
 
-    hints = typing.get_type_hints(builder)
     words = {p.arg_name: p.description for p in docstring_parser.parse(builder.__doc__ or "").params}
+    parameters = inspect.signature(builder).parameters
     fields = []
-    for option in inspect.signature(builder).parameters.values():
-        if option.default is inspect.Parameter.empty or not _fits_a_flag(hints.get(option.name)):
-            continue
-        default = defaults.get(option.name, option.default)
-        hint = operator.getitem(Annotated, (hints[option.name], tyro.conf.arg(help=words.get(option.name) or "")))
-        fields.append((option.name, hint, dataclasses.field(default=default)))
+    for option, hint in option_hints(builder).items():
+        default = defaults.get(option, parameters[option].default)
+        described = operator.getitem(Annotated, (_as_flag(hint), tyro.conf.arg(help=words.get(option) or "")))
+        fields.append((option, described, dataclasses.field(default=default)))
     return dataclasses.make_dataclass(name, fields, frozen=True)
 
 
@@ -88,70 +184,157 @@ def _fits_a_flag(hint: Any) -> bool:
     return bool(parts) and all(part is type(None) or part is Ellipsis or _fits_a_flag(part) for part in parts)
 
 
+def _as_flag(hint: Any) -> Any:
+    """The same type, its numbers read by the rule for all numbers."""
+    if hint in (int, float):
+        return Count if hint is int else Real
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return types.GenericAlias(tuple, tuple(part if part is Ellipsis else _as_flag(part) for part in parts))
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return typing.Union.__getitem__(tuple(map(_as_flag, parts)))
+    return hint
+
+
 def apply_file(
     loaded: Mapping[str, Any], config: type, tables: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Split a configuration file into plain settings and tables of options, names as in the dataclass.
 
     Raises:
-      InputError: if a key is unknown.
+      InputError: if a key is unknown or given twice, or a value is not what its setting takes.
     """
     hints = typing.get_type_hints(config, include_extras=True)
     known = {field.name for field in dataclasses.fields(config)}
     plain: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {name: {} for name in tables}
+    seen: set[str] = set()
     for key, value in loaded.items():
-        name = key.replace("-", "_")
-        if name in nested and isinstance(value, dict):
-            nested[name] = {k.replace("-", "_"): tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        name = setting_name(key)
+        if name in seen:
+            raise InputError(f"--config: '{name}' is given twice, once as '{key}'")
+        seen.add(name)
+        if name in nested:
+            if not isinstance(value, dict):
+                raise InputError(f"--config: {key}: {_shown(value)} is no table of options")
+            nested[name] = value
         elif name in known:
-            plain[name] = _typed(key, value, hints[name])
-        elif name != "provenance":
-            raise InputError(f"--config: unknown setting '{key}'{nearest(key, [*known, *tables])}")
+            if isinstance(value, dict) and f"{name}_options" in tables:
+                raise InputError(f"--config: [{key}] is no table; options of the {name} stand in [{name}_options]")
+            plain[name] = typed(key, value, hints[name])
+        else:
+            raise InputError(f"--config: unknown setting '{key}'{nearest(key, [*sorted(known), *tables])}")
     return plain, nested
 
 
-def _typed(key: str, value: Any, hint: Any) -> Any:
-    from hfac.cli._values import numbers, whole
+def typed_table(table: str, given: Mapping[str, Any], builder: Any) -> dict[str, Any]:
+    """A file's table of options, every value of its option's type.
 
-    base = typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+    Raises:
+      InputError: if a key is no option or given twice, or a value is not what its option takes.
+    """
+    hints = option_hints(builder)
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        name = key.replace("-", "_")
+        if name not in hints:
+            raise InputError(f"--config: unknown setting '{table}.{key}'{nearest(name, hints)}")
+        if name in found:
+            raise InputError(f"--config: '{table}.{name}' is given twice, once as '{key}'")
+        found[name] = typed(f"{table}.{key}", value, hints[name])
+    return found
+
+
+def typed(key: str, value: Any, hint: Any) -> Any:
+    """A value of a file as its setting's type.
+
+    Raises:
+      InputError: if it is none.
+    """
     try:
-        if base == tuple[float, ...]:
-            items = value if isinstance(value, list) else [value]
-            return numbers([str(item) for item in items]) if items else ()
-        if base is int:
-            return whole(str(value))
-        if Path in typing.get_args(base) and isinstance(value, str):
-            return Path(value)
+        return _typed(value, _stripped(hint))
     except ValueError as error:
         raise InputError(f"--config: {key}: {error}") from None
-    if base == tuple[str, ...]:
-        if not isinstance(value, list | tuple):
-            raise InputError(f"--config: {key}: '{value}' is no list")
-        return tuple(str(item) for item in value)
-    if not _is_kind(value, base):
-        raise InputError(f"--config: {key}: {value!r} is not what this setting takes")
+
+
+def _typed(value: Any, hint: Any) -> Any:
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        if not any(value == part and type(value) is type(part) for part in parts):
+            raise ValueError(f"{_shown(value)} is none of {', '.join(map(str, parts))}")
+        return value
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        others = [part for part in parts if part is not type(None)]
+        if value is None and len(others) < len(parts):
+            return None
+        return _typed(value, _stripped(others[0]))
+    if typing.get_origin(hint) is tuple:
+        return _typed_list(value, parts)
+    return _PLAIN[hint](value)
+
+
+def _typed_list(value: Any, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    kind = _stripped(parts[0])
+    if parts[-1] is Ellipsis and kind is float:  # ranges and single numbers, as flags take them
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(x for item in items for x in (expand(item) if _is_range(item) else [_real(item)]))
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{_shown(value)} is no list")
+    if parts[-1] is Ellipsis:
+        return tuple(_typed(item, kind) for item in value)
+    if len(value) != len(parts):
+        raise ValueError(f"{_shown(value)} must have {len(parts)} entries, got {len(value)}")
+    return tuple(_typed(item, _stripped(part)) for item, part in zip(value, parts, strict=True))
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, str) and ":" in value
+
+
+def _real(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        quoted = "; write it without quotation marks" if isinstance(value, str) else ""
+        shown = f"'{value}'" if isinstance(value, str) else _shown(value)
+        raise ValueError(f"{shown} is not a number{quoted}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    if not float("-inf") < number < float("inf"):
+        raise ValueError(f"{_shown(value)} is not finite")
+    return number
+
+
+def _whole(value: Any) -> int:
+    number = _real(value)
+    if number != int(number):
+        raise ValueError(f"{_shown(value)} is not a whole number")
+    return int(value)
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{_shown(value)} is neither true nor false")
     return value
 
 
-def _is_kind(value: Any, hint: Any) -> bool:
-    """Whether a value from a file has a plain type."""
-    parts = typing.get_args(hint)
-    if typing.get_origin(hint) is typing.Literal:
-        return value in parts
-    if parts:
-        return any(_is_kind(value, part) for part in parts)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return not isinstance(hint, type) or isinstance(value, hint) or hint is Path
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{_shown(value)} is no text")
+    return value
 
 
-def check_keys(given: Mapping[str, Any], options: type, table: str) -> None:
-    """Raise `InputError` unless every key of a file's table is an option."""
-    known = [field.name for field in dataclasses.fields(options)]
-    for key in given:
-        if key not in known:
-            raise InputError(f"--config: unknown setting '{table}.{key}'{nearest(key, known)}")
+def _path(value: Any) -> Path:
+    return _files.place(_text(value) if not isinstance(value, Path) else value)
+
+
+_PLAIN = {int: _whole, float: _real, bool: _truth, str: _text, Path: _path}
+
+
+def _shown(value: Any) -> str:
+    """A value as a file would hold it, cut where it is long."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:60] + " ..."
 
 
 def build(builder: Any, args: tuple[Any, ...], options: Any, kind: str) -> Any:
@@ -164,3 +347,5 @@ def build(builder: Any, args: tuple[Any, ...], options: Any, kind: str) -> Any:
         return builder(*args, **dataclasses.asdict(options))
     except ValueError as error:
         raise InputError(f"--{kind}: {error}") from None
+    except (MemoryError, OverflowError):
+        raise InputError(f"--{kind}: so large a {kind} does not fit into this machine's memory") from None

@@ -1,18 +1,20 @@
 """``hfac diagnose PROBLEM``: the theory's condition along a run, what the lower level is like, what limits the run."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from hfac.cli import InputError, _config, _sweep
+from hfac import _files
+from hfac.cli import InputError, _config, _sweep, as_input_error
+from hfac.cli._settings import Checkpointing, Execution, FromProblem, Lists, Output
 from hfac.cli._values import Count
 
 
 @dataclasses.dataclass(frozen=True)
-class Diagnose(_sweep.Sweep):
+class Diagnose(Output, Checkpointing, Execution, Lists, _sweep.Method):
     """Settings of a diagnosis: those of the run that is looked at, one configuration."""
 
     run: Path | None = None
@@ -24,6 +26,8 @@ class Diagnose(_sweep.Sweep):
     """Iterations of every run, >= 1."""
     seeds: Count = 8
     """Number of seeds, >= 1."""
+    judge: FromProblem = ()
+    """Entropy weight tau of the objective that counts, > 0."""
     record: Annotated[Literal["x", "tables"], tyro.conf.Suppress] = "tables"
     """The condition is about the tracked policies."""
 
@@ -31,11 +35,20 @@ class Diagnose(_sweep.Sweep):
 def main(args: Sequence[str]) -> None:
     """Run the command."""
     run, rest = _config.take(list(args), "--run")
-    request = _sweep.resolve(rest, "diagnose", Diagnose, check) if run is None else _of_run(Path(run), rest)
-    if request is not None:
+    if run is None:
+        asked = request(rest)
+    else:
+        with as_input_error("--run: "):
+            asked = _of_run(_files.place(run), rest)
+    if asked is not None:
         from hfac.cli import _diagnose_run
 
-        _diagnose_run.execute(request)
+        _diagnose_run.execute(asked)
+
+
+def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sweep.Request | None:
+    """The command's request, or None after the general help; flags override what is stored."""
+    return _sweep.resolve(list(args), "diagnose", Diagnose, check, stored)
 
 
 def _of_run(run: Path, rest: list[str]) -> _sweep.Request | None:
@@ -57,7 +70,7 @@ def _of_run(run: Path, rest: list[str]) -> _sweep.Request | None:
     judge = settings.get("judge")
     if isinstance(judge, list) and len(judge) > 1:
         settings["judge"] = [min(judge)]
-    return _sweep.resolve(rest, "diagnose", Diagnose, check, settings)
+    return request(rest, settings)
 
 
 def check(settings: Diagnose) -> None:

@@ -54,7 +54,9 @@ def execute(request: _sweep.Request) -> None:
         write(found, folder)
         print("\n".join(lines(found, settings.judge[0])))
         if settings.figures:
-            plots.save(plots.diagnosis(found, title, settings.judge[0], str(own)), folder / "figures" / "diagnosis.png")
+            with _sweep_run.drawing(settings.quiet):
+                figure = plots.diagnosis(found, title, settings.judge[0], str(own))
+                plots.save(figure, folder / "figures" / "diagnosis.png")
         drawn = ", figures/" if settings.figures else ""
         say(f"written to {folder}/: config.json, diagnosis.json, condition.csv{drawn}", settings.quiet)
 

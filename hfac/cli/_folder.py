@@ -58,7 +58,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key, value in json.loads(json.dumps(dict(content), default=str)).items():
             if isinstance(value, dict):
                 found |= {f"{key}.{inner}": each for inner, each in value.items()}
-            elif key not in UNIMPORTANT:
+            elif key not in (*UNIMPORTANT, "version"):
                 found[key] = value
         return found
 
@@ -97,7 +97,7 @@ def make(out: Path | None, stem: str) -> Path:
         folder = out
     else:
         taken = 1
-        while (folder := Path("runs") / f"{stem}-{taken:03d}").exists():
+        while (folder := Path("runs").absolute() / f"{stem}-{taken:03d}").exists():
             taken += 1
     try:
         folder.mkdir(parents=True, exist_ok=True)

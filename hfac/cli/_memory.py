@@ -39,11 +39,12 @@ def check(
         return
     settings = request.settings
     num_runs = math.prod(grid[1].shape) * settings.seeds
+    own = max(own, settings.block_width)
     here, there = host(), device()
     _compare("their states", own, COPIES * engine.state_bytes(algorithm, grid[0]), there, ", or more shares (--shard)")
     _compare("their names", num_runs, LISTED, here)
     num_records = num_runs * len(engine.record_points(settings.steps))
-    if settings.shard is None and num_records > ALWAYS_FITS:
+    if request.shard is None and num_records > ALWAYS_FITS:
         one = engine.lay_out(algorithm, grid, np.zeros(1, int), record, subset=np.zeros(1, int))
         kept = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one.record_shapes))
         _compare("their results", num_runs, LOADED * kept * num_records // num_runs, here)
@@ -64,7 +65,7 @@ def at_once(request: _sweep.Request, coordinates: Coordinates) -> int:
       InputError: if what the folder holds cannot be read.
     """
     settings = request.settings
-    shares = 1 if settings.shard is None else _sweep.share(settings.shard)[1]
+    shares = 1 if request.shard is None else _sweep.share(request.shard)[1]
     held, unfinished = 0, 0
     if request.resumed and (settings.out / _folder.RESULTS).exists():
         with as_input_error():

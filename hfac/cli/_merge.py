@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -37,9 +37,32 @@ def main(args: Sequence[str]) -> None:
             raise InputError(f"{folder} is no share of the same sweep: it differs in {', '.join(differ)}")
     if not _folder.is_free(settings.out):
         raise InputError(f"--out {settings.out} already holds something; nothing is overwritten, choose another folder")
+    _check_origin(settings.dirs)
     _join(settings.dirs, settings.out)
     _folder.write_config(settings.out, configs[0] | {"shard": None})
     _resume.go_on(_resume.Resume(settings.out, figures=settings.figures, quiet=settings.quiet))
+
+
+def _check_origin(folders: Sequence[Path]) -> None:
+    """Raise `InputError` unless all shares were run by the same libraries, on the same data and kind of device."""
+    from hfac.cli._sweep import FORGOTTEN
+    from hfac.engine import Checkpoints
+
+    first: tuple[Path, dict[str, Any]] | None = None
+    for place in (place for folder in folders for place in sorted((folder / _folder.CHECKPOINTS).glob("part-*"))):
+        found = Checkpoints(place, {}).belongs_to
+        if found is None:
+            continue
+        found = {key: value for key, value in found.items() if key not in ("schedules", *FORGOTTEN)}
+        if first is None:
+            first = (place, found)
+        differ = sorted(key for key in {*first[1], *found} if first[1].get(key) != found.get(key))
+        if differ:
+            words = ", ".join(f"{key} ({first[1].get(key)}, not {found.get(key)})" for key in differ)
+            raise InputError(
+                f"{place.parent.parent} was not run as {first[0].parent.parent} was, it differs in {words}; shares are "
+                "merged if they could have been one run"
+            )
 
 
 def _join(folders: Sequence[Path], out: Path) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from hfac import _files
 from hfac.cli import InputError, Stopped
 from hfac.cli._folder import ALIVE
-from hfac.cli._sweep import Processes, Sweep
+from hfac.cli._settings import Distribution
+from hfac.cli._sweep import Processes
 
 PATIENCE = 120.0  # seconds without a sign of life
 LOOK_AGAIN = 0.5  # seconds
@@ -27,7 +28,7 @@ jax.distributed.shutdown()
 """  # in a process of its own: here every run is computed alone, and one that is lost takes no other along
 
 
-def join(settings: Sweep) -> Processes:
+def join(settings: Distribution) -> Processes:
     """Meet the other processes; on SLURM, Kubernetes and TPU pods --distributed finds them by itself.
 
     Raises:

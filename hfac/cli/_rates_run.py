@@ -42,8 +42,9 @@ def execute(request: _sweep.Request) -> None:
             rows += [_row(words, fit, settings) for fit in fits]
             if settings.figures:
                 title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps\n{words}"
-                figure = plots.rates(judged.isel(pick), fits, settings.fitted, title)
-                plots.save(figure, folder / "figures" / (f"rates_{i}.png" if len(picks) > 1 else "rates.png"))
+                with _sweep_run.drawing(settings.quiet):
+                    figure = plots.rates(judged.isel(pick), fits, settings.fitted, title)
+                    plots.save(figure, folder / "figures" / (f"rates_{i}.png" if len(picks) > 1 else "rates.png"))
         comparison.write_csv(folder / "rates.csv", rows)
         _sweep_run.list_failures(judged, settings.quiet)
         drawn = ", figures/" if settings.figures else ""

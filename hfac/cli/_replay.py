@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from hfac.cli import InputError, _config, _folder, _resume, parse
+from hfac.cli._settings import ALIASES, FIELDS, RATES, setting_name
 from hfac.cli._values import Count
 
 DESCRIPTION = (
@@ -42,7 +43,8 @@ def main(args: Sequence[str]) -> None:
     request = _resume.request_of(stored)
     import jax
 
-    from hfac import engine, results
+    from hfac import engine
+    from hfac._trees import named_leaves
     from hfac.cli import _sweep_run
 
     job = _sweep_run.prepare(request, is_run=False)
@@ -60,7 +62,7 @@ def main(args: Sequence[str]) -> None:
     elif stored_at >= 0:
         print("  as in the stored run")
     else:
-        x = results.named_leaves({"x": job.algorithm.solution(found.state).x})
+        x = named_leaves({"x": job.algorithm.solution(found.state).x})
         gap = max(_gap(_of_run(data[name], place)[-1], leaf) for name, leaf in x.items())
         close = "x is the same" if gap == 0 else f"x agrees to {gap:.1g} of its norm"
         print(f"  the stored run is healthy too; at its last record {close}")
@@ -81,16 +83,12 @@ def _gap(stored: Any, again: Any) -> float:
 
 
 def _flags() -> list[str]:
-    from hfac.cli._sweep import FIELDS, RATES
-
-    names = {"entropy": ("entropy", "tau")}
-    stems = [alias for rate in RATES for alias in names.get(rate, (rate,))]
-    return [stem if field == "scale" else f"{stem}-{field}" for stem in stems for field in FIELDS]
+    return [stem if field == "scale" else f"{stem}-{field}" for stem in (*RATES, *ALIASES) for field in FIELDS]
 
 
 def _coordinate(flag: str) -> str:
-    stem, _, field = flag.partition("-")
-    return f"{'entropy' if stem == 'tau' else stem}.{field or 'scale'}"
+    stem, _, field = setting_name(flag).partition("_")
+    return f"{stem}.{field or 'scale'}"
 
 
 def _number(flag: str, text: str) -> float:

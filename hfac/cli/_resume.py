@@ -8,8 +8,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from hfac.cli import InputError, _config, _folder, nearest, parse
-from hfac.cli._sweep import FIELDS, RATES, Request, content
+from hfac import _files
+from hfac.cli import InputError, _config, _folder, as_input_error, nearest, parse
+from hfac.cli._settings import FIELDS, RATES
+from hfac.cli._sweep import Request, content
 from hfac.cli._tune import RUNS_PAID_FOR
 from hfac.cli._values import Count
 
@@ -17,6 +19,7 @@ COMMANDS = {  # command -> its module and the one that runs it
     "sweep": ("hfac.cli._sweep", "hfac.cli._sweep_run"),
     "rates": ("hfac.cli._rates", "hfac.cli._rates_run"),
     "tune": ("hfac.cli._tune", "hfac.cli._tune_run"),
+    "diagnose": ("hfac.cli._diagnose", "hfac.cli._diagnose_run"),
     "tweets": ("hfac.cli._tweets", "hfac.cli._tweets_run"),
 }
 ONCE = "PROBLEM, --out and --config stay as they are"
@@ -71,7 +74,8 @@ def extend(args: Sequence[str]) -> None:
         return
     if rest[0].startswith("-"):
         raise InputError("which run? hfac extend DIR ...")
-    folder = Path(rest.pop(0))
+    with as_input_error():
+        folder = _files.place(rest.pop(0))
     for flag in ("--out", "--config", "--algorithm", "--preset"):
         if _config.take(list(rest), flag)[0] is not None:
             raise InputError(f"{flag}: an extended run keeps its own; {ONCE}")

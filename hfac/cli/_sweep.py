@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import hashlib
+import json
 import operator
+import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -12,16 +14,20 @@ import tyro
 
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, Stopped, _config, _folder, as_input_error, nearest, parse
-from hfac.cli._values import Count, Numbers
+from hfac.cli._settings import (
+    FIELDS,
+    RATES,
+    Checkpointing,
+    Distribution,
+    Execution,
+    FromProblem,
+    Lists,
+    Output,
+    setting_name,
+)
+from hfac.cli._values import Count
 from hfac.problems import REGISTRY as PROBLEMS
 
-RATES = ("upper", "actor", "critic", "penalty", "entropy")
-FIELDS = ("scale", "power", "offset", "floor")
-FROM_PRESET = "(default: the preset's)"
-JUDGE = 0.003
-FROM_PROBLEM = f"(default: {JUDGE}, or what the problem is meant for)"
-FromProblem = Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PROBLEM)]
-FromPreset = Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET)]
 DESCRIPTIONS = {
     "sweep": "Run a method over seeds and schedules on PROBLEM, judge every record exactly, store and draw it.",
     "tune": "Search for a method's settings on PROBLEM by successive halving, on seeds that are never reported.",
@@ -30,13 +36,15 @@ DESCRIPTIONS = {
     "diagnose": "Look at a run on PROBLEM: the theory's condition along it, the lower level, what limits it.",
     "plan": "Say what a sweep would cost, without running it: runs, bytes, compilations, expected time.",
 }
+FORGOTTEN = ("version", "corpus", "ratings", "pretrained", "run")  # what a path holds counts, not where it lies
+MODEL_FILES = ("tokenizer.json", "model.safetensors")
 TABLES = ("problem_options", "algorithm_options")
-RESUMABLE = ("sweep", "rates", "tweets", "tune")
+RESUMABLE = ("sweep", "rates", "tweets", "tune", "diagnose")
 
 
 @dataclasses.dataclass(frozen=True)
-class Sweep:
-    """Settings of a sweep; lists are crossed, every combination runs with every seed."""
+class Method:
+    """What is run."""
 
     algorithm: str = "hfac"
     """Method, one of `hfac.algorithms.REGISTRY`."""
@@ -49,82 +57,16 @@ class Sweep:
     """Number of seeds, >= 1."""
     first_seed: Count = 0
     """The first seed; the others follow."""
-    out: Path | None = None
-    """Folder to write to; it must not hold anything. A new one under runs/ unless given."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep(Output, Distribution, Checkpointing, Execution, Lists, Method):
+    """Settings of a sweep; lists are crossed, every combination runs with every seed."""
+
     record: Literal["x", "tables"] = "x"
     """What is kept at every record point: x, or also all tracked policies and critics (`hfac diagnose` reads them)."""
     judge: FromProblem = ()
     """Entropy weights tau at which x is judged exactly, > 0."""
-    zip: tuple[str, ...] = ()
-    """Pair lists instead of crossing them: --zip entropy,actor-power (no blanks; repeatable groups)."""
-    upper: FromPreset = ()
-    """Scale of the upper step zeta."""
-    upper_power: FromPreset = ()
-    """Its power."""
-    upper_offset: FromPreset = ()
-    """Steps before it decays."""
-    upper_floor: FromPreset = ()
-    """Its smallest value."""
-    actor: FromPreset = ()
-    """Scale of the actor step alpha."""
-    actor_power: FromPreset = ()
-    """Its power."""
-    actor_offset: FromPreset = ()
-    """Steps before it decays."""
-    actor_floor: FromPreset = ()
-    """Its smallest value."""
-    critic: FromPreset = ()
-    """Scale of the critic step beta."""
-    critic_power: FromPreset = ()
-    """Its power."""
-    critic_offset: FromPreset = ()
-    """Steps before it decays."""
-    critic_floor: FromPreset = ()
-    """Its smallest value."""
-    penalty: FromPreset = ()
-    """Scale of the penalty parameter w; small is strong."""
-    penalty_power: FromPreset = ()
-    """Its power."""
-    penalty_offset: FromPreset = ()
-    """Steps before it decays."""
-    penalty_floor: FromPreset = ()
-    """Its smallest value."""
-    entropy: Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET, aliases=["--tau"])] = ()
-    """Scale of the entropy weight tau."""
-    entropy_power: Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET, aliases=["--tau-power"])] = ()
-    """Its power; 0 keeps tau fixed."""
-    entropy_offset: Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET, aliases=["--tau-offset"])] = ()
-    """Steps before it decays."""
-    entropy_floor: Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET, aliases=["--tau-floor"])] = ()
-    """Its smallest value."""
-    offset: FromPreset = ()
-    """Offset of all five rates."""
-    devices: Count = 0
-    """Devices to use; 0 takes all. On CPUs a device is a core."""
-    checkpoint_minutes: float = 5.0
-    """Longest time between checkpoints, > 0; there is one at record points too."""
-    on_divergence: Literal["keep", "stop"] = "keep"
-    """When a run's numbers are no longer finite: keep the others going, or stop the sweep at the next record point."""
-    block_width: Count = 0
-    """Runs side by side in one block of a device; 0 chooses. The last bits of a run's numbers depend on it."""
-    deterministic: bool = False
-    """On a GPU, add up in a fixed order: the same bits every time, more slowly. On CPUs they always are."""
-    shard: str | None = None
-    """I/N: only the I-th of N equal shares of the runs, I from 1 to N; `hfac merge` puts the shares together."""
-    distributed: bool = False
-    """One of several processes that share --out, found by themselves on SLURM, Kubernetes and TPU pods."""
-    coordinator: str | None = None
-    """HOST:PORT of the first process, where they are not found by themselves."""
-    num_processes: Count | None = None
-    """How many there are."""
-    process_id: Count | None = None
-    """Which one this is, from 0."""
-    cache: bool = True
-    """Keep compiled programs in the user's cache folder, so that the next process starts at once."""
-    figures: bool = True
-    """Draw the figures."""
-    quiet: bool = False
-    """Print errors only."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +92,11 @@ class Request(NamedTuple):
     command: str = "sweep"
     resumed: bool = False  # whether the folder holds this run already
     processes: Processes = Processes()
+
+    @property
+    def shard(self) -> str | None:
+        """I/N, where only a share of the runs is meant."""
+        return getattr(self.settings, "shard", None)
 
 
 def main(args: Sequence[str]) -> None:
@@ -186,13 +133,9 @@ def resolve(
       InputError: if something is wrong with it.
     """
     path, rest = _config.take(args, "--config")
-    loaded = dict(stored or {}) | ({} if path is None else _config.read_file(path))
-    for key in ("command", "version"):
-        loaded.pop(key, None)
+    loaded = loadable(dict(stored or {}) | ({} if path is None else _config.read_file(path)), config)
     in_file = loaded.pop("problem", None)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else in_file
-    if not isinstance(name, str | None):
-        raise InputError(f"--config: problem: {name!r} is no name")
     description = DESCRIPTIONS[command]
     has_algorithm = any(field.name == "algorithm" for field in dataclasses.fields(config))
     usage = f"PROBLEM is one of: {', '.join(PROBLEMS)}. `hfac {command} PROBLEM --help` adds its options"
@@ -205,27 +148,50 @@ def resolve(
         return None
     tables = TABLES if has_algorithm else TABLES[:1]
     plain, nested = _config.apply_file(loaded, config, tables)
+    rest = _config.gathered(rest, config)
     builders = {"problem_options": _config.lookup(PROBLEMS, name, "problem")}
-    defaults = dict(nested)
+    defaults: dict[str, dict[str, Any]] = {table: {} for table in tables}
     if has_algorithm:
         algorithm = _config.take(list(rest), "--algorithm")[0] or plain.get("algorithm", "hfac")
         preset = _config.take(list(rest), "--preset")[0] or plain.get("preset")
         builders["algorithm_options"] = _config.lookup(ALGORITHMS, algorithm, "algorithm")
         if any(field.name == "preset" for field in dataclasses.fields(config)):
-            defaults["algorithm_options"] = _algorithm_defaults(name, algorithm, preset) | nested["algorithm_options"]
+            defaults["algorithm_options"] = _algorithm_defaults(name, algorithm, preset)
     unprefixed = operator.getitem(tyro.conf.OmitArgPrefixes, config)
     fields: list[Any] = [("settings", unprefixed, dataclasses.field(default=config(**plain)))]
+    switches = _config.switches_of(typing.get_type_hints(config))
     for table, builder in builders.items():
-        options = _config.options_class(builder, table, defaults[table])
-        _config.check_keys(nested[table], options, table)
-        flag = tyro.conf.arg(name=table.removesuffix("_options"))
+        given = _config.typed_table(table, nested[table], builder)
+        options = _config.options_class(builder, table, defaults[table] | given)
+        prefix = table.removesuffix("_options")
+        switches |= _config.switches_of(_config.option_hints(builder), f"{prefix}.")
+        flag = tyro.conf.arg(name=prefix)
         fields.append((table, operator.getitem(Annotated, (options, flag)), dataclasses.field(default=options())))
+    _config.refuse_values_of_switches(rest, switches)
     full = dataclasses.make_dataclass("Settings", fields)
     parsed = parse(
         full, rest, f"hfac {command} {name}", f"{description} --config FILE sets defaults that flags override."
     )
     (check or check_sweep)(parsed.settings)
     return Request(name, *(getattr(parsed, field[0]) for field in fields))._replace(command=command)
+
+
+def loadable(loaded: dict[str, Any], config: type) -> dict[str, Any]:
+    """A file's content less what says where it comes from, and less settings of other commands that say nothing.
+
+    Raises:
+      InputError: if these are not what they should be.
+    """
+    for key in ("command", "version", "problem"):
+        value = loaded.get(key, "")
+        if isinstance(value, dict):
+            raise InputError(f"--config: [{key}] is no table; options of the {key} stand in [{key}_options]")
+        if not isinstance(value, str):
+            raise InputError(f"--config: {key}: {json.dumps(value)} is no name")
+    known = {field.name for field in dataclasses.fields(config)}
+    silent = {field.name: field.default for field in dataclasses.fields(Sweep) if field.name not in known}
+    without = [key for key, value in loaded.items() if key in silent and value == silent[key]]
+    return {key: value for key, value in loaded.items() if key not in ("command", "version", *without)}
 
 
 def _algorithm_defaults(problem: str, algorithm: str, preset: str | None) -> dict[str, Any]:
@@ -236,7 +202,7 @@ def _algorithm_defaults(problem: str, algorithm: str, preset: str | None) -> dic
     return {}
 
 
-def check_sweep(settings: Sweep) -> None:
+def check_sweep(settings: Any) -> None:
     """Raise `InputError` unless the settings are in range."""
     for name, least in (("steps", 1), ("seeds", 1), ("first_seed", 0), ("devices", 0), ("block_width", 0)):
         if getattr(settings, name) < least:
@@ -252,8 +218,10 @@ def check_sweep(settings: Sweep) -> None:
         schedule_grid_axes(settings)
 
 
-def _check_processes(settings: Sweep) -> None:
+def _check_processes(settings: Any) -> None:
     """Raise `InputError` unless shares and processes are described completely."""
+    if not hasattr(settings, "shard"):
+        return
     if settings.shard is not None:
         share(settings.shard)
     given = [settings.coordinator, settings.num_processes, settings.process_id]
@@ -282,7 +250,7 @@ def share(text: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def schedule_grid_axes(settings: Sweep) -> dict[tuple[str, ...], list[tuple[float, ...]]]:
+def schedule_grid_axes(settings: Lists) -> dict[tuple[str, ...], list[tuple[float, ...]]]:
     """The lists among the schedule flags, paired where --zip says so: names -> rows of values.
 
     Raises:
@@ -299,7 +267,14 @@ def schedule_grid_axes(settings: Sweep) -> dict[tuple[str, ...], list[tuple[floa
             if values:
                 _check_range(flag, field, values)
                 lists[flag] = values
-    groups = [tuple(group.replace("_", "-").split(",")) for group in settings.zip]
+    groups = [tuple(setting_name(word).replace("_", "-") for word in group.split(",")) for group in settings.zip]
+    zipped = [flag for group in groups for flag in group]
+    for group in groups:
+        if len(group) < 2:
+            raise InputError(f"--zip {','.join(group)}: a group pairs at least two lists, as in --zip entropy,actor")
+    for flag in zipped:
+        if zipped.count(flag) > 1:
+            raise InputError(f"--zip names '{flag}' twice; a list is paired once")
     if len(settings.offset) > 1:
         lists |= {f"{rate}-offset": settings.offset for rate in RATES}
         groups.append(tuple(f"{rate}-offset" for rate in RATES))
@@ -349,14 +324,23 @@ def identity(request: Request) -> dict[str, Any]:
     import jaxlib
 
     grows: tuple[str, ...] = ("command", "on_divergence", "block_width", *_folder.UNIMPORTANT)
-    if isinstance(request.settings, Sweep):
+    if isinstance(request.settings, Checkpointing):
         grows += ("seeds", "first_seed", "steps", "judge", "window")
     lists = {f"{rate}_{field}".removesuffix("_scale") for rate in RATES for field in FIELDS} | {"offset", "zip"}
-    kept = {key: value for key, value in content(request).items() if key not in {*grows, *lists}}
+    kept = {key: value for key, value in content(request).items() if key not in {*grows, *lists, *FORGOTTEN}}
     for key, value in vars(request.settings).items():
-        if isinstance(value, Path) and value.is_file():
-            kept[f"{key}_digest"] = hashlib.sha256(value.read_bytes()).hexdigest()[:16]
+        if isinstance(value, Path) and key in FORGOTTEN and value.exists():
+            kept[f"{key}_digest"] = _digest(value)
     return kept | {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "device": jax.devices()[0].platform}
+
+
+def _digest(path: Path) -> str:
+    """Digest of a file, or of the model in a folder: what it holds, wherever it lies."""
+    files = [path] if path.is_file() else [file for file in map(path.joinpath, MODEL_FILES) if file.is_file()]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @contextlib.contextmanager

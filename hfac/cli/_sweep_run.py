@@ -1,11 +1,12 @@
 """Running a resolved sweep: devices, the loop over record points, judging, files."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +15,14 @@ import numpy as np
 import xarray  # here, before anything is timed: it takes seconds
 import zarr  # noqa: F401
 
-from hfac import comparison, exact, metrics, plots, recommended, results, statistics
+from hfac import _random, comparison, exact, metrics, plots, recommended, results, statistics
 from hfac import schedules as schedules_module
+from hfac._trees import named_leaves
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, Stopped, _config, _folder, _memory, _processes, _sweep, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
+from hfac.cli._settings import JUDGE
 from hfac.engine import Checkpoints, Piece, durable, first_shapes, num_cores, record_points
 from hfac.engine import _sweep as engine
 from hfac.problem import Problem
@@ -85,7 +88,7 @@ def build_problem(request: _sweep.Request) -> tuple[Problem, _sweep.Request]:
     builder = _config.lookup(PROBLEMS, request.problem, "problem")
     problem = _config.build(builder, (), request.problem_options, "problem")
     if not settings.judge:
-        tau = problem.fixed_tau or _sweep.JUDGE
+        tau = problem.fixed_tau or JUDGE
         judge = (tau,) if isinstance(settings.judge, tuple) else tau
         request = request._replace(settings=dataclasses.replace(settings, judge=judge))
     return problem, request
@@ -129,18 +132,26 @@ def introduce(job: Job, request: _sweep.Request) -> None:
     settings = request.settings
     what = f"{request.problem} / {settings.algorithm}: {job.num_runs} runs x {settings.steps:,} steps"
     say(f"{what}, {job.preset} settings", settings.quiet)
-    for remark in [*job.grid[0].review(settings.steps), *unbounded(job.problem)]:
+    for remark in [*remarks(job), *unbounded(job.problem)]:
         say(f"note: {remark}", settings.quiet)
+
+
+def remarks(job: Job) -> list[str]:
+    """What the theory would question in the numbers that the person chose; those of a preset are the library's."""
+    settings = job.request.settings
+    chosen = {key for keys in _sweep.schedule_grid_axes(settings) for key in keys}
+    found = job.grid[0].remarks(settings.steps)
+    return [remark.words for remark in found if chosen & set(remark.about)]
 
 
 def begin(request: _sweep.Request, x64: bool = True) -> _sweep.Request:
     """Set jax up and meet the other processes, if there are any; only the first one talks."""
-    settings = request.settings
-    configure_jax(settings.devices, settings.cache, x64)
-    if not isinstance(settings, _sweep.Sweep):
-        return request
-    if settings.deterministic:
+    settings: Any = request.settings
+    if getattr(settings, "deterministic", False):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}"
+    configure_jax(settings.devices, settings.cache, x64)
+    if not hasattr(settings, "distributed"):
+        return request
     processes = _processes.join(settings)
     if not processes.is_first:
         settings = dataclasses.replace(settings, quiet=True, figures=False)
@@ -152,10 +163,22 @@ def configure_jax(devices: int, cache: bool, x64: bool = True) -> None:
     cores = num_cores()
     jax.config.update("jax_num_cpu_devices", min(devices, cores) if devices else cores)
     jax.config.update("jax_enable_x64", x64)
-    if cache:
+    jax.config.update("jax_default_prng_impl", _random.GENERATOR)
+    jax.config.update("jax_threefry_partitionable", True)
+    if not cache:
+        jax.config.update("jax_enable_compilation_cache", False)
+    elif jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]  # one that is set stays
         home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(home, "hfac"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError, ValueError) as error:
+        wanted, why = os.environ.get("JAX_PLATFORMS", ""), " ".join(str(error).split())[:160]
+        raise InputError(
+            f"jax finds no device of JAX_PLATFORMS={wanted}{': ' if why else ''}{why}; unset it, or install jax for it"
+        ) from None
 
 
 def base_schedules(problem: str, settings: _sweep.Sweep) -> tuple[schedules_module.Schedules, str]:
@@ -229,10 +252,8 @@ def run_recorded(job: Job, request: _sweep.Request, folder: Path, report: str) -
         if not processes.is_first:
             return False
         _processes.wait(folder, processes, functools.partial(_unfinished, store, folder), lambda: asked.is_set)
-    if request.settings.shard is not None:
-        say(
-            f"share {request.settings.shard} is finished; `hfac merge` puts the shares together", request.settings.quiet
-        )
+    if request.shard is not None:
+        say(f"share {request.shard} is finished; `hfac merge` puts the shares together", request.settings.quiet)
         return False
     if not has_moved and (folder / report).exists():
         say(f"{folder} is finished: {job.num_runs} runs x {request.settings.steps:,} steps", request.settings.quiet)
@@ -281,12 +302,12 @@ def open_store(job: Job, request: _sweep.Request, folder: Path) -> results.Store
         held = {row for part in store.parts for row in part.table.rows()}
         if not held <= set(table.rows()):
             raise InputError(f"{folder} holds runs that are not among those asked for; seeds and lists can only grow")
-        if held and request.settings.shard is not None and len(held) != _own(request, table.num_runs).size:
+        if held and request.shard is not None and len(held) != _own(request, table.num_runs).size:
             raise InputError(f"{folder} holds a share; `hfac merge` the shares first, then extend the whole")
         rows = table.rows()
         missing = np.array([i for i in _own(request, table.num_runs) if rows[i] not in held], int)
         if not missing.size and not store.parts:
-            raise InputError(f"--shard {request.settings.shard} is empty: there are {table.num_runs} runs")
+            raise InputError(f"--shard {request.shard} is empty: there are {table.num_runs} runs")
         for part in store.parts:
             part.check(points)
         _sweep.keep_growth(request, folder)  # nothing speaks against it; what is added next must find it there
@@ -302,7 +323,7 @@ def open_store(job: Job, request: _sweep.Request, folder: Path) -> results.Store
 
 def _own(request: _sweep.Request, num_runs: int) -> np.ndarray:
     """Places of the runs that this share has, of all."""
-    mine, shares = (1, 1) if request.settings.shard is None else _sweep.share(request.settings.shard)
+    mine, shares = (1, 1) if request.shard is None else _sweep.share(request.shard)
     return np.array_split(np.arange(num_runs), shares)[mine - 1]
 
 
@@ -325,7 +346,9 @@ def _run_part(
         return None
     subset = np.array([place[row] for row in part.table.rows()])
     layout = engine.lay_out(job.algorithm, job.grid, job.seeds, job.record, subset=subset, width=part.width)
-    checkpoints = Checkpoints(where, _sweep.identity(request) | {"schedules": _schedules_of(layout)})
+    checkpoints = Checkpoints(
+        where, _sweep.identity(request) | {"schedules": _schedules_of(layout)}, unimportant=_sweep.FORGOTTEN
+    )
     with as_input_error():
         start, refused = checkpoints.latest(first_shapes(layout))
         if start is not None and part.reached < start.point:
@@ -345,7 +368,7 @@ def _run_part(
         progress.update(piece.step, f"{num_runs} runs, {rate:,.0f} samples/s")
         _processes.sign(folder, request.processes)
         if settings.on_divergence == "stop" and piece.record is not None:
-            failed = int((results.named_leaves(piece.record)["status"] != Status.OK).sum())
+            failed = int((named_leaves(piece.record)["status"] != Status.OK).sum())
             stops.extend([f"{failed} of {num_runs} runs diverged"] if failed else [])
         stops.extend(["asked to"] if asked.is_set else [])
         return bool(stops)
@@ -387,7 +410,19 @@ def judge_and_report(
         print_table(rows, references)
     list_failures(judged, quiet)
     if figures:
-        plots.save_all(judged, problem, references, folder / "figures")
+        with drawing(quiet):
+            plots.save_all(judged, problem, references, folder / "figures")
+
+
+@contextlib.contextmanager
+def drawing(quiet: bool) -> Iterator[None]:
+    """Figures never decide a run: what goes wrong with one, short of a full disk, is a note."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        say(f"note: a figure could not be drawn: {type(error).__name__}: {' '.join(str(error).split())[:200]}", quiet)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], references: Mapping[float, float]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import tyro
 
 from hfac.cli import InputError, _sweep
+from hfac.cli._settings import FIELDS, FROM_PROBLEM, RATES, setting_name
 from hfac.cli._values import Count, expand
 
 MAX_ROUNDS = 12  # seeds double from round to round
@@ -44,7 +45,7 @@ class Tune:
     """Axes of the search in place of the default ones: NAME=LOW:HIGH (any number between, uniform in the logarithm),
     NAME=A,B,C or NAME=log:A:B:N (one of these), NAME=A (this). NAME is a schedule flag such as upper or
     entropy-power, offset, penalty-over-entropy, upper-over-penalty, or an option of the method such as inner-steps."""
-    judge: Annotated[float | None, tyro.conf.arg(help_behavior_hint=_sweep.FROM_PROBLEM)] = None
+    judge: Annotated[float | None, tyro.conf.arg(help_behavior_hint=FROM_PROBLEM)] = None
     """Entropy weight tau at which x is judged, > 0."""
     rungs: Count = 2
     """Stages of halving in a round."""
@@ -109,6 +110,8 @@ def axes(entries: Sequence[str]) -> dict[str, Any]:
         flag, equals, text = entry.partition("=")
         if not (flag and equals and text):
             raise InputError(f"--search: '{entry}' must be NAME=LOW:HIGH, NAME=A,B,C or NAME=A")
+        if axis_name(flag) in found:
+            raise InputError(f"--search: {flag} is given twice")
         found[axis_name(flag)] = _axis(flag, text)
     return found
 
@@ -120,10 +123,9 @@ def axis_of(entry: str) -> str:
 
 def axis_name(flag: str) -> str:
     """A flag as the search calls it: "upper" is "upper.scale", "inner-steps" is "inner_steps"."""
-    rate, _, field = flag.replace("_", "-").partition("-")
-    if rate in _sweep.RATES and field in ("", *_sweep.FIELDS):
-        return f"{rate}.{field or 'scale'}"
-    return flag.replace("-", "_")
+    name = setting_name(flag)
+    rate, _, field = name.partition("_")
+    return f"{rate}.{field or 'scale'}" if rate in RATES and field in ("", *FIELDS) else name
 
 
 def _axis(flag: str, text: str) -> Any:

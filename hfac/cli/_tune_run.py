@@ -16,6 +16,7 @@ from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, _config, _folder, _sweep, _sweep_run, _tune, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
+from hfac.cli._settings import RATES
 from hfac.problem import Problem
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.tuning import Plan, Range, Setting, Trial
@@ -42,9 +43,9 @@ def execute(request: _sweep.Request) -> None:
         best = log[-1][0]
         write_best(folder / "best.json", request, settings.algorithm, best)
         if settings.figures:
-            plots.save(
-                plots.search(log, f"{name}, {settings.algorithm}", settings.judge), folder / "figures" / "search.png"
-            )
+            with _sweep_run.drawing(settings.quiet):
+                figure = plots.search(log, f"{name}, {settings.algorithm}", settings.judge)
+                plots.save(figure, folder / "figures" / "search.png")
         drawn = ", figures/" if settings.figures else ""
         say(f"written to {folder}/: config.json, search.csv, best.json{drawn}", settings.quiet)
         count = 1 + max(trial.candidate for rung in log for trial in rung)
@@ -203,7 +204,7 @@ def command_line(request: _sweep.Request, algorithm: str, best: Trial) -> str:
     words = ["hfac", "sweep", request.problem, "--algorithm", algorithm, "--preset", "attenuating"]
     words += ["--steps", str(best.steps), "--judge", f"{request.settings.judge:g}"]
     found = numbers(best.setting)
-    offsets = {found[f"{rate}.offset"] for rate in _sweep.RATES}
+    offsets = {found[f"{rate}.offset"] for rate in RATES}
     if len(offsets) == 1:
         words += ["--offset", f"{offsets.pop():.6g}"]
         found = {name: value for name, value in found.items() if not name.endswith("offset")}

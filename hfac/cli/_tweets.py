@@ -2,6 +2,7 @@
 
 import dataclasses
 import operator
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -54,9 +55,11 @@ def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sw
     """
     path, rest = _config.take(list(args), "--config")
     loaded = dict(stored or {}) | ({} if path is None else _config.read_file(path))
-    for key in ("command", "version", "problem"):
-        loaded.pop(key, None)
+    loaded = _sweep.loadable(loaded, Tweets)
+    loaded.pop("problem", None)
     plain, nested = _config.apply_file(loaded, Tweets, ("algorithm_options",))
+    rest = _config.gathered(rest, Tweets)
+    switches = _config.switches_of(typing.get_type_hints(Tweets))
     preset = _config.take(list(rest), "--preset")[0] or plain.get("preset", "small")
     algorithm = _config.take(list(rest), "--algorithm")[0] or plain.get("algorithm", "hfac")
     defaults = Tweets(**{**PRESETS.get(preset, {}), **plain})
@@ -69,12 +72,14 @@ def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sw
         from hfac import recommended
 
         known = recommended.options("tweets", algorithm)
-        options = _config.options_class(builder, "algorithm_options", known | nested["algorithm_options"])
-        _config.check_keys(nested["algorithm_options"], options, "algorithm_options")
+        given = _config.typed_table("algorithm_options", nested["algorithm_options"], builder)
+        options = _config.options_class(builder, "algorithm_options", known | given)
+        switches |= _config.switches_of(_config.option_hints(builder), "algorithm.")
         flag = tyro.conf.arg(name="algorithm")
         fields.append(
             ("algorithm_options", operator.getitem(Annotated, (options, flag)), dataclasses.field(default=options()))
         )
+    _config.refuse_values_of_switches(rest, switches)
     parsed = parse(dataclasses.make_dataclass("Settings", fields), rest, "hfac tweets", DESCRIPTION)
     _check(parsed.settings)
     chosen = getattr(parsed, "algorithm_options", None)

@@ -80,7 +80,7 @@ def report(
             quiet,
         )
     if figures:
-        with plots.pyplot().rc_context(plots.STYLE):
+        with _sweep_run.drawing(quiet), plots.styled():
             plots.save(plots.writing(judged, frontier, tau), folder / "figures" / "tweets.png")
 
 

@@ -16,6 +16,9 @@ def _number(text: str) -> float:
     return value
 
 
+MAX_LIST = 10_000  # values of one list
+
+
 def expand(text: str) -> list[float]:
     """One entry of a list: a number, ``A:B:N`` evenly spaced, or ``log:A:B:N`` evenly spaced in the logarithm.
 
@@ -33,6 +36,8 @@ def expand(text: str) -> list[float]:
     count = whole(ends[2])
     if count < 2:
         raise ValueError(f"range '{text}' needs at least 2 points")
+    if count > MAX_LIST:
+        raise ValueError(f"range '{text}' has more than {MAX_LIST:,} points, as many as a list may have")
     if is_log and (low <= 0 or high <= 0):
         raise ValueError(f"range '{text}' is logarithmic: both ends must be positive")
     steps = [i / (count - 1) for i in range(count)]
@@ -50,7 +55,10 @@ def numbers(texts: list[str]) -> tuple[float, ...]:
     entries = [part for text in texts for part in text.split(",") if part]
     if not entries:
         raise ValueError("the list is empty; give at least one number")
-    return tuple(value for entry in entries for value in expand(entry))
+    found = tuple(value for entry in entries for value in expand(entry))
+    if len(found) > MAX_LIST:
+        raise ValueError(f"the list has {len(found):,} values; at most {MAX_LIST:,} may stand in one")
+    return found
 
 
 def whole(text: str) -> int:
@@ -81,7 +89,19 @@ Count = Annotated[
         nargs=1,
         metavar="N",
         instance_from_str=lambda texts: whole(texts[0]),
-        is_instance=lambda value: isinstance(value, int),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [f"{value}"],
+    ),
+]
+
+
+Real = Annotated[
+    float,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="X",
+        instance_from_str=lambda texts: _number(texts[0]),
+        is_instance=lambda value: isinstance(value, int | float) and not isinstance(value, bool),
         str_from_instance=lambda value: [f"{value}"],
     ),
 ]

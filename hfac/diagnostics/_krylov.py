@@ -5,6 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from hfac import _random
+
 BREAKDOWN = 1e-10  # of a new direction, relative to the map: nothing new is left in the Krylov space
 
 
@@ -25,7 +27,7 @@ def lanczos(
     Returns:
       [size].
     """
-    key = jax.random.key(0)
+    key = _random.key(0)
 
     def unit(v: jax.Array) -> jax.Array:
         return v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(v.dtype).tiny)

@@ -1,29 +1,29 @@
 """States of a sweep on disk: written whole or not at all, checked when read, the one before kept until then.
 
-A checkpoint is a folder named after its step: the arrays as orbax writes them, and a manifest with a checksum of every
-file. It appears by a rename, so that a process killed at any moment leaves the older one in place.
+A checkpoint is a folder named after its step: the arrays in one safetensors file, and a manifest with its checksum. It
+appears by a rename, so that a process killed at any moment leaves the older one in place. Version 0.1 wrote the arrays
+with orbax, which cannot name folders outside ASCII where the locale is not UTF-8; what it wrote is still read.
 """
 
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from hfac.results import named_leaves
+from hfac import _files
+from hfac._trees import named_leaves
 from hfac.types import PyTree
 
-FORMAT = "hfac checkpoint 1"
-MANIFEST, ARRAYS = "manifest.json", "arrays"
+FORMAT, ORBAX_FORMAT = "hfac checkpoint 2", "hfac checkpoint 1"
+MANIFEST, ARRAYS, ORBAX_ARRAYS = "manifest.json", "arrays.safetensors", "arrays"
 KEPT = 2  # newest checkpoints
-SPARE_BYTES = 65_536  # that a checkpoint may need beside its arrays
 
 
 class Snapshot(NamedTuple):
@@ -43,16 +43,20 @@ class ForeignError(ValueError):
 class Checkpoints:
     """The checkpoints of one part of a sweep."""
 
-    def __init__(self, folder: Path, belongs_to: Mapping[str, Any], kept: int = KEPT) -> None:
+    def __init__(
+        self, folder: Path, belongs_to: Mapping[str, Any], kept: int = KEPT, unimportant: Collection[str] = ()
+    ) -> None:
         """Look at a folder, which need not exist yet.
 
         Args:
           folder: that holds a folder per checkpoint.
           belongs_to: what a checkpoint must have been written by, compared word by word.
           kept: newest checkpoints that stay when one is written.
+          unimportant: names in `belongs_to` of this or of an earlier version that are not compared.
         """
-        self._kept = kept
-        self.folder, self._belongs_to = Path(folder), json.loads(json.dumps(dict(belongs_to), default=str))
+        self._kept, self._unimportant = kept, unimportant
+        self.folder = _files.place(folder)
+        self._belongs_to = json.loads(json.dumps(dict(belongs_to), default=str))
 
     def save(self, snapshot: Snapshot) -> None:
         """Write a checkpoint, then remove all but the newest.
@@ -64,20 +68,17 @@ class Checkpoints:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         try:
-            arrays = _arrays(snapshot)
-            _reserve(unfinished / "room", SPARE_BYTES + 2 * sum(array.nbytes for array in arrays.values()))
-            _write_arrays(unfinished / ARRAYS, arrays)
-            files = sorted(path for path in unfinished.rglob("*") if path.is_file())
+            _write_arrays(unfinished / ARRAYS, _arrays(snapshot))
             manifest = {
                 "format": FORMAT,
                 "step": snapshot.step,
                 "point": snapshot.point,
                 "belongs_to": self._belongs_to,
-                "files": {str(path.relative_to(unfinished)): _digest(path) for path in files},
+                "files": {ARRAYS: _digest(unfinished / ARRAYS)},
             }
             (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-            for path in [*files, unfinished / MANIFEST]:
-                _to_disk(path)
+            for name in (ARRAYS, MANIFEST):
+                _to_disk(unfinished / name)
             shutil.rmtree(final, ignore_errors=True)
             unfinished.rename(final)
             _to_disk(self.folder)
@@ -94,6 +95,14 @@ class Checkpoints:
           ValueError: if it is not there, not whole, or of something else.
         """
         return self._read(self.folder / f"{step:010d}", like)
+
+    @property
+    def belongs_to(self) -> dict[str, Any] | None:
+        """What wrote the newest checkpoint that can be read, or None without one."""
+        for folder in self._found():
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["belongs_to"])
+        return None
 
     @property
     def newest_step(self) -> int:
@@ -141,7 +150,7 @@ class Checkpoints:
             files = dict(files)
         except (OSError, ValueError, KeyError, TypeError):
             raise ValueError(f"its {MANIFEST} cannot be read") from None
-        if form != FORMAT:
+        if form not in (FORMAT, ORBAX_FORMAT):
             raise ValueError(f"it is of format '{form}', this is '{FORMAT}'")
         for name, digest in files.items():
             path = folder / name
@@ -149,13 +158,14 @@ class Checkpoints:
                 raise ValueError(f"{name} is missing")
             if _digest(path) != digest:
                 raise ValueError(f"{name} is not what was written")
-        differ = sorted(
-            key for key in {*belongs_to, *self._belongs_to} if belongs_to.get(key) != self._belongs_to.get(key)
-        )
+        known = set(belongs_to) if form == ORBAX_FORMAT else {*belongs_to, *self._belongs_to}  # version 0.1 knew less
+        keys = known - set(self._unimportant)
+        differ = sorted(key for key in keys if belongs_to.get(key) != self._belongs_to.get(key))
         if differ:
             words = (f"{key} was {belongs_to.get(key)}, is {self._belongs_to.get(key)}" for key in differ)
             raise ForeignError(f"it belongs to another run: {'; '.join(words)}")
-        return _snapshot(step, point, _read_arrays(folder / ARRAYS), like)
+        read = _read_arrays(folder / ARRAYS) if form == FORMAT else _read_orbax(folder / ORBAX_ARRAYS)
+        return _snapshot(step, point, read, like)
 
 
 def _arrays(snapshot: Snapshot) -> dict[str, Any]:
@@ -175,34 +185,19 @@ def _snapshot(step: int, point: int, arrays: Mapping[str, Any], like: PyTree) ->
     return Snapshot(step, point, arrays["num_samples"], arrays["samples"], states)
 
 
-def _reserve(path: Path, size: int) -> None:
-    """Raise `OSError` unless there is room: a writer that runs out of it half-way prints tracebacks of its threads."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-    finally:
-        path.unlink(missing_ok=True)
-
-
 def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    import orbax.checkpoint
+    from safetensors.numpy import save
 
-    log = logging.getLogger("absl")  # prints a traceback of its own before it raises
-    was_silent, log.disabled = log.disabled, True
-    try:
-        with orbax.checkpoint.PyTreeCheckpointer() as writer:
-            writer.save(path.absolute(), dict(arrays))
-    except OSError:
-        raise
-    except Exception as error:  # a full disk is a ValueError here
-        raise OSError(f"{path}: {' '.join(str(error).split())[:200]}") from None
-    finally:
-        log.disabled = was_silent
+    path.write_bytes(save({name: np.asarray(array, order="C") for name, array in arrays.items()}))
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load
+
+    return load(path.read_bytes())
+
+
+def _read_orbax(path: Path) -> dict[str, np.ndarray]:
     import orbax.checkpoint
 
     with orbax.checkpoint.PyTreeCheckpointer() as reader:

@@ -27,7 +27,7 @@ class History(NamedTuple):
 
 def run_key(seed: int | jax.Array, root: int = 0) -> Key:
     """The key of the run called `seed`: it depends on nothing else, so seeds can be added later."""
-    return jax.random.fold_in(jax.random.key(root), seed)
+    return jax.random.fold_in(_random.key(root), seed)
 
 
 def record_points(num_steps: int, record_at: Sequence[int] | None = None) -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac._jaxpr import has_factorization, has_large_product, has_many_equations
+from hfac import _random
+from hfac._jaxpr import has_factorization, has_large_product, has_library_call, has_many_equations
 from hfac.engine import _loop, _native, _sharding
 from hfac.types import Algorithm
 
@@ -92,11 +93,15 @@ class Program:
         return self._call("whole", runs, jnp.asarray(lengths, jnp.int32))
 
     def _call(self, name: str, *args: Any) -> Any:
-        args = jax.tree.map(jnp.asarray, args)
+        with jax.disable_jit(False):  # a sweep is a compiled program, whatever is switched off around it
+            return self._call_compiled(name, jax.tree.map(jnp.asarray, args))
+
+    def _call_compiled(self, name: str, args: Any) -> Any:
         signature = (name, jax.tree.structure(args), tuple((a.shape, a.dtype) for a in jax.tree.leaves(args)))
         if signature not in self._compiled:
             began = time.perf_counter()
-            self._compiled[signature] = self._compile(name, args)
+            with _random.pinned():
+                self._compiled[signature] = self._compile(name, args)
             self.compile_seconds += time.perf_counter() - began
         return self._compiled[signature](*args)
 
@@ -105,7 +110,7 @@ class Program:
         if not self._is_native:
             return traced.lower().compile()
         whole = traced.jaxpr.jaxpr
-        if not any(found(whole) for found in (has_factorization, has_large_product, has_many_equations)):
+        if not any(found(whole) for found in (has_library_call, has_large_product, has_many_equations)):
             with contextlib.suppress(jax.errors.JaxRuntimeError):  # the step holds something else that cannot be nested
                 return traced.lower().compile(compiler_options=_native.OPTIONS)
         self._is_native = False

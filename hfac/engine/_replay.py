@@ -9,8 +9,8 @@ import numpy as np
 from jax.experimental import checkify
 
 from hfac import _random
+from hfac._trees import named_leaves
 from hfac.engine._run import run
-from hfac.results import named_leaves
 from hfac.types import Algorithm, Key, Status
 
 

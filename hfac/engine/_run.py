@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hfac import _jaxpr
 from hfac.engine import _loop, _program, _sharding
 from hfac.types import Algorithm, Key
 
@@ -42,7 +43,8 @@ def run(
     lengths = jnp.asarray(np.diff([*points, num_steps], prepend=0), jnp.int32)
     record = record or _loop.default_record(algorithm)
     one = _program.Runs(key, schedules, initial)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(one)):
+    is_open = _jaxpr.is_tracing() or jax.config.jax_disable_jit  # type: ignore[attr-defined]
+    if is_open:  # what the problem closes over may be traced, or is to be looked at
         first = _loop.first_state(algorithm, *one)
         state, history = _loop.advance(algorithm, record, key, schedules, first, lengths)
     else:  # a sweep of one

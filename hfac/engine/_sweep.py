@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import results
+from hfac import _jaxpr, _random, results
+from hfac._trees import named_leaves
 from hfac.engine import _loop, _program, _sharding
 from hfac.schedules import Coordinates, Schedules
 from hfac.types import Algorithm
@@ -77,13 +78,25 @@ def lay_out(
         padded = jax.tree.map(jnp.asarray, _sharding.pad(plan, runs))
         if len(plan.devices) == 1 or not prepared.factorizes(padded):
             break
-    return Layout(prepared, padded, coordinates, distinct, table)
+    layout = Layout(prepared, padded, coordinates, distinct, table)
+    check_names(layout)
+    return layout
+
+
+def check_names(layout: Layout) -> None:
+    """Raise `ValueError` if a record would take the place of something else in the results."""
+    leaves = named_leaves(layout.record_shapes)
+    axes = {f"{name}_{i}" for name, leaf in leaves.items() for i in range(len(leaf.shape))}
+    coordinates = {label for labels in layout.coordinates.values.values() for label in labels}
+    for name in leaves:
+        if name in {"samples", "seed", "step", *layout.coordinates.dims, *coordinates, *axes} or name == "zarr.json":
+            raise ValueError(f"a record cannot be called '{name}', as something else is; give it another name")
 
 
 def state_bytes(algorithm: Algorithm, schedules: Schedules) -> int:
     """Bytes of one run's state, of an algorithm with these schedules (or a batch of them); nothing is computed."""
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((), jnp.result_type(float)), schedules)
-    state = jax.eval_shape(functools.partial(_loop.first_state, algorithm), jax.random.key(0), one)
+    state = jax.eval_shape(functools.partial(_loop.first_state, algorithm), _random.key(0), one)
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
@@ -135,6 +148,8 @@ def sweep(
     Raises:
       ValueError: if an argument is out of range.
     """
+    if _jaxpr.is_tracing():
+        raise ValueError("a sweep returns labelled data on the host: call it outside of jit, grad and vmap; `run` may")
     points = _loop.record_points(num_steps, record_at)
     layout = lay_out(algorithm, schedules, seeds, record, initial, width, root)
     compiled, plan = layout.program, layout.program.plan

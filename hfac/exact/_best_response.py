@@ -12,6 +12,7 @@ from hfac.exact import _linear
 from hfac.exact._policy import Model, as_float, backup, model, soft_sweeps, soft_value, upper_objective, visits
 from hfac.mdp import TabularMDP
 from hfac.problem import Problem
+from hfac.problem import as_float as returning_float
 from hfac.types import PyTree, Scalar
 
 MAX_ITERATIONS = 200
@@ -165,7 +166,7 @@ def _newton(
 
     def loss(logits: jax.Array) -> jax.Array:
         soft_return = jnp.vdot(at.mdp.initial, soft_value(at.mdp, rewards, table(logits), tau))
-        return w * problem.g(x, table(logits)) - soft_return  # type: ignore[misc]
+        return w * returning_float(problem.g)(x, table(logits)) - soft_return  # type: ignore[arg-type]
 
     def improve(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         logits, _, _, iteration = carry

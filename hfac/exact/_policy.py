@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from hfac.exact import _linear
-from hfac.mdp import TabularMDP
+from hfac.mdp import TabularMDP, within_reach
 from hfac.problem import Problem, transition_table
+from hfac.problem import as_float as returning_float
 from hfac.types import PyTree, Scalar
 
 
@@ -37,7 +38,7 @@ def as_float(tree: PyTree, dtype: Any = None) -> PyTree:
 
 
 def _table(function: Any, mdp: TabularMDP, x: PyTree) -> jax.Array:
-    return transition_table(function, mdp, x).astype(mdp.probs.dtype)
+    return transition_table(function, within_reach(mdp), x).astype(mdp.probs.dtype)
 
 
 def expectation(mdp: TabularMDP, table: jax.Array) -> jax.Array:
@@ -134,9 +135,9 @@ def direct_terms(problem: Problem, x: PyTree, pi: jax.Array) -> jax.Array:
     """h(x) + g(x, pi): what of f needs no visitation."""
     total = jnp.zeros((), pi.dtype)
     if problem.h is not None:
-        total += problem.h(x)
+        total += returning_float(problem.h)(x)
     if problem.g is not None:
-        total += problem.g(x, pi)
+        total += returning_float(problem.g)(x, pi)
     return total
 
 
@@ -184,7 +185,7 @@ def upper_parts_from(
     mdp = at.mdp
     (direct, grad_x), grad_pi = jax.value_and_grad(lambda x: direct_terms(problem, x, pi))(x), jnp.zeros_like(pi)
     if problem.g is not None:
-        grad_pi += jax.grad(problem.g, argnums=1)(x, pi)
+        grad_pi += jax.grad(returning_float(problem.g), argnums=1)(x, pi)
     if problem.cost is not None:
         grad_pi += expected_visits[:, None] * backup(mdp, (1 - mdp.discount) * at.cost, leader_value)
         occupancy = (1 - mdp.discount) * expected_visits[:, None] * pi

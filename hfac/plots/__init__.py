@@ -12,9 +12,9 @@ from hfac.plots._runs import objective as objective
 from hfac.plots._runs import objective_line as objective_line
 from hfac.plots._runs import save_all as save_all
 from hfac.plots._style import COLORS as COLORS
-from hfac.plots._style import STYLE as STYLE
 from hfac.plots._style import WIDTH as WIDTH
-from hfac.plots._style import pyplot as pyplot
 from hfac.plots._style import save as save
+from hfac.plots._style import styled as styled
+from hfac.plots._style import subplots as subplots
 from hfac.plots._tweets import divergences as divergences
 from hfac.plots._tweets import writing as writing

@@ -7,7 +7,7 @@ import numpy as np
 
 from hfac import statistics
 from hfac.comparison import Entry
-from hfac.plots._style import COLORS, STYLE, WIDTH, pyplot
+from hfac.plots._style import COLORS, WIDTH, new_figure, styled, subplots
 from hfac.tuning import Trial
 
 if TYPE_CHECKING:
@@ -29,10 +29,9 @@ def comparison(
       reference: end of an exact descent.
       target: a level to mark, or None.
     """
-    plt = pyplot()
     has_samples = all(entry.counts_samples for entry in entries)
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(WIDTH * 1.3, 3.6), sharey=True)
+    with styled():
+        figure, axes = subplots(1, 2, (WIDTH * 1.3, 3.6), sharey=True)
         styles = ("-", "--", "-.")
         for k, entry in enumerate(entries):
             data = entry.data.isel(judged_tau=0)
@@ -74,14 +73,13 @@ def search(log: Sequence[Sequence[Trial]], title: str, tau: float) -> "Figure":
       title: of the figure.
       tau: entropy weight at which x was judged.
     """
-    plt = pyplot()
     best = log[-1][0]
     axes_names = [n for n in best.setting.rates if len({trial.setting.rates[n] for trial in log[0]}) > 1]
     shown = [n for n in axes_names if not n.endswith("offset") or n == "upper.offset"]
     columns = 4
     rows = -(-(len(shown) + 2) // columns)
-    with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(WIDTH * 1.35, 1.9 * rows))
+    with styled():
+        figure = new_figure(WIDTH * 1.35, 1.9 * rows)
         layout = figure.add_gridspec(rows, columns)
         halving = figure.add_subplot(layout[0, :2])
         colors = ("#B8C4CE", "#6FA8DC", "#0072B2", "#003A5D")

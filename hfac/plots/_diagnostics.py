@@ -8,7 +8,7 @@ import numpy as np
 
 from hfac import diagnostics, statistics
 from hfac.diagnostics import Diagnosis, Fit
-from hfac.plots._style import COLORS, STYLE, WIDTH, pyplot
+from hfac.plots._style import COLORS, WIDTH, styled, subplots
 
 if TYPE_CHECKING:
     import xarray
@@ -38,12 +38,11 @@ def rates(judged: "xarray.Dataset", fits: Sequence[Fit], window: tuple[float, fl
       window: first and last step of the fits, shaded.
       title: of the figure.
     """
-    plt = pyplot()
     step = np.asarray(judged["step"].values, float)[1:]
     values = diagnostics.series(judged)
     panels = [[fit for fit in fits if (fit.quantity in GRADIENTS) == first] for first in (True, False)]
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(WIDTH * 1.5, 4.8))
+    with styled():
+        figure, axes = subplots(1, 2, (WIDTH * 1.5, 4.8))
         for axis, shown in zip(axes, panels, strict=True):
             axis.axvspan(*window, color="0.94", zorder=0)
             for fit, color in zip(shown, COLORS, strict=False):
@@ -98,9 +97,8 @@ def diagnosis(found: Diagnosis, title: str, judge: float, settings: str) -> "Fig
       judge: entropy weight of the judged gradient.
       settings: the schedules in words, for the caption.
     """
-    plt = pyplot()
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, 3, figsize=(WIDTH * 1.75, 6.2))
+    with styled():
+        figure, axes = subplots(2, 3, (WIDTH * 1.75, 6.2))
         panels = (_ratio_along, _scatter, _ratio_at_random, _spectrum, _slope)
         for axis, draw in zip(axes.ravel(), panels, strict=False):
             draw(axis, found)

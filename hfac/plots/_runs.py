@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from hfac import exact, statistics
-from hfac.plots._style import COLORS, STYLE, WIDTH, pyplot, save
+from hfac.plots._style import COLORS, WIDTH, save, styled, subplots
 from hfac.problem import GridLayout, Problem
 from hfac.types import Status
 
@@ -28,7 +28,7 @@ def save_all(data: "xarray.Dataset", problem: Problem, references: References, f
     """Draw every figure that applies into a folder, as PNG; returns the files written."""
     written = []
     for name, draw in FIGURES.items():
-        with pyplot().rc_context(STYLE):
+        with styled():
             figure = draw(data, problem, references)
             if figure is None:
                 continue
@@ -42,10 +42,8 @@ def objective(data: "xarray.Dataset", problem: Problem, references: References) 
 
     Interquartile mean and 95 % bootstrap band over seeds; dashed, the end of an exact descent at that tau.
     """
-    import matplotlib.pyplot as plt
-
     taus = np.asarray(data["judged_tau"])
-    figure, axes = plt.subplots(len(taus), 1, figsize=(WIDTH, 3.4 * len(taus) + 0.4), sharex=True, squeeze=False)
+    figure, axes = subplots(len(taus), 1, (WIDTH, 3.4 * len(taus) + 0.4), sharex=True, squeeze=False)
     for i, (axis, tau) in enumerate(zip(axes[:, 0], taus, strict=True)):
         for index, pick in enumerate(configurations(data)):
             objective_line(axis, data.isel(pick).isel(judged_tau=i), describe(data, pick), COLORS[index % len(COLORS)])
@@ -84,8 +82,6 @@ def grid(data: "xarray.Dataset", problem: Problem, references: References) -> "F
     Of the configuration that ends best, the seed whose end is the median one. None for problems without a grid.
     """
     del references
-    import matplotlib.pyplot as plt
-
     layout = problem.layout
     if layout is None:
         return None
@@ -99,7 +95,7 @@ def grid(data: "xarray.Dataset", problem: Problem, references: References) -> "F
     values = run["hyper_objective"].sel(judged_tau=tau).values
     is_healthy = bool(np.isfinite(values).all())
     middle = int(np.argmin(np.abs(values - (values[0] + values[-1]) / 2))) if is_healthy else len(values) // 2
-    figure, axes = plt.subplots(1, 3, figsize=(WIDTH * 1.5, 3.5))
+    figure, axes = subplots(1, 3, (WIDTH * 1.5, 3.5))
     fields = [np.asarray(layout.field(run["x"].isel(step=t).values)) for t in (0, middle, -1)]
     limits = (min(float(field[field > 0].min()) for field in fields), max(float(field.max()) for field in fields))
     respond = jax.jit(lambda x: exact.best_response(problem, x, tau))

@@ -7,7 +7,7 @@ import numpy as np
 
 from hfac import statistics
 from hfac.plots._runs import configurations, describe
-from hfac.plots._style import COLORS, STYLE, WIDTH, pyplot
+from hfac.plots._style import COLORS, WIDTH, styled, subplots
 from hfac.types import Status
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ def writing(data: "xarray.Dataset", frontier: Any, tau: float, start: str = "pre
       tau: at which rewards were judged.
       start: name of the dashed line.
     """
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(3, 3, figsize=(1.35 * WIDTH, 1.1 * WIDTH))
+    figure, axes = subplots(3, 3, (1.35 * WIDTH, 1.1 * WIDTH))
     picks = list(configurations(data))
     for axis, (name, title) in zip(axes.flat[:8], PANELS.items(), strict=True):
         for index, pick in enumerate(picks):
@@ -77,9 +75,8 @@ def divergences(arms: "Mapping[str, xarray.Dataset]", frontier: Any, tau: float)
       frontier: `hfac.tweets.frontier`'s.
       tau: at which rewards were judged.
     """
-    plt = pyplot()
-    with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(WIDTH, 0.7 * WIDTH))
+    with styled():
+        figure, axis = subplots(1, 1, (WIDTH, 0.7 * WIDTH))
         _frontier(axis, frontier)
         for index, (name, data) in enumerate(arms.items()):
             color = COLORS[index % len(COLORS)]

@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from hfac import _checks
 from hfac.mdp import TabularMDP, from_successors
 
+MAX_SIZE = 1_000  # rows and columns
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left
 
 
@@ -30,10 +32,12 @@ def corner_start(size: int, start_mass: float) -> np.ndarray:
 
 def check_grid(size: int, slip: float, start_mass: float, regularization: float) -> None:
     """Raise `ValueError` unless the numbers of a grid problem are in range."""
+    _checks.untraced(size=size, slip=slip, start_mass=start_mass)
     if size < 2:
         raise ValueError(f"size must be at least 2, got {size}")
+    if size > MAX_SIZE:
+        raise ValueError(f"size must be at most {MAX_SIZE:,}, got {size}")
     for name, value in (("slip", slip), ("start_mass", start_mass)):
         if not 0 <= value <= 1:
             raise ValueError(f"{name} must lie in [0, 1], got {value}")
-    if not (np.isfinite(regularization) and regularization >= 0):
-        raise ValueError(f"regularization must be finite and >= 0, got {regularization}")
+    _checks.number("regularization", regularization, "be finite and >= 0", 0)

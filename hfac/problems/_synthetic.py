@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from hfac import _checks
 from hfac.mdp import TabularMDP, from_dense
 
 TAU = 1.0  # entropy weight at which a hidden policy is optimal
 NUM_SWEEPS = 2_000
+MAX_ENTRIES = 10**8  # of a dense table
 
 
 def random_dynamics(rng: np.random.RandomState, num_states: int, num_actions: int, discount: float) -> TabularMDP:
@@ -26,8 +28,14 @@ def check_sizes(num_states: int, num_actions: int, dimension: int) -> None:
         ("num_actions", num_actions, 1),
         ("dimension", dimension, 1),
     ):
+        _checks.untraced(**{name: value})
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
+    if num_states**2 * num_actions > MAX_ENTRIES or dimension**2 > MAX_ENTRIES:
+        raise ValueError(
+            f"num_states^2 num_actions and dimension^2 must be at most {MAX_ENTRIES:,}, "
+            f"got {num_states}, {num_actions} and {dimension}"
+        )
 
 
 def soft_optimal(mdp: TabularMDP, rewards: np.ndarray) -> np.ndarray:

@@ -3,11 +3,10 @@
 from hfac.results._dataset import RunTable as RunTable
 from hfac.results._dataset import dataset as dataset
 from hfac.results._dataset import labelled as labelled
-from hfac.results._dataset import named_leaves as named_leaves
-from hfac.results._dataset import nested as nested
 from hfac.results._dataset import provenance as provenance
 from hfac.results._dataset import run_table as run_table
 from hfac.results._judge import judge as judge
+from hfac.results._judge import structured as structured
 from hfac.results._judge import summary as summary
 from hfac.results._store import PART as PART
 from hfac.results._store import Part as Part

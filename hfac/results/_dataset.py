@@ -16,6 +16,7 @@ import jax
 import jaxlib
 import numpy as np
 
+from hfac._trees import named_leaves
 from hfac.schedules import Coordinates
 
 if TYPE_CHECKING:
@@ -46,24 +47,6 @@ def _git_commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return done.stdout.strip() or "unknown"
-
-
-def named_leaves(tree: Any) -> dict[str, Any]:
-    """Leaves of a record by a dotted name, such as ``x`` or ``x.bias``."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator=".") or "record": leaf for path, leaf in leaves}
-
-
-def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo `named_leaves` for a record of dictionaries: ``x.bias`` is ``["x"]["bias"]``."""
-    tree: dict[str, Any] = {}
-    for name, leaf in leaves.items():
-        *path, last = name.split(".")
-        branch = tree
-        for part in path:
-            branch = branch.setdefault(part, {})
-        branch[last] = leaf
-    return tree
 
 
 class RunTable(NamedTuple):

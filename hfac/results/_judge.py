@@ -1,6 +1,7 @@
 """Judging a sweep: metrics of its records, and one row per configuration."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -9,12 +10,15 @@ import numpy as np
 
 from hfac import metrics, statistics
 from hfac._jaxpr import has_factorization
+from hfac._trees import named_leaves, nested, restored
 from hfac.metrics import Metric
-from hfac.results._dataset import nested
 from hfac.types import Status
 
 if TYPE_CHECKING:
     import xarray
+
+
+ROLE = "role"  # attribute of what judging adds to a sweep
 
 
 def judge(
@@ -26,26 +30,48 @@ def judge(
       data: a sweep that recorded what the metric reads.
       metric: from `hfac.metrics`.
       progress: called with (runs judged, runs in all).
+
+    Raises:
+      ValueError: if the sweep did not record what is needed, or recorded something by a metric's name.
     """
+    for name in ("status", "samples"):
+        if name not in data:
+            raise ValueError(f"a sweep is judged with its '{name}', which was not recorded; let `record` keep it")
     dims = data["status"].dims
     shape = data["status"].shape
-    names = [name for name in data.data_vars if set(dims) <= set(data[name].dims)]
-    records = {
-        n: data[n].transpose(*dims, ...).values.reshape(-1, shape[-1], *data[n].shape[len(dims) :]) for n in names
-    }
-    num_runs = next(iter(records.values())).shape[0]
+    names = [n for n in data.data_vars if set(dims) <= set(data[n].dims) and ROLE not in data[n].attrs]
+    num_runs = math.prod(shape[:-1])
+    ordered = {str(n): data[n].transpose(*dims, ...).values for n in names}
+    leaves = {n: leaf.reshape(num_runs, *leaf.shape[len(dims) - 1 :]) for n, leaf in ordered.items()}
+    records = structured(leaves, metric.like)
     found: list[dict[str, np.ndarray]] = []
-    for worth in _evaluate(metric, [nested({str(n): leaf[i] for n, leaf in records.items()}) for i in range(num_runs)]):
+    for worth in _evaluate(metric, [jax.tree.map(lambda leaf, i=i: leaf[i], records) for i in range(num_runs)]):
         found.append(worth)
         progress(len(found), num_runs)
     has_failed = data["status"].values != Status.OK
     judged = data.drop_dims(metric.dim, errors="ignore")
+    taken = sorted(set(found[0]) & set(names))
+    if taken:
+        raise ValueError(f"the sweep recorded '{taken[0]}', which is the name of a metric; record it by another name")
     for name in found[0]:
         values = np.stack([row[name] for row in found])
         values = values.reshape(*shape, *values.shape[2:])
         values = np.where(has_failed.reshape(has_failed.shape + (1,) * (values.ndim - has_failed.ndim)), np.inf, values)
-        judged[name] = ((*dims, metric.dim) if name in metric.vectors else dims, values)
+        judged[name] = ((*dims, metric.dim) if name in metric.vectors else dims, values, {ROLE: "metric"})
     return judged.assign_coords({metric.dim: metric.labels}) if metric.labels.size else judged
+
+
+def structured(leaves: Mapping[str, Any], like: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Named leaves of a record as trees: those of `like` in their own structure, the others one by one.
+
+    Raises:
+      ValueError: if a leaf of a tree was not recorded.
+    """
+    if like is None:
+        return nested(leaves)
+    inside = {name for key, tree in like.items() for name in named_leaves({key: tree})}
+    trees = {key: restored(leaves, tree, key) for key, tree in like.items()}
+    return {name: leaf for name, leaf in leaves.items() if name not in inside} | trees
 
 
 def _evaluate(metric: Metric, runs: list[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:

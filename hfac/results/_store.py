@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from hfac.results._dataset import RunTable, labelled, named_leaves
+from hfac import _files
+from hfac._trees import named_leaves
+from hfac.results._dataset import RunTable, labelled
+from hfac.results._judge import ROLE
 
 if TYPE_CHECKING:
     import xarray
 
-PART, METRICS = "part-", "metrics"
+PART, METRICS, STORE = "part-", "metrics", "results.zarr"
+HOW = "how_to_read"
+HOW_TO_READ = "the records lie in the groups part-000, part-001, ...; hfac.results.load joins and labels them"
 LARGEST_CHUNK = 65_536  # runs
 
 
@@ -107,7 +112,7 @@ class Store:
         """
         import zarr
 
-        self.path = Path(path)
+        self.path = _files.place(path)
         if not self.path.is_dir():
             raise ValueError(f"no results at {path}; a sweep writes them to OUT/results.zarr")
         with _reading(self.path):
@@ -120,9 +125,10 @@ class Store:
         """Make an empty store at a path that must not exist yet."""
         import zarr
 
-        unfinished = Path(path).with_name(f"{Path(path).name}.new")
+        path = _files.place(path)
+        unfinished = path.with_name(f"{path.name}.new")
         shutil.rmtree(unfinished, ignore_errors=True)
-        zarr.create_group(unfinished, attributes=dict(attributes))
+        zarr.create_group(unfinished, attributes={HOW: HOW_TO_READ} | dict(attributes))
         unfinished.rename(path)
         return cls(path)
 
@@ -175,7 +181,7 @@ class Store:
     @property
     def attributes(self) -> dict[str, Any]:
         """Provenance and what was added to it."""
-        return dict(self._group.attrs)
+        return {name: value for name, value in self._group.attrs.items() if name != HOW}
 
     def load(self) -> "xarray.Dataset":
         """All runs as a labelled grid; record points that some run has not reached are left out.
@@ -245,18 +251,27 @@ def _finish_reads() -> None:
 
 def write(data: "xarray.Dataset", path: Path) -> None:
     """Store a finished dataset at a path that must not exist yet."""
-    data.to_zarr(path, mode="w-", consolidated=False)
+    data.to_zarr(_files.place(path), mode="w-", consolidated=False)
 
 
 def load(path: Path) -> "xarray.Dataset":
     """Read a stored result into memory, with the metrics of the last judging; what is not reached yet is left out.
+
+    Args:
+      path: of the results, or of the folder of a run that holds them.
 
     Raises:
       ValueError: if there is none at the path, or it is damaged.
     """
     import xarray
 
-    path = Path(path)
+    path = _files.place(path)
+    if (path / STORE).is_dir():
+        path = path / STORE
+    elif path.is_dir() and not (path / "zarr.json").is_file():
+        inside = sorted(child.name for child in path.glob("**/*.zarr"))
+        hint = f"; it holds {', '.join(inside)}" if inside else "; a sweep writes them to OUT/results.zarr"
+        raise ValueError(f"{path} holds no results{hint}")
     if path.is_dir() and not any(child.name.startswith(PART) for child in path.iterdir()):
         with _reading(path):
             data = xarray.open_zarr(path, consolidated=False).load()
@@ -269,12 +284,14 @@ def load(path: Path) -> "xarray.Dataset":
     with _reading(path / METRICS):
         found = xarray.open_zarr(path, group=METRICS, consolidated=False).load()
     is_same = all(name in found.coords and found[name].equals(data[name]) for name in data.coords)
+    for name in found.data_vars:  # version 0.1 did not say so
+        found[name].attrs.setdefault(ROLE, "metric")
     return data.assign_coords(found.coords).assign(found.data_vars) if is_same else data
 
 
 def save(data: "xarray.Dataset", path: Path) -> None:
     """Keep the metrics of a judged sweep beside what was recorded, in place of those of an earlier judging."""
-    path = Path(path)
+    path = _files.place(path)
     recorded = set(Store(path).parts[0].variables)
     unfinished = path / f"new-{METRICS}"
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -35,7 +35,7 @@ class Kept:
           folder: of one search.
           belongs_to: what a rung must have been found by, compared word by word.
         """
-        self._folder, self._belongs_to = Path(folder), json.loads(json.dumps(dict(belongs_to), default=str))
+        self._folder, self._belongs_to = _files.place(folder), json.loads(json.dumps(dict(belongs_to), default=str))
 
     def outcomes(self, round: int, rung: int) -> list[Outcome] | None:
         """Outcomes of a rung, or None if it was not finished.
@@ -55,7 +55,7 @@ class Kept:
             ]
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             raise ValueError(f"{path} is damaged; remove {path.parent}, and the round is run again") from None
-        if belongs_to != self._belongs_to:
+        if any(belongs_to.get(key) != self._belongs_to.get(key) for key in set(belongs_to) - {"version"}):
             raise ValueError(
                 f"{path} belongs to another search; go on with what wrote it, or search into another folder"
             )
@@ -88,4 +88,6 @@ class Kept:
         return self._folder / f"round-{round}" / f"rung-{rung}.json"
 
     def _checkpoints(self, round: int, group: int) -> Checkpoints:
-        return Checkpoints(self._folder / f"round-{round}" / f"group-{group}", self._belongs_to, MAX_RUNGS)
+        return Checkpoints(
+            self._folder / f"round-{round}" / f"group-{group}", self._belongs_to, MAX_RUNGS, ("version",)
+        )

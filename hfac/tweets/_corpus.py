@@ -1,5 +1,7 @@
 """Tweets and people's ratings of them, read from files; whatever is wrong is one line with file, line and rule."""
 
+import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -38,14 +40,17 @@ def read_corpus(path: Path) -> list[str]:
 def read_ratings(path: Path) -> list[Tweet]:
     """Rated tweets of a tab-separated file with the header ``id, ratings, text``; ratings are parted by spaces.
 
+    Cells may be quoted as spreadsheets and pandas do it: all of them, or those with quotation marks, tabs or line ends
+    inside, whose own quotation marks are then doubled. A tweet that merely stands in quotation marks keeps them.
+
     Raises:
       ValueError: if the file cannot be read, is not UTF-8, a line does not parse, or there are fewer than two tweets.
     """
-    lines = _lines(path)
-    number, header = next(lines, (1, ""))
-    if tuple(header.split("\t")) != COLUMNS:
+    rows = _rows(list(_lines(path)))
+    number, header = next(rows, (1, []))
+    if tuple(header) != COLUMNS:
         raise ValueError(f"{path}, line {number}: the header must be {', '.join(COLUMNS)}, parted by tabs")
-    tweets = [_tweet(path, number, line) for number, line in lines if line.strip()]
+    tweets = [_tweet(path, number, cells) for number, cells in rows]
     _check_count(path, len(tweets))
     seen: set[int] = set()
     for tweet in tweets:
@@ -55,8 +60,39 @@ def read_ratings(path: Path) -> list[Tweet]:
     return tweets
 
 
-def _tweet(path: Path, number: int, line: str) -> Tweet:
-    cells = line.split("\t")
+def _rows(lines: list[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
+    """Cells of every line that is not empty, with its number; a quoted cell may hold tabs and line ends."""
+    is_quoted = bool(lines) and all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in lines[0][1].split("\t"))
+    rest = iter(lines)
+    for number, line in rest:
+        if not line.strip():
+            continue
+        cells = line.split("\t")
+        if is_quoted or _opens(cells[-1]) or (len(cells) != len(COLUMNS) and '"' in line):
+            while not _is_whole(line) and (more := next(rest, None)) is not None:
+                line += "\n" + more[1]
+            cells = next(csv.reader(io.StringIO(line, newline=""), delimiter="\t"), [])
+        yield number, [_unquoted(cell) for cell in cells]
+
+
+def _is_whole(text: str) -> bool:
+    """Whether every quotation mark has its partner."""
+    return text.count('"') % 2 == 0
+
+
+def _opens(cell: str) -> bool:
+    """Whether a last cell is quoted and goes on in the next line: it holds doubled marks, and an odd number in all."""
+    return cell.startswith('"') and '""' in cell[1:] and not _is_whole(cell)
+
+
+def _unquoted(cell: str) -> str:
+    """A cell without the quotation marks that a writer put around it since it holds some itself, doubled."""
+    inside = cell[1:-1]
+    is_quoted = len(cell) > 1 and cell[0] == cell[-1] == '"' and '""' in inside
+    return inside.replace('""', '"') if is_quoted and '"' not in inside.replace('""', "") else cell
+
+
+def _tweet(path: Path, number: int, cells: list[str]) -> Tweet:
     if len(cells) != len(COLUMNS):
         raise ValueError(f"{path}, line {number}: a line has {len(COLUMNS)} cells parted by tabs, got {len(cells)}")
     name, ratings, text = cells
@@ -84,9 +120,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         try:
-            yield number, line.decode("utf-8")
+            text = line.decode("utf-8")
         except UnicodeDecodeError:
             raise ValueError(f"{path}, line {number}: the file must be UTF-8") from None
+        if "\0" in text:
+            raise ValueError(f"{path}, line {number}: the file must be UTF-8 text, it holds zeros; is it UTF-16?")
+        yield number, text
 
 
 def _check_count(path: Path, count: int) -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import episodes
+from hfac import _random, episodes
 from hfac.episodes import Episodes
 from hfac.policies import written
 from hfac.problem import EpisodicProblem
@@ -25,7 +25,7 @@ def record(problem: EpisodicProblem, count: int = NUM_TWEETS) -> Callable[[Any, 
 
     def keep(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
         del info
-        tokens = problem.policy.sample(jax.random.key(SAME_NUMBERS), state.theta, count)
+        tokens = problem.policy.sample(_random.key(SAME_NUMBERS), state.theta, count)
         batch = Episodes(tokens, jnp.full(count, 1 / count, jnp.float32), ())
         own, _ = episodes.path(problem, state.theta, batch)
         reference, _ = episodes.path(problem, problem.reference, batch)

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hfac import _files
+from hfac import _files, _random
+from hfac._trees import named_leaves, restored
 from hfac.policies import written
 from hfac.tweets import _model
 from hfac.tweets._tokenizer import EOS
@@ -160,8 +161,6 @@ def save_model(path: Path, size: _model.Size, params: PyTree) -> None:
     """
     from safetensors.numpy import save
 
-    from hfac.results import named_leaves
-
     tensors = {name: np.ascontiguousarray(leaf) for name, leaf in named_leaves(params).items()}
     blob = save(tensors, {"format": FORMAT, "size": json.dumps(dataclasses.asdict(size))})
     if Path(path).exists():
@@ -177,8 +176,6 @@ def load_model(path: Path) -> tuple[_model.Size, PyTree]:
     """
     from safetensors import SafetensorError, safe_open
 
-    from hfac.results import nested
-
     try:
         with safe_open(str(path), framework="numpy") as file:
             meta = file.metadata() or {}
@@ -188,8 +185,8 @@ def load_model(path: Path) -> tuple[_model.Size, PyTree]:
             tensors = {name: jnp.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no language model: {error}") from None
-    params = nested(tensors)
-    expected = jax.eval_shape(lambda: _model.init(size, jax.random.key(0)))
-    if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, expected):
+    expected = jax.eval_shape(lambda: _model.init(size, _random.key(0)))
+    shapes = {name: leaf.shape for name, leaf in named_leaves(expected).items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
         raise ValueError(f"{path} is no language model: its tensors do not have the shapes of {size}")
-    return size, params
+    return size, restored(tensors, expected)

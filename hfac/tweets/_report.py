@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from hfac import plots, results, statistics
+from hfac import _random, plots, results, statistics
 from hfac.tweets import _judge, _people
 from hfac.tweets._reward import reward
 from hfac.tweets._setup import Setup
@@ -23,7 +23,9 @@ def judge(setup: Setup, data: xarray.Dataset, tau: float, reference: np.ndarray)
     """Add what the policies write and what the last rewards ask for, in place of an earlier judgement."""
     dims = data["status"].dims
     data = data.drop_vars([*_judge.Writing._fields, *RESPONSE], errors="ignore")
-    record = results.nested({str(n): v.transpose(*dims, ...).values for n, v in data.data_vars.items()})
+    record = results.structured(
+        {str(n): v.transpose(*dims, ...).values for n, v in data.data_vars.items()}, _like(setup)
+    )
     writing = _judge.writing(record, setup.rater, reward)
     found: dict[str, Any] = {name: (dims, value) for name, value in zip(_judge.Writing._fields, writing, strict=True)}
     lead = data["status"].shape[:-1]
@@ -33,6 +35,10 @@ def judge(setup: Setup, data: xarray.Dataset, tau: float, reference: np.ndarray)
     for name, value in zip(worth._fields, worth, strict=True):
         found[f"response_{name}"] = (dims[:-1], value.reshape(lead))
     return data.assign(found).assign_coords(judged_tau=[tau], reference=("judged_tau", [np.nan]))
+
+
+def _like(setup: Setup) -> dict[str, Any]:
+    return {"x": jax.eval_shape(setup.problem.init_x, _random.key(0))}
 
 
 def summary(setup: Setup, data: xarray.Dataset) -> list[dict[str, Any]]:
@@ -55,9 +61,7 @@ def people(setup: Setup, data: xarray.Dataset) -> dict[str, np.ndarray]:
     """Agreement of the last rewards with held-out human ratings, by seed; nothing without ratings."""
     if not setup.judges:
         return {}
-    record = results.nested(
-        {str(n): v.values for n, v in data.isel(step=-1).data_vars.items() if str(n).startswith("x.")}
-    )
+    record = results.structured({str(n): v.values for n, v in data.isel(step=-1).data_vars.items()}, _like(setup))
     found = []
     for i in range(data.sizes["seed"]):
         x = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), record["x"])

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import optax
 
-from hfac import algorithms
+from hfac import _random, algorithms
 from hfac.problem import EpisodicProblem
 from hfac.tweets import _grammar, _model, _people, _pretrain, _problem
 from hfac.tweets._corpus import Tweet, read_corpus, read_ratings
@@ -89,7 +89,7 @@ def _pretrained(
     size = _model.Size(tokenizer.size, options.length, options.layers, options.width, options.heads)
     tokens = tokenizer.encode_all(texts, size.length)
     recipe = _pretrain.Recipe(epochs=options.epochs)
-    return tokenizer, size, _pretrain.pretrain(size, tokens, jax.random.key(options.model_seed), recipe, progress)
+    return tokenizer, size, _pretrain.pretrain(size, tokens, _random.key(options.model_seed), recipe, progress)
 
 
 def _rater(
@@ -99,7 +99,7 @@ def _rater(
     if options.rater == "vader":
         return functools.partial(compound, lexicon(tokenizer)), _problem.SLOPE
     whole = Tokenizer((*tokenizer.words, *_unseen(tokenizer, [*texts, *(tweet.text for tweet in rated)])))
-    x = _people.fit(rated, whole, jax.random.fold_in(jax.random.key(options.model_seed), 1))
+    x = _people.fit(rated, whole, jax.random.fold_in(_random.key(options.model_seed), 1))
     return functools.partial(reward, x), 1.0
 
 
@@ -147,4 +147,4 @@ def save(setup: Setup, folder: Path) -> None:
 def write(setup: Setup, count: int, seed: int = 0) -> np.ndarray:
     """Tweets of the pretrained decoder, int32 [count, L]."""
     sample: Any = jax.jit(setup.problem.policy.sample, static_argnums=2)
-    return np.asarray(sample(jax.random.key(seed), setup.problem.reference, count))
+    return np.asarray(sample(_random.key(seed), setup.problem.reference, count))

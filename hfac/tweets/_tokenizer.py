@@ -6,6 +6,7 @@ import functools
 import html
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -75,8 +76,12 @@ def attached(kinds: Sequence[int] | np.ndarray) -> list[bool]:
 
 
 def normalize(text: str) -> str:
-    """Lower case, straight apostrophes, HTML entities resolved, single spaces, every ellipsis three dots."""
-    plain = html.unescape(html.unescape(text)).lower().replace("\u2019", "'").replace("\u2026", "...")
+    """Lower case, composed accents, straight apostrophes, HTML entities resolved, single spaces, three dots a row."""
+    plain = (
+        unicodedata.normalize("NFC", html.unescape(html.unescape(text)).lower())
+        .replace("\u2019", "'")
+        .replace("\u2026", "...")
+    )
     return " ".join(re.sub(r"\.{2,}", "...", plain).split())
 
 
