@@ -48,8 +48,10 @@ def positive(name: str, value: Any) -> None:
 def count(name: str, value: Any) -> None:
     """Raise `ValueError` unless a number is whole and in [1, 2**31)."""
     number(name, value, "be a whole number >= 1", 1)
-    if isinstance(value, jax.core.Tracer) or int(value) != value or value > MAX_COUNT:
-        raise ValueError(f"{name} must be a whole number >= 1 and below 2**31, got {show(value)}")
+    if isinstance(value, jax.core.Tracer) or np.ndim(value) or int(value) != value:
+        raise ValueError(f"{name} must be a whole number >= 1, got {show(value)}")
+    if value > MAX_COUNT:
+        raise ValueError(f"{name} must be below 2**31, got {show(value)}")
 
 
 def untraced(**values: Any) -> None:

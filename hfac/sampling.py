@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac import _random
+from hfac import _checks, _random
 from hfac.exact._policy import occupancy
 from hfac.mdp import TabularMDP, sample_next, sample_start, within_reach
 from hfac.policies import Policy, policy_table, sample_action
@@ -62,8 +62,7 @@ def build(
     """
     if name not in ("markov", "iid", "exact"):
         raise ValueError(f"sampler must be 'markov', 'iid' or 'exact', got '{name}'")
-    if int(batch_size) != batch_size or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number >= 1, got {batch_size}")
+    _checks.count("batch_size", batch_size)
     if name == "exact" and (is_coupled or batch_size != 1):
         raise ValueError("the exact sampler draws nothing; drop coupled and batch_size, or use markov or iid")
     if name == "exact":

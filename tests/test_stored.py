@@ -19,7 +19,7 @@ STORED = Path(__file__).parent / "stored" / "0.1.0"
 
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
-    """Unpacks a stored run, as if this machine's jax had made it: numbers of another one may differ in the last bits."""
+    """Unpacks a stored run, as if this machine's jax had made it: another one's numbers may differ in the last bits."""
     monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda *args: None)
     own = {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "device": jax.devices()[0].platform, "devices": 2}
 

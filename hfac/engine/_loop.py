@@ -36,7 +36,8 @@ def record_points(num_steps: int, record_at: Sequence[int] | None = None) -> np.
     Raises:
       ValueError: if num_steps or a point is out of range, or the points do not increase.
     """
-    if int(num_steps) != num_steps or not 0 <= num_steps <= MAX_STEPS:
+    is_number = isinstance(num_steps, int | float | np.number) and np.isfinite(num_steps)
+    if not is_number or int(num_steps) != num_steps or not 0 <= num_steps <= MAX_STEPS:
         raise ValueError(f"num_steps must be a whole number in [0, {MAX_STEPS}], got {num_steps}")
     if record_at is None:
         decades = int(np.ceil(np.log10(max(num_steps, 1)))) + 1

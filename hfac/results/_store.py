@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PART, METRICS, STORE = "part-", "metrics", "results.zarr"
 HOW = "how_to_read"
-HOW_TO_READ = "the records lie in the groups part-000, part-001, ...; hfac.results.load joins and labels them"
+HOW_TO_READ = "hfac.results.load(path): it joins and labels the groups part-000, part-001, ..., which hold the records"
 LARGEST_CHUNK = 65_536  # runs
 
 

@@ -63,26 +63,25 @@ def read_ratings(path: Path) -> list[Tweet]:
 def _rows(lines: list[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
     """Cells of every line that is not empty, with its number; a quoted cell may hold tabs and line ends."""
     is_quoted = bool(lines) and all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in lines[0][1].split("\t"))
-    rest = iter(lines)
-    for number, line in rest:
-        if not line.strip():
-            continue
+    taken = 0
+    while taken < len(lines):
+        number, line = lines[taken]
+        taken += 1
         cells = line.split("\t")
-        if is_quoted or _opens(cells[-1]) or (len(cells) != len(COLUMNS) and '"' in line):
-            while not _is_whole(line) and (more := next(rest, None)) is not None:
-                line += "\n" + more[1]
-            cells = next(csv.reader(io.StringIO(line, newline=""), delimiter="\t"), [])
-        yield number, [_unquoted(cell) for cell in cells]
+        goes_on = not _is_whole(line) and cells[-1].startswith('"') and taken < len(lines)
+        goes_on = goes_on and len(lines[taken][1].split("\t")) != len(COLUMNS)  # a tweet may begin with a mark
+        if is_quoted or goes_on or (len(cells) != len(COLUMNS) and '"' in line):
+            while not _is_whole(line) and taken < len(lines):
+                line += "\n" + lines[taken][1]
+                taken += 1
+            yield number, next(csv.reader(io.StringIO(line, newline=""), delimiter="\t"), [])
+        elif line.strip():
+            yield number, [_unquoted(cell) for cell in cells]
 
 
 def _is_whole(text: str) -> bool:
     """Whether every quotation mark has its partner."""
     return text.count('"') % 2 == 0
-
-
-def _opens(cell: str) -> bool:
-    """Whether a last cell is quoted and goes on in the next line: it holds doubled marks, and an odd number in all."""
-    return cell.startswith('"') and '""' in cell[1:] and not _is_whole(cell)
 
 
 def _unquoted(cell: str) -> str:
