@@ -1,4 +1,4 @@
-"""The command line: one file per command, named in `COMMANDS`. Nothing here imports jax before it must."""
+"""The command line, its commands named in `COMMANDS`: one file parses a command, without jax, and another runs it."""
 
 import contextlib
 import importlib

@@ -1,7 +1,8 @@
 """Ground truth for tabular problems: exact objectives, gradients, policies and residuals.
 
 Works in float64 where x64 is on; in float32 otherwise, accurate to about 1e-4. Nothing here knows an estimator or
-an algorithm: an oracle that shared code with them would prove nothing.
+an algorithm. Planners and the exact sampler use its solvers, so that comparing them with it shows only that they
+use them rightly; that the solvers are right is shown by the tests' own brute force.
 """
 
 from hfac.exact import sequences as sequences
