@@ -34,9 +34,9 @@ class Status(enum.IntEnum):
 
 _STATUS_MEANING = {
     Status.OK: "the run is healthy",
-    Status.NON_FINITE: "an update of a policy or a critic was not finite; lower the actor or critic scale",
-    Status.UPPER_NON_FINITE: "the direction of x was not finite: the reward or f has no finite derivative at this x "
-    "(sqrt and norms at 0, divisions behind a where), or x grew too large; guard the function or lower the upper scale",
+    Status.NON_FINITE: "an update was not finite; lower the upper or actor scale, or see what a replay finds",
+    Status.UPPER_NON_FINITE: "only the direction of x was no number: the reward or f has no derivative at this x (sqrt "
+    "and norms at 0, divisions behind a where); guard the argument there",
     Status.OUT_OF_BOUNDS: "an update passed the divergence bound; lower the step sizes or raise the penalty scale",
     Status.REWARD_HACKED: "reward hacked: the policy left its reference or repeats itself; raise tau or slow the actor",
 }

@@ -148,11 +148,13 @@ def move(
         if name in optimizers:
             direction, moments[name] = _precondition(optimizers[name], getattr(state, name), direction, moments[name])
         updates[name] = map_values(lambda values, rate=rate: rate * values, direction)
-    squares = {name: _square(update) for name, update in updates.items()}
-    norm = jnp.sqrt(functools.reduce(jnp.add, squares.values()))
-    fault = jnp.where(jnp.isfinite(norm), jnp.int32(Status.OUT_OF_BOUNDS), jnp.int32(Status.NON_FINITE))
-    if "x" in squares:
-        fault = jnp.where(jnp.isfinite(squares["x"]), fault, jnp.int32(Status.UPPER_NON_FINITE))
+    lower = [_square(update) for name, update in updates.items() if name != "x"]
+    upper = _square(updates["x"]) if "x" in updates else jnp.zeros((), jnp.float32)
+    norm = jnp.sqrt(functools.reduce(jnp.add, lower, upper))
+    is_sound = jnp.isfinite(functools.reduce(jnp.add, lower) if lower else _square(state.x))
+    has_no_derivative = jnp.isnan(upper) & is_sound  # too large a step would be infinite
+    blame = jnp.where(has_no_derivative, jnp.int32(Status.UPPER_NON_FINITE), jnp.int32(Status.NON_FINITE))
+    fault = jnp.where(jnp.isfinite(norm), jnp.int32(Status.OUT_OF_BOUNDS), blame)
     now = jnp.where(norm <= DIVERGENCE_BOUND, jnp.int32(Status.OK), fault)
     status = jnp.where(state.status == Status.OK, now, state.status)
     gated = map_values(lambda values: jnp.where(status == Status.OK, values, 0), updates)
