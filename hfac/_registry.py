@@ -16,7 +16,12 @@ def resolve(registry: Mapping[str, str], name: str, kind: str) -> Any:
         near = difflib.get_close_matches(name, registry, 1)
         hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(sorted(registry))}"
         raise AttributeError(f"no {kind} is called '{name}'{hint}")
-    module, _, attribute = registry[name].partition(":")
+    return load(registry[name])
+
+
+def load(place: str) -> Any:
+    """What stands at "module:name", imported now."""
+    module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 

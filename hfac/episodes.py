@@ -21,6 +21,7 @@ class Episodes(NamedTuple):
     tokens: jax.Array  # int32 [B, L]
     weight: jax.Array  # [B], 1/B, or the probability of each
     rating: PyTree  # leaves [B, ...], the problem's of each
+    pairs: "Pairs | None" = None  # of these sequences; None where nothing is compared
 
 
 class Pairs(NamedTuple):

@@ -4,6 +4,8 @@ The batch's weights make the sum a sample mean or, with the exact sampler, an ex
 discount, tau the entropy weight, w the penalty parameter (small = strong).
 """
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import jax.numpy as jnp
 from hfac.critics import Critic
 from hfac.policies import Policy, policy_table
 from hfac.problem import Problem, as_float, on_batch, weighted_grad
+from hfac.schedules import Schedules
 from hfac.types import PyTree, Transition, add_updates, densify, map_values, weighted_sum
 
 
@@ -210,6 +213,19 @@ def response_hypergradient(
         cost_gradient(problem, x, batch),
         weighted_sum(scale * batch.weight * leader_advantage, response),
     )
+
+
+def critic_bounds(problem: Problem, schedules: Schedules, dtype: Any) -> dict[str, jax.Array]:
+    """Half-widths of the boxes that hold every true value; a critic without a bound is absent."""
+    bounds: dict[str, jax.Array] = {}
+    if problem.reward_bound is not None:
+        tau_0 = schedules.at(jnp.int32(0), dtype).entropy
+        num_actions = jnp.asarray(problem.mdp.num_actions, dtype)
+        span = 1 - jnp.asarray(problem.mdp.discount, dtype)
+        bounds |= dict.fromkeys(("value", "value_pen"), (problem.reward_bound + tau_0 * jnp.log(num_actions)) / span)
+    if problem.cost_bound is not None:
+        bounds |= dict.fromkeys(("leader_value", "leader_value_neg"), jnp.asarray(problem.cost_bound, dtype))
+    return bounds
 
 
 def _discount(problem: Problem, like: jax.Array) -> jax.Array:

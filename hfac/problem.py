@@ -7,6 +7,7 @@ Reward and cost are functions of ONE transition; the library vmaps them.
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac import _checks, _random
+from hfac._registry import load
 from hfac.mdp import TabularMDP, within_reach
 from hfac.policies import SequencePolicy
 from hfac.types import Key, PyTree, Transition, map_values, weighted_sum
@@ -87,6 +89,11 @@ class Problem:
             raise ValueError(f"layout.shape must be (rows, columns), got {self.layout.shape}")
         _check_signatures(self)
         _check_functions(self)
+
+    @property
+    def lower(self) -> Callable[..., Any]:
+        """Builds the lower level, an `hfac.lower.Lower`; options are those of `hfac.tabular.lower`."""
+        return functools.partial(load("hfac.tabular.lower:lower"), self)
 
     def first_x(self, key: Key) -> PyTree:
         """What `init_x` returns, as device arrays."""
@@ -280,3 +287,8 @@ class EpisodicProblem(NamedTuple):
     cost: Callable[[PyTree, jax.Array, PyTree], jax.Array] | None = None  # (x, y, rating) -> [], c; minus a score
     pair_loss: Callable[..., jax.Array] | None = None  # (x, y, rating, y', rating') -> [], l
     anchors: jax.Array | None = None  # int32 [N, L], sequences to compare with
+
+    @property
+    def lower(self) -> Callable[..., Any]:
+        """Builds the lower level, an `hfac.lower.Lower`; options are those of `hfac.sequences.lower`."""
+        return functools.partial(load("hfac.sequences.lower:lower"), self)

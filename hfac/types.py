@@ -107,6 +107,11 @@ class SolutionFn(Protocol):
         """Return the upper variable and the policy parameters."""
 
 
+def cast(tree: PyTree, dtype: Any) -> PyTree:
+    """Arrays of a tree in one floating dtype."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
+
+
 class Rows(NamedTuple):
     """An update that touches some rows of a table, repeated rows adding up, and perhaps all of it."""
 

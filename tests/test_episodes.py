@@ -10,10 +10,11 @@ from toys import EVERY, LEADERS, REFERENCE, START, toy
 import hfac
 from hfac import algorithms, episodes, schedules
 from hfac.exact import sequences
+from hfac.sequences.lower import Limits
 from hfac.types import Status
 
 TAU, PENALTY = 0.5, 0.3
-METHODS = sorted(algorithms.EPISODIC)
+METHODS = ["decoupled", "f2sa", "hfac", "nested", "partial", "penalty_gaur", "single_loop_penalty", "value_penalty"]
 
 
 def constant(upper=1e-9, actor=3.0, penalty=PENALTY):
@@ -103,7 +104,7 @@ def test_policy_directions_are_gradients(leader, key):
 @pytest.mark.parametrize("leader", LEADERS)
 def test_both_policies_settle_at_their_closed_forms(leader):
     problem = toy(leader)
-    algorithm = algorithms.hfac_episodic(problem, every=EVERY, dtype=jnp.float64)
+    algorithm = algorithms.hfac(problem, every=EVERY, dtype=jnp.float64)
     state, _ = hfac.run(algorithm, hfac.run_key(0), constant(), 3_000)
     drawn = episodes.enumerated(problem, EVERY)(jax.random.key(0), state.theta, state.theta_pen)
     for batch, expected in zip(drawn.batches, masses(problem), strict=True):
@@ -113,7 +114,7 @@ def test_both_policies_settle_at_their_closed_forms(leader):
 def test_critics_learn_the_values_of_prefixes():
     """With expectations the head of theta is its soft value at every prefix, brute force over what may follow."""
     problem = toy("score")
-    algorithm = algorithms.hfac_episodic(problem, every=EVERY, gae_lambda=0.5, dtype=jnp.float64)
+    algorithm = algorithms.hfac(problem, every=EVERY, gae_lambda=0.5, dtype=jnp.float64)
     state, _ = hfac.run(algorithm, hfac.run_key(0), constant(actor=1e-9), 2_000)
     mass = jnp.exp(sequences.log_probs(problem, EVERY, REFERENCE))
     rewards = jax.vmap(problem.reward, (None, 0))(START, EVERY)
@@ -130,7 +131,7 @@ def test_training_ends_within_two_percent_of_the_best(leader, kind):
     value = jax.jit(lambda x: sequences.hyper_objective(problem, EVERY, x, TAU))
     best = minimum(problem)
     options = {"every": EVERY} if kind == "exact" else {"batch_size": 32, "coupled": True}
-    algorithm = algorithms.hfac_episodic(problem, dtype=jnp.float64, **options)
+    algorithm = algorithms.hfac(problem, dtype=jnp.float64, **options)
     scales = {"upper": 0.2, "actor": 1.0, "critic": 0.3, "penalty": 1.0, "entropy": TAU}
     powers = {"actor_power": 0.0, "critic_power": 0.0, "entropy_power": 0.0, "upper_power": 0.5, "penalty_power": 0.3}
     state, _ = hfac.run(algorithm, hfac.run_key(3), schedules.attenuating(**scales, offset=500, **powers), 6_000)
@@ -157,7 +158,7 @@ def minimum(problem):
 def test_a_leader_that_ignores_the_answer_ends_elsewhere():
     """Partial SGD has nothing to follow where f depends on x through the policy alone."""
     problem = toy("score")
-    algorithm = algorithms.partial_episodic(problem, every=EVERY, dtype=jnp.float64)
+    algorithm = algorithms.partial(problem, every=EVERY, dtype=jnp.float64)
     state, _ = hfac.run(algorithm, hfac.run_key(0), constant(upper=0.3), 2_000)
     value = jax.jit(lambda x: sequences.hyper_objective(problem, EVERY, x, TAU))
     np.testing.assert_allclose(state.x, 0, atol=1e-6)  # only the ridge moves it
@@ -166,7 +167,7 @@ def test_a_leader_that_ignores_the_answer_ends_elsewhere():
 
 def test_decoupled_fits_first_and_trains_after():
     problem = toy("pairs")
-    algorithm = algorithms.decoupled_episodic(problem, fit_steps=50, every=EVERY, dtype=jnp.float64)
+    algorithm = algorithms.decoupled(problem, fit_steps=50, every=EVERY, dtype=jnp.float64)
     rates = constant(upper=0.3)
     middle, _ = hfac.run(algorithm, hfac.run_key(0), rates, 50)
     end, _ = hfac.run(algorithm, hfac.run_key(0), rates, 3_000)
@@ -182,9 +183,9 @@ def test_nested_with_one_inner_step_is_the_single_loop():
     runs = [
         hfac.run(builder(problem, dtype=jnp.float64, **options), hfac.run_key(1), constant(upper=0.1), 20)[0]
         for builder, options in (
-            (algorithms.hfac_episodic, {}),
-            (algorithms.nested_episodic, {"inner_steps": 1}),
-            (algorithms.nested_episodic, {"inner_steps": 10}),
+            (algorithms.hfac, {}),
+            (algorithms.nested, {"inner_steps": 1}),
+            (algorithms.nested, {"inner_steps": 10}),
         )
     ]
     np.testing.assert_array_equal(runs[0].x, runs[1].x)
@@ -198,19 +199,19 @@ def test_every_method_runs_on_every_leader(name, leader):
     algorithm = getattr(algorithms, name)(toy(leader), batch_size=8, num_opponents=3, dtype=jnp.float64)
     data = hfac.sweep(algorithm, constant(upper=0.03, actor=0.3), seeds=3, num_steps=30)
     assert np.all(data["status"] == Status.OK) and np.all(np.isfinite(data["x"]))
-    per_step = 8 * (1 if name in ("partial_episodic", "decoupled_episodic") else 2)
+    per_step = 8 * (1 if name in ("partial", "decoupled") else 2)
     assert np.all(data["samples"].isel(step=-1) == 30 * per_step)
     state = algorithm.init(hfac.run_key(0), constant())
     after, _ = jax.eval_shape(algorithm.step, hfac.run_key(0), state, constant())
     assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(lambda a: (a.shape, a.dtype), after)
     np.testing.assert_array_equal(algorithm.solution(state).theta, REFERENCE)
-    assert algorithms.needs(name).nested == (name == "nested_episodic")
+    assert algorithms.needs(name).nested == (name not in ("decoupled", "hfac", "partial", "single_loop_penalty"))
 
 
 def test_a_hacked_reward_is_latched_and_the_run_stands_still():
     """A leader that pays for one token alone: soon the policy writes nothing else."""
     problem = toy("score")._replace(reward=lambda x, y: 30 * jnp.mean((y == 2).astype(x.dtype)) + 0 * x[0])
-    algorithm = algorithms.hfac_episodic(problem, limits=algorithms.Limits(max_divergence=1.0), dtype=jnp.float64)
+    algorithm = algorithms.hfac(problem, limits=Limits(max_divergence=1.0), dtype=jnp.float64)
     data, states = hfac.sweep(algorithm, constant(actor=0.3), 2, 600, return_state=True)
     assert np.all(data["status"].isel(step=-1) == Status.REWARD_HACKED)
     failed = data["failed_at"].isel(step=-1).values
@@ -241,14 +242,18 @@ def test_distinct_bigrams_are_counted_inside_sequences_only():
 )
 def test_wrong_options_are_one_line(options, rule):
     with pytest.raises(ValueError, match=rule):
-        algorithms.hfac_episodic(toy("pairs"), **options).init(hfac.run_key(0), constant())
+        algorithms.hfac(toy("pairs"), **options).init(hfac.run_key(0), constant())
 
 
-def test_problems_of_the_other_kind_are_refused():
-    with pytest.raises(ValueError, match=r"needs an hfac\.EpisodicProblem, got Problem"):
-        algorithms.hfac_episodic(hfac.problems.goal_placement())
-    with pytest.raises(ValueError, match=r"hfac needs a tabular hfac\.Problem, got EpisodicProblem"):
-        algorithms.hfac(toy("score"))
+def test_what_a_kind_cannot_do_is_refused():
+    with pytest.raises(ValueError, match="EpisodicProblem has no central difference"):
+        algorithms.hfac(toy("score"), difference="central")
+    with pytest.raises(ValueError, match=r"hfac has no option 'sampler' on EpisodicProblem; there are batch_size"):
+        algorithms.hfac(toy("score"), sampler="iid")
+    with pytest.raises(ValueError, match=r"partial has no option 'num_opponents' on Problem; there are sampler"):
+        algorithms.partial(hfac.problems.goal_placement(), num_opponents=3)
+    with pytest.raises(ValueError, match=r"needs a problem with a lower level, such as hfac\.Problem, got int"):
+        algorithms.hfac(3)
 
 
 def test_coupled_policies_write_the_same_where_they_agree(key):

@@ -13,6 +13,7 @@ ROOT = Path(hfac.__file__).parent
 ORDER = [
     *(
         "_registry",
+        "options",
         "_files",
         "_checks",
         "_random",
@@ -20,6 +21,7 @@ ORDER = [
         "_jaxpr",
         "types",
         "_trees",
+        "lower",
         "schedules",
         "recommended",
         "mdp",
@@ -33,7 +35,9 @@ ORDER = [
         "problems",
         "sampling",
         "estimators",
+        "tabular",
         "episodes",
+        "sequences",
         "algorithms",
         "statistics",
         "results",

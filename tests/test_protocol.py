@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hfac import algorithms, schedules
+from hfac import algorithms, options, schedules
 from hfac.types import Needs, Solution, Status
 
 RATES = schedules.attenuating()
@@ -43,10 +43,12 @@ def test_builder(name):
     builder = getattr(algorithms, name)
     parameters = list(inspect.signature(builder).parameters.values())
     assert parameters[0].name == "problem"
-    assert all(p.kind == p.KEYWORD_ONLY and p.default is not p.empty for p in parameters[1:])
+    own = [p for p in parameters[1:] if p.kind != p.VAR_KEYWORD]  # what is left is the lower level's
+    assert all(p.kind == p.KEYWORD_ONLY and p.default is not p.empty for p in own)
+    assert all(option.words for option in options.of(builder).values())
     text = f"{builder.__doc__} {inspect.getmodule(builder).__doc__}"
     assert "arXiv" in text or "et al." in text
-    assert all(p.name in builder.__doc__ for p in parameters)
+    assert all(p.name in builder.__doc__ for p in own)
     assert name in dir(algorithms)
 
 

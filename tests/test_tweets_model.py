@@ -79,7 +79,7 @@ def test_any_flax_model_can_take_the_decoders_place():
 
     problem = tweets.problem(policy, reference, rater, SIZE.vocabulary, leader="score")
     rates = schedules.attenuating(upper=0.01, actor=0.01, critic=0.01, penalty=0.5, entropy=0.5)
-    state, _ = hfac.run(algorithms.hfac_episodic(problem, batch_size=8), hfac.run_key(0), rates, 3)
+    state, _ = hfac.run(algorithms.hfac(problem, batch_size=8), hfac.run_key(0), rates, 3)
     assert int(state.status) == 0 and not np.array_equal(jax.tree.leaves(state.theta)[0], jax.tree.leaves(reference)[0])
 
 

@@ -1,7 +1,7 @@
 """Bi-level methods, one per file, all with the `hfac.types.Algorithm` protocol, named in `REGISTRY`.
 
 A new method is one file with a builder ``(problem, *, option=default, ...) -> Algorithm`` and a constant `NEEDS`, and
-one line here: in `REGISTRY` for tabular problems, in `EPISODIC` for those over whole sequences.
+one line here. Written against `hfac.lower.Lower` it runs on every kind of problem; one that plans asks for a table.
 """
 
 import sys
@@ -19,6 +19,7 @@ REGISTRY = {
     "amd": "hfac.algorithms._amd:amd",
     "bellman_penalty": "hfac.algorithms._bellman_penalty:bellman_penalty",
     "bome": "hfac.algorithms._bome:bome",
+    "decoupled": "hfac.algorithms._decoupled:decoupled",
     "exact_gradient": "hfac.algorithms._exact_gradient:exact_gradient",
     "f2sa": "hfac.algorithms._f2sa:f2sa",
     "hfac": "hfac.algorithms._hfac:hfac",
@@ -34,16 +35,6 @@ REGISTRY = {
     "zeroth_order": "hfac.algorithms._zeroth_order:zeroth_order",
 }
 
-EPISODIC = {
-    "decoupled_episodic": "hfac.algorithms._decoupled_episodic:decoupled_episodic",
-    "hfac_episodic": "hfac.algorithms._hfac_episodic:hfac_episodic",
-    "nested_episodic": "hfac.algorithms._nested_episodic:nested_episodic",
-    "partial_episodic": "hfac.algorithms._partial_episodic:partial_episodic",
-}
-
-
-_OPTIONS = {"Limits": "hfac.algorithms._episodic:Limits"}  # values that builders take
-
 
 def needs(name: str) -> "Needs":
     """What the method called `name` asks for.
@@ -51,12 +42,12 @@ def needs(name: str) -> "Needs":
     Raises:
       AttributeError: if there is none; the message names the nearest.
     """
-    return sys.modules[resolve(REGISTRY | EPISODIC, name, "algorithm").__module__].NEEDS
+    return sys.modules[resolve(REGISTRY, name, "algorithm").__module__].NEEDS
 
 
 def __getattr__(name: str) -> Any:
-    return resolve(REGISTRY | EPISODIC | _OPTIONS, name, "algorithm")
+    return resolve(REGISTRY, name, "algorithm")
 
 
 def __dir__() -> list[str]:
-    return [*names(REGISTRY | EPISODIC | _OPTIONS), "EPISODIC"]
+    return names(REGISTRY)

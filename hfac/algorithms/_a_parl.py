@@ -15,7 +15,7 @@ from hfac.algorithms import _common
 from hfac.algorithms._rollouts import roll_out
 from hfac.problem import Problem, as_float, on_batch, weighted_grad
 from hfac.schedules import Schedules
-from hfac.types import Algorithm, Key, Needs, PyTree, Solution, add_updates
+from hfac.types import Algorithm, Key, Needs, PyTree, Solution, add_updates, cast
 
 NEEDS = Needs(hessian=True, nested=True, fixed_tau=True)
 
@@ -115,7 +115,7 @@ def a_parl(
         del schedules
         keys = [jax.random.fold_in(key, i) for i in range(4)]
         theta, value = policy.init(keys[0]), critic.init(keys[1])
-        x = _common.cast(problem.init_x(keys[2]), dtype)
+        x = cast(problem.init_x(keys[2]), dtype)
         moments = _common.init_optimizers(optimizers, {"x": x})
         return State(
             **_common.fresh(),
@@ -139,7 +139,7 @@ def a_parl(
             "value": (beta, estimators.semi_gradient(critic, v, batch, delta)),
             "leader_value": (beta, estimators.semi_gradient(critic, u, batch, delta_u)),
         }
-        bounds = _common.critic_bounds(problem, schedules, dtype)
+        bounds = estimators.critic_bounds(problem, schedules, dtype)
         moved = _common.move(state._replace(chains=chains), move, {}, bounds, project)
         return moved._replace(step=state.step), num_samples
 

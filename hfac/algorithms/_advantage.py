@@ -15,7 +15,7 @@ from hfac import critics, estimators, policies, sampling
 from hfac.algorithms import _common
 from hfac.problem import Problem
 from hfac.schedules import Schedules
-from hfac.types import Algorithm, Key, Needs, PyTree, Rows, Solution, Transition, weighted_sum
+from hfac.types import Algorithm, Key, Needs, PyTree, Rows, Solution, Transition, cast, weighted_sum
 
 NEEDS = Needs()
 
@@ -119,7 +119,7 @@ def one_policy(
     def init(key: Key, schedules: Schedules) -> State:
         del schedules
         keys = [jax.random.fold_in(key, i) for i in range(4)]
-        x = _common.cast(problem.init_x(keys[2]), dtype)
+        x = cast(problem.init_x(keys[2]), dtype)
         tracked = {
             "x": x,
             "theta": policy.init(keys[0]),
@@ -155,7 +155,7 @@ def one_policy(
             "leader_action_value": (beta, _entries(batch, delta_u, mdp.num_actions)),
             "features": (beta, weighted_sum(batch.weight, jax.tree.map(lambda e: Rows(batch.state, e), delta_psi))),
         }
-        bounds = _common.critic_bounds(problem, schedules, dtype)
+        bounds = estimators.critic_bounds(problem, schedules, dtype)
         if "leader_value" in bounds:
             bounds["leader_action_value"] = bounds["leader_value"]
         moved = _common.move(state._replace(chains=chains), move, optimizers, bounds)

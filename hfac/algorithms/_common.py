@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,17 +12,13 @@ import optax
 
 from hfac import _checks
 from hfac._reduce import total
+from hfac.lower import Lower
 from hfac.problem import Problem
 from hfac.schedules import PowerDecay, Schedules
-from hfac.types import Algorithm, Key, PyTree, Solution, Status, Transition, apply_updates, densify, map_values
+from hfac.types import Algorithm, Key, PyTree, Solution, Status, Transition, apply_updates, cast, densify, map_values
 
 DIVERGENCE_BOUND = 1e6  # no update of a healthy run is this long
 AVERAGING_STRIDE = 64  # x moves little in 64 steps; sparser averages keep float32 increments above rounding
-
-
-def cast(tree: PyTree, dtype: Any) -> PyTree:
-    """Arrays of a tree in one floating dtype."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
 
 
 def init_optimizers(optimizers: Mapping[str, optax.GradientTransformation], variables: Mapping[str, PyTree]) -> dict:
@@ -41,6 +38,19 @@ def init_optimizers(optimizers: Mapping[str, optax.GradientTransformation], vari
 def fresh() -> dict[str, jax.Array]:
     """First `step`, `status` and `failed_at` of every state."""
     return {"step": jnp.int32(0), "status": jnp.int32(Status.OK), "failed_at": jnp.int32(-1)}
+
+
+def watched(moved: Any, before: Any, lower: Lower, seen: Any) -> Any:
+    """The moved state with what the kind watches brought up to date; a fault that it finds is latched."""
+    vitals, status = lower.watch(before.vitals, seen)
+    if status is None:
+        return moved
+    is_new = (status != Status.OK) & (moved.status == Status.OK)
+    return moved._replace(
+        vitals=vitals,
+        status=jnp.where(is_new, status, moved.status),
+        failed_at=jnp.where(is_new, before.step, moved.failed_at),
+    )
 
 
 class Planned(NamedTuple):
@@ -148,11 +158,11 @@ def move(
         if name in optimizers:
             direction, moments[name] = _precondition(optimizers[name], getattr(state, name), direction, moments[name])
         updates[name] = map_values(lambda values, rate=rate: rate * values, direction)
-    lower = [_square(update) for name, update in updates.items() if name != "x"]
-    upper = _square(updates["x"]) if "x" in updates else jnp.zeros((), jnp.float32)
-    norm = jnp.sqrt(functools.reduce(jnp.add, lower, upper))
-    is_sound = jnp.isfinite(functools.reduce(jnp.add, lower) if lower else _square(state.x))
-    has_no_derivative = jnp.isnan(upper) & is_sound  # too large a step would be infinite
+    squares = {name: _squares(updates[name]) for name in sorted(updates)}
+    norm = jnp.sqrt(_sum([square for parts in squares.values() for square in parts]))
+    lower = [square for name, parts in squares.items() if name != "x" for square in parts]
+    is_sound = jnp.isfinite(_sum(lower or _squares(state.x)))
+    has_no_derivative = jnp.isnan(_sum(squares.get("x", []))) & is_sound  # too large a step would be infinite
     blame = jnp.where(has_no_derivative, jnp.int32(Status.UPPER_NON_FINITE), jnp.int32(Status.NON_FINITE))
     fault = jnp.where(jnp.isfinite(norm), jnp.int32(Status.OUT_OF_BOUNDS), blame)
     now = jnp.where(norm <= DIVERGENCE_BOUND, jnp.int32(Status.OK), fault)
@@ -178,23 +188,13 @@ def _precondition(
     return jax.tree.map(lambda u, p: u.astype(p.dtype), update, params), moments
 
 
-def _square(update: PyTree) -> jax.Array:
-    """Squared Euclidean norm of an update's parts: no entry moves further. Not finite if a part is not. []."""
-    parts = [part for part in jax.tree.leaves(update) if jnp.issubdtype(part.dtype, jnp.floating)]
-    return functools.reduce(jnp.add, [total(part**2) for part in parts] or [jnp.zeros((), jnp.float32)])
+def _squares(update: PyTree) -> list[jax.Array]:
+    """Squared Euclidean norms of an update's parts: no entry moves further. Not finite if a part is not."""
+    return [total(part**2) for part in jax.tree.leaves(update) if jnp.issubdtype(part.dtype, jnp.floating)]
 
 
-def critic_bounds(problem: Problem, schedules: Schedules, dtype: Any) -> dict[str, jax.Array]:
-    """Half-widths of the boxes that hold every true value; a critic without a bound is absent."""
-    bounds: dict[str, jax.Array] = {}
-    if problem.reward_bound is not None:
-        tau_0 = schedules.at(jnp.int32(0), dtype).entropy
-        num_actions = jnp.asarray(problem.mdp.num_actions, dtype)
-        span = 1 - jnp.asarray(problem.mdp.discount, dtype)
-        bounds |= dict.fromkeys(("value", "value_pen"), (problem.reward_bound + tau_0 * jnp.log(num_actions)) / span)
-    if problem.cost_bound is not None:
-        bounds |= dict.fromkeys(("leader_value", "leader_value_neg"), jnp.asarray(problem.cost_bound, dtype))
-    return bounds
+def _sum(numbers: list[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, numbers) if numbers else jnp.zeros((), jnp.float32)
 
 
 def mean(batch: Transition, values: jax.Array) -> jax.Array:
@@ -277,6 +277,38 @@ def rescheduled(algorithm: Algorithm, *fixed: str, inner_steps: int = 1) -> Algo
         return algorithm.step(key, state, held)
 
     return algorithm._replace(step=step)
+
+
+Builder = Callable[..., Algorithm]
+
+
+def variant_of(base: Builder, *shared: str) -> Callable[[Builder], Builder]:
+    """Mark a builder as handing options on to another, so that whoever asks for its options finds those too.
+
+    Args:
+      base: the other builder.
+      shared: its options that may be given; those of the problem's kind always may.
+    """
+
+    def mark(builder: Builder) -> Builder:
+        own, other = inspect.signature(builder), inspect.signature(base)
+        kept = [p for p in own.parameters.values() if p.kind != p.VAR_KEYWORD]
+        last = [p for p in other.parameters.values() if p.kind == p.VAR_KEYWORD]
+        signature = own.replace(parameters=[*kept, *(other.parameters[name] for name in shared), *last])
+
+        @functools.wraps(builder)
+        def checked(*args: Any, **options: Any) -> Algorithm:
+            refused = [name for name in options if name in other.parameters and name not in signature.parameters]
+            if refused:
+                raise ValueError(f"{builder.__name__} has no option '{refused[0]}'; it is one of {base.__name__} only")
+            return builder(*args, **options)
+
+        checked.__signature__ = signature  # type: ignore[attr-defined]
+        checked.__annotations__ = {**base.__annotations__, **builder.__annotations__}
+        checked.base = base  # type: ignore[attr-defined]
+        return checked
+
+    return mark
 
 
 def check_count(name: str, value: int) -> None:

@@ -4,14 +4,14 @@ First order, model-free, nested; fixed tau. Its multiplier grows from one upper 
 """
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from hfac import critics, estimators, policies, sampling
+from hfac import lower as _lower
 from hfac.algorithms import _common
-from hfac.problem import Problem
+from hfac.algorithms._hfac import Info
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution
 
@@ -32,6 +32,7 @@ class State(NamedTuple):
     leader_value: PyTree  # critic U of f's running cost under theta_pen
     multiplier: jax.Array  # [], lambda_k
     chains: Any  # of the sampler
+    vitals: Any  # what the lower level watches
     optimizers: dict  # empty: plain stochastic approximation
 
     def start_from(self, x: PyTree) -> "State":
@@ -39,25 +40,14 @@ class State(NamedTuple):
         return self._replace(x=x)
 
 
-class Info(NamedTuple):
-    """What is worth looking at, summed over the batch."""
-
-    num_samples: jax.Array  # int32 [], environment transitions of this step
-    delta: jax.Array  # [], mean temporal-difference error of theta's critic
-    delta_pen: jax.Array  # [], of theta_pen's critic
-    delta_leader: jax.Array  # [], of the leader's critic
-
-
 def f2sa(
-    problem: Problem,
+    problem: Any,
     *,
     inner_steps: int = 10,
     delta: float = 0.1,
     delta_power: float = 6 / 7,
-    sampler: Literal["markov", "iid", "exact"] = "markov",
-    batch_size: int = 1,
-    coupled: bool = False,
     dtype: Any = jnp.float32,
+    **lower_options: Any,
 ) -> Algorithm:
     """Build F2SA of Kwon, Kwon, Wright and Nowak [arXiv 2301.10945] with lower loss -J_tau over softmax logits.
 
@@ -80,14 +70,12 @@ def f2sa(
     in `hfac`. x moves on the samples and the y, z of the last lower step, not on fresh ones after it.
 
     Args:
-      problem: a tabular bi-level problem.
+      problem: a bi-level problem.
       inner_steps: T >= 1, lower steps for every upper step.
       delta: first growth of the multiplier, as a fraction of lambda_0, >= 0; 0 keeps it.
       delta_power: exponent of the growth's decay, >= 0.
-      sampler: markov, iid, or exact (expectations; needs the model).
-      batch_size: chains per policy, >= 1.
-      coupled: both chains use the same random numbers.
       dtype: of every float in a step.
+      **lower_options: of the problem's kind, such as batch_size and coupled; see `problem.lower`.
 
     Returns:
       An `Algorithm`; its state names are those of `State`.
@@ -99,24 +87,21 @@ def f2sa(
     for name, number in (("delta", delta), ("delta_power", delta_power)):
         if not (math.isfinite(number) and number >= 0):
             raise ValueError(f"{name} must be finite and >= 0, got {number}")
-    mdp = problem.mdp.astype(dtype)
-    policy = policies.tabular_softmax(mdp.num_states, mdp.num_actions, dtype)
-    critic = critics.table(mdp.num_states, dtype)
-    source = sampling.build(sampler, mdp, policy, batch_size, coupled)
+    lower = _lower.build(problem, "f2sa", 2, dtype, lower_options)
 
     def init(key: Key, schedules: Schedules) -> State:
-        keys = [jax.random.fold_in(key, i) for i in range(4)]
-        theta, v = policy.init(keys[0]), critic.init(keys[1])
+        x, theta, v, chains, vitals = lower.init(key)
         return State(
             **_common.fresh(),
-            x=_common.cast(problem.init_x(keys[2]), dtype),
+            x=x,
             theta=theta,
             theta_pen=theta,
             value=v,
             value_pen=v,
             leader_value=v,
             multiplier=1 / jnp.asarray(schedules.penalty.scale, dtype),
-            chains=source.init(keys[3]),
+            chains=chains,
+            vitals=vitals,
             optimizers={},
         )
 
@@ -129,30 +114,26 @@ def f2sa(
         v, v_pen, u = state.value, state.value_pen, state.leader_value
         w = 1 / multiplier
 
-        (batch, batch_pen), chains, num_samples = source.draw(key, state.chains, z, y)
-        reward = estimators.soft_reward(problem, policy, x, z, batch, tau)
-        reward_pen = estimators.soft_reward(problem, policy, x, y, batch_pen, tau)
-        delta_z = estimators.temporal_difference(critic, v, batch, reward)
-        delta_y = estimators.temporal_difference(critic, v_pen, batch_pen, reward_pen)
-        delta_u = estimators.temporal_difference(critic, u, batch_pen, estimators.leader_cost(problem, x, batch_pen))
+        batches, chains, num_samples = lower.draw(key, state.chains, z, y)
+        seen, seen_pen = map(lower.see, (z, y), batches)
+        delta_z, delta_y = lower.advantage(x, seen, v, tau), lower.advantage(x, seen_pen, v_pen, tau)
+        delta_u = lower.leader_advantage(x, seen_pen, u)
 
         # the direction of y is that of J_tau - w f: alpha_k lambda_k = gamma_k / 2 is its rate
-        pi, pi_pen = (estimators.policy_if_needed(problem, policy, params) for params in (z, y))
-        grad_x = estimators.penalty_hypergradient(problem, x, batch, batch_pen, pi, pi_pen, w)
         growth = float(delta) / w_0 * (1 + k.astype(dtype)) ** -float(delta_power)
         move = {
-            "x": (jnp.where(is_due, zeta, 0), _common.negative(grad_x)),
-            "theta": (gamma, estimators.actor(problem, policy, x, z, batch, delta_z)),
-            "theta_pen": (gamma / 2, estimators.actor(problem, policy, x, y, batch_pen, delta_y - w * delta_u, w)),
-            "value": (beta, estimators.semi_gradient(critic, v, batch, delta_z)),
-            "value_pen": (beta, estimators.semi_gradient(critic, v_pen, batch_pen, delta_y)),
-            "leader_value": (beta, estimators.semi_gradient(critic, u, batch_pen, delta_u)),
+            "x": (jnp.where(is_due, zeta, 0), _common.negative(lower.hypergradient(x, seen, seen_pen, w))),
+            "theta": (gamma, lower.actor(x, seen, delta_z, tau)),
+            "theta_pen": (gamma / 2, lower.actor(x, seen_pen, delta_y - w * delta_u, tau, w)),
+            "value": (beta, lower.critic(v, seen, delta_z)),
+            "value_pen": (beta, lower.critic(v_pen, seen_pen, delta_y)),
+            "leader_value": (beta, lower.critic(u, seen_pen, delta_u)),
             "multiplier": (jnp.where(is_due, growth, 0), jnp.ones_like(multiplier)),
         }
-        bounds = _common.critic_bounds(problem, held, dtype)
-        moved = _common.move(state._replace(chains=chains), move, {}, bounds)
-        errors = (_common.mean(batch, delta_z), _common.mean(batch_pen, delta_y), _common.mean(batch_pen, delta_u))
-        return moved, Info(num_samples, *errors)
+        moved = _common.move(state._replace(chains=chains), move, {}, lower.bounds(held), lower.project)
+        errors = (lower.mean(seen, delta_z), lower.mean(seen_pen, delta_y), lower.mean(seen_pen, delta_u))
+        moved = _common.watched(moved, state, lower, seen)
+        return moved, Info(num_samples, *errors, lower.look(x, seen, seen_pen))
 
     def solution(state: State) -> Solution:
         return Solution(state.x, state.theta)

@@ -1,20 +1,19 @@
 """Partial SGD: the leader ignores that the follower's policy answers to x.
 
-First order, single loop, model-free; one policy and one critic. What decoupled RLHF does with its reward model.
+First order, single loop, model-free; one policy and one critic. What online RLHF does with its reward model.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from hfac import critics, estimators, policies, sampling
+from hfac import lower as _lower
 from hfac.algorithms import _common
-from hfac.problem import Problem
 from hfac.schedules import Schedules
-from hfac.types import Algorithm, Key, Needs, PyTree, Solution, add_updates
+from hfac.types import Algorithm, Key, Needs, PyTree, Solution
 
 NEEDS = Needs()
 
@@ -29,6 +28,7 @@ class State(NamedTuple):
     theta: PyTree  # actor
     value: PyTree  # its critic
     chains: Any  # of the sampler
+    vitals: Any  # what the lower level watches
     optimizers: dict  # variable -> optax state, for those that have one
 
     def start_from(self, x: PyTree) -> "State":
@@ -37,37 +37,32 @@ class State(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What is worth looking at."""
+    """What is worth looking at, means over the batch."""
 
-    num_samples: jax.Array  # int32 [], environment transitions of this step
-    delta: jax.Array  # [], mean temporal-difference error
+    num_samples: jax.Array  # int32 [], transitions or sequences of this step
+    delta: jax.Array  # [], advantage of the policy's actions
+    look: dict[str, jax.Array]  # whatever else the lower level shows
 
 
 def partial(
-    problem: Problem,
+    problem: Any,
     *,
-    sampler: Literal["markov", "iid", "exact"] = "markov",
-    batch_size: int = 1,
-    projection: Literal["box", "ball"] = "box",
     optimizers: Mapping[str, optax.GradientTransformation] | None = None,
-    policy: policies.Policy | None = None,
     dtype: Any = jnp.float32,
+    **lower_options: Any,
 ) -> Algorithm:
     """Build partial SGD, a baseline of Zeng et al. [arXiv 2601.16399].
 
-        x <- x - zeta ( d_x h + d_x g + d_x c ),   theta <- theta + alpha delta grad log pi_theta(a|s)
+        x <- x - zeta d_x f(x, pi),   theta <- theta + alpha delta grad log pi_theta(a|s)
 
     The dependence of pi on x is dropped, so its limit is no stationary point of Phi in general. The penalty schedule
     is not used.
 
     Args:
-      problem: a tabular bi-level problem.
-      sampler: markov, iid, or exact (expectations; needs the model).
-      batch_size: chains, >= 1.
-      projection: box clips touched critic entries, ball is the Euclidean projection.
+      problem: a bi-level problem.
       optimizers: variable name -> optax optimiser at unit rate, in place of plain stochastic approximation.
-      policy: policy over the problem's states; tabular softmax unless given.
       dtype: of every float in a step.
+      **lower_options: of the problem's kind, such as batch_size; see `problem.lower`.
 
     Returns:
       An `Algorithm`; its state names are those of `State`.
@@ -75,43 +70,28 @@ def partial(
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    mdp = problem.mdp.astype(dtype)
-    policy = policy or policies.tabular_softmax(mdp.num_states, mdp.num_actions, dtype)
-    critic = critics.table(mdp.num_states, dtype)
-    source = sampling.build(sampler, mdp, policy, batch_size, num_policies=1)
-    project = critics.projection(projection)
+    lower = _lower.build(problem, "partial", 1, dtype, lower_options)
     optimizers = dict(optimizers or {})
 
     def init(key: Key, schedules: Schedules) -> State:
         del schedules
-        keys = jax.random.split(key, 4)
-        x = _common.cast(problem.init_x(keys[2]), dtype)
-        theta, value = policy.init(keys[0]), critic.init(keys[1])
+        x, theta, value, chains, vitals = lower.init(key)
         moments = _common.init_optimizers(optimizers, {"x": x, "theta": theta, "value": value})
-        chains = source.init(keys[3])
-        return State(**_common.fresh(), x=x, theta=theta, value=value, chains=chains, optimizers=moments)
+        return State(**_common.fresh(), x=x, theta=theta, value=value, chains=chains, vitals=vitals, optimizers=moments)
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         zeta, alpha, beta, _, tau = schedules.at(state.step, dtype)
-        x, theta, v = state.x, state.theta, state.value
-        (batch,), chains, num_samples = source.draw(key, state.chains, theta)
-        reward = estimators.soft_reward(problem, policy, x, theta, batch, tau)
-        delta = estimators.temporal_difference(critic, v, batch, reward)
-        pi = estimators.policy_if_needed(problem, policy, theta)
-        grad_x = add_updates(
-            x,
-            estimators.h_gradient(problem, x),
-            estimators.g_gradient(problem, x, pi),
-            estimators.cost_gradient(problem, x, batch),
-        )
+        (batch,), chains, num_samples = lower.draw(key, state.chains, state.theta)
+        seen = lower.see(state.theta, batch)
+        delta = lower.advantage(state.x, seen, state.value, tau)
         move = {
-            "x": (zeta, _common.negative(grad_x)),
-            "theta": (alpha, estimators.policy_gradient(policy, theta, batch, delta)),
-            "value": (beta, estimators.semi_gradient(critic, v, batch, delta)),
+            "x": (zeta, _common.negative(lower.upper_gradient(state.x, seen))),
+            "theta": (alpha, lower.actor(state.x, seen, delta, tau)),
+            "value": (beta, lower.critic(state.value, seen, delta)),
         }
-        bounds = _common.critic_bounds(problem, schedules, dtype)
-        moved = _common.move(state._replace(chains=chains), move, optimizers, bounds, project)
-        return moved, Info(num_samples, _common.mean(batch, delta))
+        moved = _common.move(state._replace(chains=chains), move, optimizers, lower.bounds(schedules), lower.project)
+        moved = _common.watched(moved, state, lower, seen)
+        return moved, Info(num_samples, lower.mean(seen, delta), lower.look(state.x, seen))
 
     def solution(state: State) -> Solution:
         return Solution(state.x, state.theta)

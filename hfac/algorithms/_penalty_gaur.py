@@ -3,27 +3,17 @@
 First order, model-free, nested; fixed tau.
 """
 
-from typing import Any, Literal
-
-import jax.numpy as jnp
+from typing import Any
 
 from hfac.algorithms import _common
 from hfac.algorithms._hfac import hfac
-from hfac.problem import Problem
 from hfac.types import Algorithm, Needs
 
 NEEDS = Needs(nested=True, fixed_tau=True, penalty=True)
 
 
-def penalty_gaur(
-    problem: Problem,
-    *,
-    inner_steps: int = 10,
-    sampler: Literal["markov", "iid", "exact"] = "markov",
-    batch_size: int = 1,
-    coupled: bool = False,
-    dtype: Any = jnp.float32,
-) -> Algorithm:
+@_common.variant_of(hfac, "dtype")
+def penalty_gaur(problem: Any, *, inner_steps: int = 10, **options: Any) -> Algorithm:
     """Build the first-order nested method of Gaur et al. [arXiv 2503.17644].
 
     N steps of both policies, then one of x, w and tau constant:
@@ -37,12 +27,9 @@ def penalty_gaur(
     from fresh batches; here tables and actor-critic samples, the x step on those of the last lower step.
 
     Args:
-      problem: a tabular bi-level problem.
+      problem: a bi-level problem.
       inner_steps: N >= 1, lower steps for every upper step.
-      sampler: markov, iid, or exact (expectations; needs the model).
-      batch_size: chains per policy, >= 1.
-      coupled: both chains use the same random numbers.
-      dtype: of every float in a step.
+      **options: dtype of `hfac`, and those of the problem's kind.
 
     Returns:
       An `Algorithm` with the state of `hfac`.
@@ -50,5 +37,4 @@ def penalty_gaur(
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    single = hfac(problem, sampler=sampler, batch_size=batch_size, coupled=coupled, dtype=dtype)
-    return _common.rescheduled(single, "penalty", "entropy", inner_steps=inner_steps)
+    return _common.rescheduled(hfac(problem, **options), "penalty", "entropy", inner_steps=inner_steps)

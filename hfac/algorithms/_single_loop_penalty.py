@@ -3,26 +3,17 @@
 First order, single loop, model-free; fixed tau. `hfac` without attenuation.
 """
 
-from typing import Any, Literal
-
-import jax.numpy as jnp
+from typing import Any
 
 from hfac.algorithms import _common
 from hfac.algorithms._hfac import hfac
-from hfac.problem import Problem
 from hfac.types import Algorithm, Needs
 
 NEEDS = Needs(fixed_tau=True, penalty=True)
 
 
-def single_loop_penalty(
-    problem: Problem,
-    *,
-    sampler: Literal["markov", "iid", "exact"] = "markov",
-    batch_size: int = 1,
-    coupled: bool = False,
-    dtype: Any = jnp.float32,
-) -> Algorithm:
+@_common.variant_of(hfac, "dtype")
+def single_loop_penalty(problem: Any, **options: Any) -> Algorithm:
     """Build PBRL-SL (OpenReview NRaWmVVltg), the single-loop form of PBRL [arXiv 2402.06886].
 
     The policy that tracks the best response moves one step for every step of (x, penalised policy), lambda = 1/w
@@ -36,11 +27,8 @@ def single_loop_penalty(
     are one method; what is compared is attenuation.
 
     Args:
-      problem: a tabular bi-level problem.
-      sampler: markov, iid, or exact (expectations; needs the model).
-      batch_size: chains per policy, >= 1.
-      coupled: both chains use the same random numbers.
-      dtype: of every float in a step.
+      problem: a bi-level problem.
+      **options: dtype of `hfac`, and those of the problem's kind.
 
     Returns:
       An `Algorithm` with the state of `hfac`.
@@ -48,5 +36,4 @@ def single_loop_penalty(
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    single = hfac(problem, sampler=sampler, batch_size=batch_size, coupled=coupled, dtype=dtype)
-    return _common.rescheduled(single, "penalty", "entropy")
+    return _common.rescheduled(hfac(problem, **options), "penalty", "entropy")

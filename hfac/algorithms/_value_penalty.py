@@ -3,29 +3,21 @@
 First order, model-free, nested; fixed tau.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from hfac.algorithms import _common
 from hfac.algorithms._hfac import hfac
-from hfac.problem import Problem
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs
 
 NEEDS = Needs(nested=True, fixed_tau=True, penalty=True)
 
 
-def value_penalty(
-    problem: Problem,
-    *,
-    inner_steps: int = 10,
-    sampler: Literal["markov", "iid", "exact"] = "markov",
-    batch_size: int = 1,
-    coupled: bool = False,
-    dtype: Any = jnp.float32,
-) -> Algorithm:
+@_common.variant_of(hfac, "dtype")
+def value_penalty(problem: Any, *, inner_steps: int = 10, **options: Any) -> Algorithm:
     """Build PBRL with the value penalty of Shen, Yang and Chen [arXiv 2402.06886].
 
     With p(x, pi) = max_pi' J_tau(x, pi') - J_tau(x, pi) and lambda = 1/w, N steps of pi_hat for one of (x, pi):
@@ -41,12 +33,9 @@ def value_penalty(
     used. Departures: the oracle takes actor-critic steps from where it stood instead of policy mirror descent.
 
     Args:
-      problem: a tabular bi-level problem.
+      problem: a bi-level problem.
       inner_steps: N >= 1, steps of the best response for every joint step.
-      sampler: markov, iid, or exact (expectations; needs the model).
-      batch_size: chains per policy, >= 1.
-      coupled: both chains use the same random numbers.
-      dtype: of every float in a step.
+      **options: dtype of `hfac`, and those of the problem's kind.
 
     Returns:
       An `Algorithm` with the state of `hfac`.
@@ -54,8 +43,7 @@ def value_penalty(
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    single = hfac(problem, sampler=sampler, batch_size=batch_size, coupled=coupled, dtype=dtype)
-    nested = _common.rescheduled(single, "penalty", "entropy", inner_steps=inner_steps)
+    nested = _common.rescheduled(hfac(problem, **options), "penalty", "entropy", inner_steps=inner_steps)
 
     def step(key: Key, state: Any, schedules: Schedules) -> tuple[Any, Any]:
         moved, info = nested.step(key, state, schedules)

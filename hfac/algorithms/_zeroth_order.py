@@ -12,7 +12,7 @@ from hfac import _random, critics, estimators, policies, sampling
 from hfac.algorithms import _common
 from hfac.problem import Problem, as_float, on_batch
 from hfac.schedules import Schedules
-from hfac.types import Algorithm, Key, Needs, PyTree, Solution, Transition
+from hfac.types import Algorithm, Key, Needs, PyTree, Solution, Transition, cast
 
 NEEDS = Needs(nested=True)
 
@@ -99,7 +99,7 @@ def zeroth_order(
         del schedules
         keys = [jax.random.fold_in(key, i) for i in range(5)]
         theta, value = policy.init(keys[0]), critic.init(keys[1])
-        x = _common.cast(problem.init_x(keys[2]), dtype)
+        x = cast(problem.init_x(keys[2]), dtype)
         return State(
             **_common.fresh(),
             x=x,
@@ -157,7 +157,7 @@ def zeroth_order(
             "value_minus": (beta, critic_minus),
         }
 
-        bound = _common.critic_bounds(problem, schedules, dtype)
+        bound = estimators.critic_bounds(problem, schedules, dtype)
         bounds = {name: bound["value"] for name in ("value_plus", "value_minus") if "value" in bound}
         moved = _common.move(state._replace(chains=chains), move, {}, bounds, project)
         fresh = _gaussian(_random.fold_in(key, 1), state.x)

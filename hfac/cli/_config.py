@@ -6,7 +6,6 @@ or 4e0 and nothing else is one, numbers are finite, truth values are true and fa
 """
 
 import dataclasses
-import inspect
 import itertools
 import json
 import operator
@@ -19,7 +18,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from hfac import _files
+from hfac import _files, options
 from hfac._registry import resolve
 from hfac.cli import InputError, as_input_error, nearest
 from hfac.cli._settings import setting_name
@@ -152,28 +151,18 @@ def lookup(registry: Mapping[str, str], name: str, kind: str) -> Any:
     return resolve(registry, name, kind)
 
 
-def option_hints(builder: Any) -> dict[str, Any]:
+def option_hints(builder: Any, kind: str = "tabular") -> dict[str, Any]:
     """Types of the builder's options that a flag can carry."""
-    hints = typing.get_type_hints(builder)
-    options = inspect.signature(builder).parameters.values()
-    return {
-        option.name: hints[option.name]
-        for option in options
-        if option.default is not inspect.Parameter.empty and _fits_a_flag(hints.get(option.name))
-    }
+    return {name: option.hint for name, option in options.of(builder, kind).items() if _fits_a_flag(option.hint)}
 
 
-def options_class(builder: Any, name: str, defaults: Mapping[str, Any]) -> type:
+def options_class(builder: Any, name: str, defaults: Mapping[str, Any], kind: str = "tabular") -> type:
     """A dataclass of the builder's options that a flag can carry, with the docstring's words as help."""
-    import docstring_parser
-
-    words = {p.arg_name: p.description for p in docstring_parser.parse(builder.__doc__ or "").params}
-    parameters = inspect.signature(builder).parameters
     fields = []
-    for option, hint in option_hints(builder).items():
-        default = defaults.get(option, parameters[option].default)
-        described = operator.getitem(Annotated, (_as_flag(hint), tyro.conf.arg(help=words.get(option) or "")))
-        fields.append((option, described, dataclasses.field(default=default)))
+    for option, (hint, default, words) in options.of(builder, kind).items():
+        if _fits_a_flag(hint):
+            described = operator.getitem(Annotated, (_as_flag(hint), tyro.conf.arg(help=words)))
+            fields.append((option, described, dataclasses.field(default=defaults.get(option, default))))
     return dataclasses.make_dataclass(name, fields, frozen=True)
 
 
@@ -227,13 +216,13 @@ def apply_file(
     return plain, nested
 
 
-def typed_table(table: str, given: Mapping[str, Any], builder: Any) -> dict[str, Any]:
+def typed_table(table: str, given: Mapping[str, Any], builder: Any, kind: str = "tabular") -> dict[str, Any]:
     """A file's table of options, every value of its option's type.
 
     Raises:
       InputError: if a key is no option or given twice, or a value is not what its option takes.
     """
-    hints = option_hints(builder)
+    hints = option_hints(builder, kind)
     found: dict[str, Any] = {}
     for key, value in given.items():
         name = key.replace("-", "_")
@@ -337,14 +326,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:60] + " ..."
 
 
-def build(builder: Any, args: tuple[Any, ...], options: Any, kind: str) -> Any:
+def build(builder: Any, args: tuple[Any, ...], chosen: Any, kind: str) -> Any:
     """Call a builder with parsed options.
 
     Raises:
       InputError: if it refuses them.
     """
     try:
-        return builder(*args, **dataclasses.asdict(options))
+        return builder(*args, **dataclasses.asdict(chosen))
     except ValueError as error:
         raise InputError(f"--{kind}: {error}") from None
     except (MemoryError, OverflowError):

@@ -59,7 +59,7 @@ def _of_run(run: Path, rest: list[str]) -> _sweep.Request | None:
     """
     file = run / "config.json"
     if not file.is_file():
-        raise InputError(f"--run {run}: holds no run, config.json is missing")
+        raise InputError(f"--run {_files.shown(run)}: holds no run, config.json is missing")
     stored = _config.read_file(str(file), "--run")
     named = rest[0] if rest and not rest[0].startswith("-") else None
     if named is not None and named != stored.get("problem"):

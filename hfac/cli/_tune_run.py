@@ -1,7 +1,6 @@
 """Running a search: candidates, rungs, the log as it grows, the winner as a configuration and a command line."""
 
 import dataclasses
-import inspect
 import json
 import math
 import shlex
@@ -12,6 +11,7 @@ from typing import Any
 import jax
 
 from hfac import _files, algorithms, comparison, plots, tuning
+from hfac import options as library_options
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, _config, _folder, _sweep, _sweep_run, _tune, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
@@ -153,7 +153,7 @@ def search(
 
 def changed(builder: Any, options: Any) -> dict[str, Any]:
     """Options that differ from the builder's own defaults."""
-    own = inspect.signature(builder).parameters
+    own = library_options.of(builder)
     return {name: value for name, value in dataclasses.asdict(options).items() if value != own[name].default}
 
 

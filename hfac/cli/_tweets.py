@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from hfac.algorithms import EPISODIC
+from hfac import _files
+from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, _config, _sweep, parse
 from hfac.cli._values import Count, Numbers
 from hfac.tweets._options import METHODS, PRESETS, Method, Options
 
+KIND = "sequences"  # of the lower level
 DESCRIPTION = (
     "Pretrain a small decoder on tweets, then let a leader design the reward that it is trained on: samples before and "
     "after, curves, and what the learned reward asks for. "
@@ -68,13 +70,13 @@ def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sw
     ]
     is_quick = any(arg in ("-h", "--help") for arg in rest) and "--algorithm" not in rest  # help without jax
     if algorithm in METHODS and not is_quick:
-        builder = _config.lookup(EPISODIC, f"{algorithm}_episodic", "algorithm")
+        builder = _config.lookup(ALGORITHMS, algorithm, "algorithm")
         from hfac import recommended
 
         known = recommended.options("tweets", algorithm)
-        given = _config.typed_table("algorithm_options", nested["algorithm_options"], builder)
-        options = _config.options_class(builder, "algorithm_options", known | given)
-        switches |= _config.switches_of(_config.option_hints(builder), "algorithm.")
+        given = _config.typed_table("algorithm_options", nested["algorithm_options"], builder, KIND)
+        options = _config.options_class(builder, "algorithm_options", known | given, KIND)
+        switches |= _config.switches_of(_config.option_hints(builder, KIND), "algorithm.")
         flag = tyro.conf.arg(name="algorithm")
         fields.append(
             ("algorithm_options", operator.getitem(Annotated, (options, flag)), dataclasses.field(default=options()))
@@ -104,4 +106,4 @@ def _check(settings: Tweets) -> None:
     for name in ("corpus", "ratings"):
         path: Path | None = getattr(settings, name)
         if path is not None and not path.is_file():
-            raise InputError(f"--{name} {path}: there is no such file")
+            raise InputError(f"--{name} {_files.shown(path)}: there is no such file")

@@ -1,6 +1,5 @@
 """The settings that a search may try: axes, random draws, draws around good settings, crossed lists."""
 
-import inspect
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hfac import schedules
+from hfac import options, schedules
 from hfac.types import Algorithm, Needs
 
 WIDTH = 0.1  # of a draw around a parent, as a part of a range's logarithm
@@ -59,8 +58,8 @@ def is_rate(name: str) -> bool:
 
 
 def options_of(builder: Callable[..., Algorithm]) -> list[str]:
-    """Names of a builder's options."""
-    return [p.name for p in inspect.signature(builder).parameters.values() if p.default is not p.empty]
+    """Names of a method's options, those of a tabular lower level among them."""
+    return list(options.of(builder))
 
 
 def space_of(
@@ -78,16 +77,16 @@ def space_of(
       ValueError: if an override names neither a schedule's number nor an option of the builder.
     """
     needs = needs or Needs()
-    options = options_of(builder)
+    known = options_of(builder)
     space: dict[str, Axis] = {**RATE_SPACE, **(PLANNER_SPACE if needs.model else {})}
     if needs.penalty and not needs.model:
         del space["upper.scale"]
         space.update(PENALTY_SPACE)
-    space |= {name: axis for name, axis in OPTION_SPACE.items() if name in options}
+    space |= {name: axis for name, axis in OPTION_SPACE.items() if name in known}
     for name, axis in (overrides or {}).items():
-        if not is_rate(name) and name not in options:
-            known = ", ".join([*RATE_SPACE, UPPER_RATIO, *options])
-            raise ValueError(f"the search has no axis '{name}'; there are {known}")
+        if not is_rate(name) and name not in known:
+            there_are = ", ".join([*RATE_SPACE, UPPER_RATIO, *known])
+            raise ValueError(f"the search has no axis '{name}'; there are {there_are}")
         for scale, ratio in (("penalty.scale", PENALTY_RATIO), ("upper.scale", UPPER_RATIO)):
             if name in (scale, ratio):
                 space.pop(ratio if name == scale else scale, None)

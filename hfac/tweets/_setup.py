@@ -11,6 +11,7 @@ import optax
 
 from hfac import _random, algorithms
 from hfac.problem import EpisodicProblem
+from hfac.sequences.lower import Limits
 from hfac.tweets import _grammar, _model, _people, _pretrain, _problem
 from hfac.tweets._corpus import Tweet, read_corpus, read_ratings
 from hfac.tweets._options import METHODS, TWO_POLICIES, Options
@@ -125,8 +126,8 @@ def method(setup: Setup, name: str, **options: Any) -> Algorithm:
     if name in TWO_POLICIES:
         variables += ["theta_pen", "value_pen", "leader_value"]
     adam = optax.chain(optax.clip_by_global_norm(MAX_GRADIENT), optax.adam(1.0, *MOMENTS))
-    fixed = {"limits": algorithms.Limits(), "optimizers": dict.fromkeys(variables, adam)}
-    return getattr(algorithms, f"{name}_episodic")(setup.problem, **fixed | options)
+    fixed = {"limits": Limits(), "optimizers": dict.fromkeys(variables, adam)}
+    return getattr(algorithms, name)(setup.problem, **fixed | options)
 
 
 def save(setup: Setup, folder: Path) -> None:

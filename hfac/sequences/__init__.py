@@ -1,0 +1,1 @@
+"""Problems over whole sequences, without discount, relative to a reference policy."""

@@ -1,0 +1,1 @@
+"""Problems whose states and actions can be listed."""
