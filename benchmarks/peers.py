@@ -93,9 +93,9 @@ class Iterations:
 
     def __init__(self, algorithm: Any, schedules: Any, num_runs: int) -> None:
         """Compile and warm up."""
-        from hfac.engine import _sweep
+        from hfac import engine
 
-        layout = _sweep.lay_out(algorithm, schedules, num_runs)
+        layout = engine.lay_out(algorithm, schedules, num_runs)
         self.program, self.runs, self.num_runs = layout.program, layout.runs, num_runs
         self.states = self.program.start(self.runs)
         self.samples = 0.0  # transitions of one run's iteration

@@ -73,11 +73,11 @@ def measure(
     import jax
 
     import hfac
-    from hfac.engine import _sweep
+    from hfac import engine
 
     devices = jax.local_devices()[:num_devices]
     algorithm = hfac.algorithms.hfac(problem, **options)
-    layout = _sweep.lay_out(algorithm, hfac.schedules.attenuating(), num_runs, devices=devices)
+    layout = engine.lay_out(algorithm, hfac.schedules.attenuating(), num_runs, devices=devices)
     program, runs = layout.program, layout.runs
     states = program.start(runs)
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(states)) / program.plan.num_slots

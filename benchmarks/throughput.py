@@ -93,11 +93,11 @@ class Sweep:
     def __init__(self, num_runs: int) -> None:
         """Compile and warm up."""
         import hfac
-        from hfac.engine import _sweep
+        from hfac import engine
 
         problem = hfac.problems.goal_placement()
         algorithm = hfac.algorithms.hfac(problem)
-        layout = _sweep.lay_out(algorithm, hfac.schedules.attenuating(), num_runs)
+        layout = engine.lay_out(algorithm, hfac.schedules.attenuating(), num_runs)
         self.program, self.runs, self.plan = layout.program, layout.runs, layout.program.plan
         self.num_runs = num_runs
         self.states = self.program.start(self.runs)

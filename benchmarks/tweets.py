@@ -85,7 +85,8 @@ def step(config: Tweets) -> tuple[int, dict[str, float]]:
     import jax.numpy as jnp
 
     import hfac
-    from hfac import episodes, tweets
+    from hfac import tweets
+    from hfac.sequences import episodes
 
     texts = tweets.grammar()
     tokenizer = tweets.build_tokenizer(texts, config.vocabulary)

@@ -9,41 +9,43 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_MODULES = frozenset(
-    [
-        "algorithms",
-        "comparison",
-        "critics",
-        "diagnostics",
-        "engine",
-        "episodes",
-        "estimators",
-        "exact",
-        "mdp",
-        "metrics",
-        "plots",
-        "policies",
-        "problem",
-        "problems",
-        "recommended",
-        "results",
-        "sampling",
-        "schedules",
-        "statistics",
-        "tuning",
-        "tweets",
-        "types",
-    ]
-)
+_MODULES = {  # public name -> module
+    **{
+        name: f"hfac.{name}"
+        for name in (
+            "algorithms",
+            "comparison",
+            "diagnostics",
+            "engine",
+            "exact",
+            "lower",
+            "metrics",
+            "options",
+            "plots",
+            "problems",
+            "recommended",
+            "results",
+            "schedules",
+            "sequences",
+            "statistics",
+            "tabular",
+            "tuning",
+            "tweets",
+            "types",
+        )
+    },
+    **{name: f"hfac.tabular.{name}" for name in ("critics", "estimators", "mdp", "policies", "problem", "sampling")},
+    "episodes": "hfac.sequences.episodes",
+}
 _NAMES = {
     "Algorithm": "hfac.types",
     "PowerDecay": "hfac.schedules",
-    "EpisodicProblem": "hfac.problem",
-    "Problem": "hfac.problem",
+    "EpisodicProblem": "hfac.sequences.problem",
+    "Problem": "hfac.tabular.problem",
     "Rows": "hfac.types",
     "Schedules": "hfac.schedules",
     "Status": "hfac.types",
-    "TabularMDP": "hfac.mdp",
+    "TabularMDP": "hfac.tabular.mdp",
     "check_hypergradient": "hfac.diagnostics",
     "judge": "hfac.results",
     "run": "hfac.engine",
@@ -56,7 +58,7 @@ def __getattr__(name: str) -> Any:
     if name in _NAMES:
         return getattr(importlib.import_module(_NAMES[name]), name)
     if name in _MODULES:
-        return importlib.import_module(f"hfac.{name}")
+        return importlib.import_module(_MODULES[name])
     raise AttributeError(f"module 'hfac' has no attribute '{name}'")
 
 

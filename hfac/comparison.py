@@ -17,7 +17,7 @@ import numpy as np
 
 from hfac import _files, algorithms, metrics, results, statistics, tuning
 from hfac.engine import lay_out, record_points, stream
-from hfac.problem import Problem
+from hfac.tabular.problem import Problem
 from hfac.tuning import Setting
 from hfac.types import Needs, Status
 

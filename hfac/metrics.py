@@ -11,7 +11,7 @@ import optax
 
 from hfac import _random, schedules
 from hfac import exact as oracle
-from hfac.problem import Problem, check_limit
+from hfac.tabular.problem import Problem, check_limit
 from hfac.types import Algorithm
 
 TABLES = ("theta", "theta_pen", "value", "value_pen", "leader_value")  # what hfac's relatives track

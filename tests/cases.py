@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import exact, mdp, problems, schedules
-from hfac.problem import Problem
-from hfac.sampling import Chain
+from hfac import exact, problems, schedules
+from hfac.tabular import mdp
+from hfac.tabular.problem import Problem
+from hfac.tabular.sampling import Chain
 
 NEEDS_X64 = "float64 oracles"
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hfac import Problem, TabularMDP
-from hfac.mdp import disjoint_union, from_dense
+from hfac.tabular.mdp import disjoint_union, from_dense
 
 SIZE_X = 4
 FLOAT = jnp.result_type(float)  # float64 where x64 is on

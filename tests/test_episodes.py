@@ -8,8 +8,9 @@ import pytest
 from toys import EVERY, LEADERS, REFERENCE, START, toy
 
 import hfac
-from hfac import algorithms, episodes, schedules
+from hfac import algorithms, schedules
 from hfac.exact import sequences
+from hfac.sequences import episodes
 from hfac.sequences.lower import Limits
 from hfac.types import Status
 

@@ -10,9 +10,10 @@ import oracles
 import pytest
 
 from hfac import Problem, exact
-from hfac.exact import _best_response, _linear
-from hfac.mdp import from_dense
+from hfac.exact import _best_response
 from hfac.problems import goal_placement
+from hfac.tabular import linear
+from hfac.tabular.mdp import from_dense
 
 pytestmark = helpers.needs_x64
 
@@ -327,7 +328,7 @@ def test_sweeps_agree_with_factorisations(monkeypatch):
         return d, v, exact.limit_policy(problem, x), exact.hypergradient(problem, x, 0.1)
 
     dense = jax.jit(solved)(x)
-    monkeypatch.setattr(_linear, "DENSE_LIMIT", 0)
+    monkeypatch.setattr(linear, "DENSE_LIMIT", 0)
     # Sweeps stop at 20 roundings, which a gradient divides by (1 - gamma)^2 tau.
     for ours, expected in zip(jax.jit(lambda x: solved(x))(x), dense, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-11)

@@ -133,7 +133,9 @@ def test_its_direction_is_the_exact_one_up_to_the_penalty():
     context, action = jnp.indices((NUM_CONTEXTS, NUM_ACTIONS), jnp.int32)
     errors = []
     for w in (0.02, 0.01):
-        thetas = [(reward(x, context, action) + pull) / TAU for pull in (0, w * (action == WANTED[:, None]).astype(float))]
+        thetas = [
+            (reward(x, context, action) + pull) / TAU for pull in (0, w * (action == WANTED[:, None]).astype(float))
+        ]
         seen = [lower.see(theta, lower.draw(None, (), theta).batches[0]) for theta in thetas]
         errors.append(float(jnp.linalg.norm(lower.hypergradient(x, *seen, w) - exact)))
     assert errors[1] < 0.02 * float(jnp.linalg.norm(exact)) and errors[1] == pytest.approx(errors[0] / 2, rel=0.1)

@@ -1,4 +1,4 @@
-"""Modules import only earlier modules, every declared dependency is used, and importing is cheap."""
+"""Imports run one way between files, names with an underscore stay in their package, and importing is cheap."""
 
 import ast
 import subprocess
@@ -10,93 +10,115 @@ import pytest
 import hfac
 
 ROOT = Path(hfac.__file__).parent
-ORDER = [
-    *(
-        "_registry",
-        "options",
-        "_files",
-        "_checks",
-        "_random",
-        "_reduce",
-        "_jaxpr",
-        "types",
-        "_trees",
-        "lower",
-        "schedules",
-        "recommended",
-        "mdp",
-        "policies",
-        "critics",
-    ),
-    *(
-        "problem",
-        "exact",
-        "metrics",
-        "problems",
-        "sampling",
-        "estimators",
-        "tabular",
-        "episodes",
-        "sequences",
-        "algorithms",
-        "statistics",
-        "results",
-    ),
-    *("engine", "tuning", "comparison", "diagnostics", "plots", "tweets", "cli", "__main__"),
+FILES = {
+    ".".join(["hfac", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+ORDER = [  # of packages and files of the top level; each uses only those before it
+    *("_registry", "options", "_files", "_checks", "_random", "_reduce", "_jaxpr", "types", "_trees", "lower"),
+    *("schedules", "recommended", "tabular", "sequences", "exact", "metrics", "problems", "algorithms", "statistics"),
+    *("results", "engine", "tuning", "comparison", "diagnostics", "plots", "tweets", "cli", "__main__"),
 ]
-MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 
-def layer(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
-
-
-def imported(path: Path) -> set[str]:
-    """Dotted names of everything a module imports, inside functions and TYPE_CHECKING blocks too."""
-    package = ["hfac", *path.relative_to(ROOT).parts[:-1]]
+def imported(module: str) -> set[str]:
+    """Modules and names of hfac that a file imports, inside functions and TYPE_CHECKING blocks too."""
+    path = FILES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            names |= {f"{module}.{alias.name}" for alias in node.names}
+            base = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {f"{source}.{alias.name}" for alias in node.names}
     return names
 
 
-def layers_used(path: Path) -> set[str]:
-    """Second part of every hfac name: `hfac.exact._policy.visits` is exact."""
-    parts = (name.split(".") for name in imported(path))
-    return {p[1] for p in parts if p[0] == "hfac" and len(p) > 1 and not p[1].startswith("__")}
+def place(name: str) -> str:
+    """The file that a name stands in."""
+    while name not in FILES:
+        name = name.rpartition(".")[0]
+    return name
 
 
-def test_every_module_has_a_place():
-    assert {layer(path) for path in MODULES} <= set(ORDER)
+def uses(module: str) -> set[str]:
+    """Files that a file imports; a package's `__init__` counts where nothing inside it is meant."""
+    return {place(name) for name in imported(module) if name.split(".")[0] == "hfac"} - {module, "hfac"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_backwards(path):
-    here = ORDER.index(layer(path))
-    known = {name for name in layers_used(path) if name in ORDER}
-    assert layers_used(path) == known, "a name of hfac itself: import it from its module"
-    assert all(ORDER.index(name) <= here for name in known), sorted(known)
+def layer(module: str) -> str:
+    return module.split(".")[1]
+
+
+INSIDE = sorted(set(FILES) - {"hfac"})
+
+
+def test_every_file_has_a_place():
+    assert {layer(module) for module in INSIDE} == set(ORDER)
+
+
+@pytest.mark.parametrize("module", INSIDE)
+def test_imports_point_backwards(module):
+    here = ORDER.index(layer(module))
+    assert all(ORDER.index(layer(used)) <= here for used in uses(module)), sorted(uses(module))
+    assert not {name for name in imported(module) if place_of_root(name)}, "a name of hfac itself: import its module"
+
+
+def place_of_root(name: str) -> bool:
+    parts = name.split(".")
+    return parts[0] == "hfac" and len(parts) == 2 and name not in FILES and not parts[1].startswith("__")
+
+
+def test_no_circle_between_files():
+    graph = {module: {used for used in uses(module) if FILES[used].name != "__init__.py"} for module in INSIDE}
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> None:
+        assert module not in path, " > ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for used in sorted(graph[module]):
+                visit(used, [*path, module])
+            done.add(module)
+
+    for module in graph:
+        visit(module, [])
+
+
+def test_names_with_an_underscore_stay_in_their_package():
+    strangers = set()
+    for module in INSIDE:
+        for name in imported(module):
+            parts = name.split(".")
+            for i in range(2, len(parts)):
+                owner, is_private = ".".join(parts[:i]), parts[i].startswith("_") and not parts[i].startswith("__")
+                if parts[0] == "hfac" and is_private and not f"{module}.".startswith(f"{owner}."):
+                    strangers.add(f"{module} -> {name}")
+    assert not strangers
 
 
 @pytest.mark.parametrize(
     ("name", "forbidden"),
-    [("exact", {"estimators", "algorithms", "sampling"}), ("engine", {"algorithms", "problems", "metrics", "exact"})],
+    [("exact", {"algorithms"}), ("engine", {"algorithms", "problems", "metrics", "exact", "tabular", "sequences"})],
 )
 def test_the_oracle_and_the_engine_know_no_method(name, forbidden):
-    for path in MODULES:
-        if layer(path) == name:
-            assert not layers_used(path) & forbidden, path.name
+    for module in INSIDE:
+        if layer(module) == name:
+            assert not {layer(used) for used in uses(module)} & forbidden, module
 
 
-@pytest.mark.parametrize("package", ["jax", "jaxlib", "optax", "chex", "tyro", "orbax", "vaderSentiment"])
+def test_the_oracle_knows_no_estimator_and_no_sampler():
+    for module in INSIDE:
+        if layer(module) == "exact":
+            assert not {"hfac.tabular.estimators", "hfac.tabular.sampling", "hfac.tabular.lower"} & uses(module), module
+
+
+@pytest.mark.parametrize(
+    "package", ["jax", "jaxlib", "optax", "chex", "tyro", "orbax", "safetensors", "vaderSentiment"]
+)
 def test_every_required_package_is_used(package):
-    used = {name.split(".")[0] for path in MODULES for name in imported(path)}
-    assert package in used
+    assert package in {name.split(".")[0] for module in FILES for name in imported(module)}
 
 
 @pytest.mark.parametrize(

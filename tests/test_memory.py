@@ -10,7 +10,7 @@ from test_durable import SIZE, swept
 import hfac
 from hfac import algorithms, schedules
 from hfac.cli import InputError, _memory, _sweep, main
-from hfac.cli._sweep import Processes
+from hfac.cli._request import Processes
 
 RUN = ["--steps", "2_000", "--seeds", "4"]
 

@@ -12,7 +12,7 @@ import pytest
 import hfac
 from hfac import schedules
 from hfac.algorithms import hfac as build
-from hfac.problem import EpisodicProblem
+from hfac.sequences.problem import EpisodicProblem
 
 VARIABLES = ("x", "theta", "theta_pen", "value", "value_pen", "leader_value", "leader_value_neg")
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import hfac
-from hfac import mdp
 from hfac.algorithms import hfac as build
-from hfac.problem import Problem
 from hfac.schedules import PowerDecay
+from hfac.tabular import mdp
+from hfac.tabular.problem import Problem
 
 W, TAU, GAMMA = 0.5, 0.4, 0.5
 SPAN = 1 - GAMMA

@@ -5,9 +5,9 @@ import pytest
 from helpers import FLOAT, ROUNDING
 
 import hfac
-from hfac.mdp import from_successors
-from hfac.problem import on_batch, transition_table, weighted_grad
 from hfac.problems import goal_placement
+from hfac.tabular.mdp import from_successors
+from hfac.tabular.problem import on_batch, transition_table, weighted_grad
 from hfac.types import Rows, Transition, densify
 
 NEXT = np.array([[[0, 1], [1, 0]], [[0, 1], [1, 0]]])  # [S = 2, A = 2, K = 2]

@@ -15,7 +15,7 @@ from test_durable import RECORDED, SIZE, same, swept
 
 from hfac import results, statistics
 from hfac.cli import Stopped, _folder, _processes, _sweep, _tweets
-from hfac.cli._sweep import Processes
+from hfac.cli._request import Processes
 
 RUN = ["--steps", "20_000", "--seeds", "4", "--entropy", "0.01", "0.03", "--block-width", "2"]
 

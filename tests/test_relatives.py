@@ -10,7 +10,7 @@ import pytest
 
 import hfac
 from hfac import algorithms, exact
-from hfac.exact._policy import backup, model
+from hfac.tabular.dynamics import backup, model
 
 needs_x64 = pytest.mark.skipif(not jax.config.jax_enable_x64, reason=cases.NEEDS_X64)
 

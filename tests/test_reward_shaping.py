@@ -7,8 +7,8 @@ import pytest
 
 import hfac
 from hfac import exact
-from hfac.exact import _linear
 from hfac.problems import reward_shaping
+from hfac.tabular import linear
 from hfac.types import is_rows
 
 
@@ -45,9 +45,9 @@ def test_matrix_free_agrees_with_dense(monkeypatch):
         "gradient": lambda: exact.hypergradient(problem, x, 0.03),
         "visitation": lambda: exact.visitation(problem, exact.best_response(problem, x, 0.03)),
     }
-    monkeypatch.setattr(_linear, "DENSE_LIMIT", 1_000)
+    monkeypatch.setattr(linear, "DENSE_LIMIT", 1_000)
     dense = {name: np.asarray(jax.jit(lambda way=way: way())()) for name, way in ways.items()}
-    monkeypatch.setattr(_linear, "DENSE_LIMIT", 10)
+    monkeypatch.setattr(linear, "DENSE_LIMIT", 10)
     for name, way in ways.items():
         matrix_free = np.asarray(jax.jit(lambda way=way: way())())
         scale = np.abs(dense[name]).max()

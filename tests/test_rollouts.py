@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import hfac
-from hfac import exact, policies
+from hfac import exact
 from hfac.algorithms._a_parl import a_parl
 from hfac.algorithms._common import conjugate_gradients
 from hfac.algorithms._hpgd import hpgd
 from hfac.algorithms._rollouts import discounted_sums, roll_out
 from hfac.algorithms._zeroth_order import zeroth_order
+from hfac.tabular import policies
 from hfac.types import Status
 
 TAU = 0.3

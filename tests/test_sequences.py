@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from toys import DIRECTIONS, EVERY, LEADERS, LENGTH, POLICY, REFERENCE, START, disagreement, rating, reward, toy
 
-from hfac import policies
 from hfac.exact import sequences
+from hfac.tabular import policies
 
 
 def perturbed(pi, direction, size):

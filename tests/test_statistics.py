@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hfac import exact, sampling
+from hfac import exact
 from hfac import policies as policies_module
 from hfac.algorithms import hfac as build
+from hfac.tabular import sampling
 
 pytestmark = pytest.mark.skipif(not jax.config.jax_enable_x64, reason=cases.NEEDS_X64)
 

@@ -8,8 +8,8 @@ import pytest
 
 import hfac
 from hfac import exact
-from hfac.problem import transition_table
 from hfac.problems import beacon, goal_placement, slippery_grid
+from hfac.tabular.problem import transition_table
 
 TAU = 0.03
 

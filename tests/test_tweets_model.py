@@ -12,7 +12,7 @@ from toys import EVERY, REFERENCE, START, toy
 import hfac
 from hfac import algorithms, schedules, tweets
 from hfac.exact import sequences
-from hfac.policies import sequence_log_prob
+from hfac.sequences.policies import sequence_log_prob
 from hfac.tweets._model import Decoder, empty_cache, init
 from hfac.tweets._tokenizer import EOS, PAD, UNK
 

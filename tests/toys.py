@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import policies
 from hfac.exact import sequences
-from hfac.problem import EpisodicProblem
+from hfac.sequences.problem import EpisodicProblem
+from hfac.tabular import policies
 
 NUM_TOKENS, LENGTH = 4, 3
 LEADERS = ("score", "pairs", "anchored")

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from hfac import _random, critics, estimators, policies, sampling
+from hfac import _random
 from hfac.algorithms import _common
 from hfac.algorithms._rollouts import roll_out
-from hfac.problem import Problem, as_float, on_batch, weighted_grad
 from hfac.schedules import Schedules
+from hfac.tabular import critics, estimators, policies, sampling
+from hfac.tabular.problem import Problem, as_float, on_batch, weighted_grad
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution, add_updates, cast
 
 NEEDS = Needs(hessian=True, nested=True, fixed_tau=True)

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from hfac import critics, estimators, policies, sampling
 from hfac.algorithms import _common
-from hfac.problem import Problem
 from hfac.schedules import Schedules
+from hfac.tabular import critics, estimators, policies, sampling
+from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Key, Needs, PyTree, Rows, Solution, Transition, cast, weighted_sum
 
 NEEDS = Needs()

@@ -12,19 +12,19 @@ import numpy as np
 import optax
 
 from hfac.algorithms import _common, _planning
-from hfac.exact import _linear
-from hfac.exact._best_response import soft_optimal
-from hfac.exact._policy import (
+from hfac.schedules import Schedules
+from hfac.tabular import linear
+from hfac.tabular.dynamics import (
     centered,
     logits_hessian_product,
     model,
     occupancy_tangent,
     policy_point,
+    soft_optimal,
     table_grad,
     upper_parts_from,
 )
-from hfac.problem import Problem
-from hfac.schedules import Schedules
+from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Key, Needs
 
 NEEDS = Needs(model=True, hessian=True, nested=True)
@@ -80,7 +80,7 @@ def aid(
         response = soft_optimal(at.mdp, at.reward, tau, start=state.memory["value"])
         theta = _planning.greedy_logits(at, response.value, tau)
         point = policy_point(at, theta, tau)
-        leader_value = _linear.evaluate(point.chain, (1 - at.mdp.discount) * jnp.sum(point.pi * at.cost, -1))
+        leader_value = linear.evaluate(point.chain, (1 - at.mdp.discount) * jnp.sum(point.pi * at.cost, -1))
         f = upper_parts_from(problem, at, x, point.pi, point.visits, leader_value)
 
         def hessian(v: jax.Array) -> jax.Array:

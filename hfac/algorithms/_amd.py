@@ -11,19 +11,10 @@ import jax.numpy as jnp
 import optax
 
 from hfac.algorithms import _common, _planning
-from hfac.exact import _linear
-from hfac.exact._policy import (
-    Model,
-    UpperParts,
-    arrivals,
-    backup,
-    centered,
-    model,
-    table_grad,
-    upper_parts_from,
-)
-from hfac.problem import Problem
 from hfac.schedules import Schedules
+from hfac.tabular import linear
+from hfac.tabular.dynamics import Model, UpperParts, arrivals, backup, centered, model, table_grad, upper_parts_from
+from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Key, Needs, PyTree
 
 NEEDS = Needs(model=True, nested=True)
@@ -77,7 +68,7 @@ def amd(
         rates = schedules.at(state.step, dtype)
         tau = rates.entropy
         at, x = model(problem, state.x, dtype)
-        tables = _linear.repeat(lambda tables: _sweep(problem, at, x, tau, tables), state.memory, num_sweeps)
+        tables = linear.repeat(lambda tables: _sweep(problem, at, x, tau, tables), state.memory, num_sweeps)
         theta = _planning.greedy_logits(at, tables["value"], tau)
         pi = jnp.exp(theta)
         f = upper_parts_from(problem, at, x, pi, tables["visits"], tables["leader_value"])

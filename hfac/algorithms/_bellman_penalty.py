@@ -12,18 +12,10 @@ import numpy as np
 import optax
 
 from hfac.algorithms import _common, _planning
-from hfac.exact import _linear
-from hfac.exact._best_response import soft_optimal
-from hfac.exact._policy import (
-    Model,
-    arrivals,
-    centered,
-    model,
-    table_grad,
-    upper_parts_from,
-)
-from hfac.problem import Problem
 from hfac.schedules import Schedules
+from hfac.tabular import linear
+from hfac.tabular.dynamics import Model, arrivals, centered, model, soft_optimal, table_grad, upper_parts_from
+from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Key, Needs
 
 NEEDS = Needs(model=True, nested=True, fixed_tau=True, penalty=True)
@@ -104,12 +96,12 @@ def _solve(
     arriving = arrivals(mdp, gap)
     if problem.cost is None:
         zero = jnp.zeros_like(arriving)
-        return _linear.accumulate(_linear.factorize(mdp, best), arriving), zero, zero
+        return linear.accumulate(linear.factorize(mdp, best), arriving), zero, zero
     costs = (1 - mdp.discount) * jnp.sum(pi * at.cost, -1)
 
     def both(job: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        chain = _linear.factorize(mdp, job[0])
-        return _linear.accumulate(chain, job[1]), _linear.evaluate(chain, costs)
+        chain = linear.factorize(mdp, job[0])
+        return linear.accumulate(chain, job[1]), linear.evaluate(chain, costs)
 
     # one after the other: no two independent factorisations in one program
     sums, values = jax.lax.map(both, (jnp.stack([best, pi]), jnp.stack([arriving, mdp.initial])))

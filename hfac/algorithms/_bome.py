@@ -11,8 +11,9 @@ import jax.numpy as jnp
 
 from hfac._reduce import total
 from hfac.algorithms import _common, _planning
-from hfac.exact import _linear
-from hfac.exact._policy import (
+from hfac.schedules import Schedules
+from hfac.tabular import linear
+from hfac.tabular.dynamics import (
     Model,
     backup,
     centered,
@@ -22,8 +23,7 @@ from hfac.exact._policy import (
     table_grad,
     upper_parts_from,
 )
-from hfac.problem import Problem
-from hfac.schedules import Schedules
+from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Key, Needs, PyTree
 
 NEEDS = Needs(model=True, nested=True, penalty=True)
@@ -78,7 +78,7 @@ def bome(
         at, x = model(problem, state.x, dtype)
         here = policy_point(at, state.theta, tau)
         ahead = _improve(at, state.theta + alpha * here.advantage, tau, alpha, inner_steps - 1)
-        leader_value = _linear.evaluate(here.chain, (1 - at.mdp.discount) * jnp.sum(here.pi * at.cost, -1))
+        leader_value = linear.evaluate(here.chain, (1 - at.mdp.discount) * jnp.sum(here.pi * at.cost, -1))
         f = upper_parts_from(problem, at, x, here.pi, here.visits, leader_value)
 
         weights = _occupancy(at, jax.nn.softmax(ahead)) - here.visits[:, None] * here.pi
@@ -104,15 +104,15 @@ def _improve(at: Model, theta: jax.Array, tau: jax.Array, alpha: jax.Array, coun
     def ascend(theta: jax.Array) -> jax.Array:
         log_pi = jax.nn.log_softmax(theta)
         pi = jnp.exp(log_pi)
-        chain = _linear.factorize(at.mdp, pi)
-        v = _linear.evaluate(chain, jnp.sum(pi * (at.reward - tau * log_pi), -1))
+        chain = linear.factorize(at.mdp, pi)
+        v = linear.evaluate(chain, jnp.sum(pi * (at.reward - tau * log_pi), -1))
         return theta + alpha * (backup(at.mdp, at.reward, v) - tau * log_pi - v[:, None])
 
-    return _linear.repeat(ascend, theta, count)
+    return linear.repeat(ascend, theta, count)
 
 
 def _occupancy(at: Model, pi: jax.Array) -> jax.Array:
-    return _linear.accumulate(_linear.factorize(at.mdp, pi), at.mdp.initial)[:, None] * pi
+    return linear.accumulate(linear.factorize(at.mdp, pi), at.mdp.initial)[:, None] * pi
 
 
 def _multiplier(grad_f: PyTree, grad_q: PyTree, metric: PyTree, eta: jax.Array) -> jax.Array:

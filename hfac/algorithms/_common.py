@@ -13,8 +13,8 @@ import optax
 from hfac import _checks
 from hfac._reduce import total
 from hfac.lower import Lower
-from hfac.problem import Problem
 from hfac.schedules import PowerDecay, Schedules
+from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Key, PyTree, Solution, Status, Transition, apply_updates, cast, densify, map_values
 
 DIVERGENCE_BOUND = 1e6  # no update of a healthy run is this long

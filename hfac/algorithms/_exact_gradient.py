@@ -11,8 +11,8 @@ import optax
 
 from hfac import exact
 from hfac.algorithms import _common
-from hfac.problem import Problem
 from hfac.schedules import Schedules
+from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Key, Needs, Solution
 
 NEEDS = Needs(model=True, nested=True)

@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from hfac import estimators, policies
 from hfac.algorithms import _common
 from hfac.algorithms._rollouts import Episodes, discounted_sums, roll_out
-from hfac.exact._best_response import soft_optimal
-from hfac.exact._policy import model
-from hfac.problem import Problem, as_float, weighted_grad
 from hfac.schedules import Schedules
+from hfac.tabular import estimators, policies
+from hfac.tabular.dynamics import model, soft_optimal
+from hfac.tabular.problem import Problem, as_float, weighted_grad
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution, add_updates
 
 NEEDS = Needs(model=True, nested=True, fixed_tau=True)

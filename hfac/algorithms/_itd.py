@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import optax
 
 from hfac.algorithms import _common, _planning
-from hfac.exact import _linear
-from hfac.exact._policy import model, table_grad, upper_parts
-from hfac.problem import Problem
 from hfac.schedules import Schedules
+from hfac.tabular import linear
+from hfac.tabular.dynamics import model, table_grad, upper_parts
+from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Key, Needs
 
 NEEDS = Needs(model=True, nested=True)
@@ -68,7 +68,7 @@ def itd(
 
         def unroll(reward: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             tried = at._replace(reward=reward)
-            value = _linear.repeat(lambda v: _planning.soft_bellman(tried, v, tau), start, num_sweeps)
+            value = linear.repeat(lambda v: _planning.soft_bellman(tried, v, tau), start, num_sweeps)
             theta = _planning.greedy_logits(tried, value, tau)
             return jnp.exp(theta), (theta, value)
 

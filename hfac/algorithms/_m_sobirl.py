@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import optax
 
 from hfac.algorithms import _common, _planning
-from hfac.exact import _linear
-from hfac.exact._policy import Model, UpperParts, arrivals, backup, model, table_grad, upper_parts
-from hfac.problem import Problem
 from hfac.schedules import Schedules
+from hfac.tabular import linear
+from hfac.tabular.dynamics import Model, UpperParts, arrivals, backup, model, table_grad, upper_parts
+from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Key, Needs, PyTree
 
 NEEDS = Needs(model=True, nested=True, fixed_tau=True)
@@ -84,7 +84,7 @@ def m_sobirl(
 
     def _respond(x: PyTree, value: jax.Array, tau: jax.Array) -> tuple[jax.Array, jax.Array]:
         at, _ = model(problem, x, dtype)
-        value = _linear.repeat(lambda v: _planning.soft_bellman(at, v, tau), value, num_sweeps)
+        value = linear.repeat(lambda v: _planning.soft_bellman(at, v, tau), value, num_sweeps)
         return value, _planning.greedy_logits(at, value, tau)
 
     return Algorithm(init, step, _planning.solution)

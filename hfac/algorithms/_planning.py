@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac.algorithms import _common
-from hfac.exact._policy import Model, backup
+from hfac.tabular.dynamics import Model, backup
 from hfac.types import PyTree, Solution
 
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from hfac import _random
-from hfac.mdp import TabularMDP, sample_next, sample_start
-from hfac.policies import Policy, sample_action
+from hfac.tabular.mdp import TabularMDP, sample_next, sample_start
+from hfac.tabular.policies import Policy, sample_action
 from hfac.types import Key, PyTree, Transition
 
 

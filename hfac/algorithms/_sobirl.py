@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from hfac.algorithms import _common
 from hfac.algorithms._advantage import one_policy
-from hfac.problem import Problem
+from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Needs
 
 NEEDS = Needs(nested=True, fixed_tau=True)

@@ -8,10 +8,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac import _random, critics, estimators, policies, sampling
+from hfac import _random
 from hfac.algorithms import _common
-from hfac.problem import Problem, as_float, on_batch
 from hfac.schedules import Schedules
+from hfac.tabular import critics, estimators, policies, sampling
+from hfac.tabular.problem import Problem, as_float, on_batch
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution, Transition, cast
 
 NEEDS = Needs(nested=True)

@@ -1,28 +1,16 @@
 """The command line, its commands named in `COMMANDS`: one file parses a command, without jax, and another runs it."""
 
 import contextlib
-import importlib
 import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-COMMANDS = {
-    "sweep": ("hfac.cli._sweep:main", "run a method over seeds and schedules on a problem"),
-    "resume": ("hfac.cli._resume:resume", "go on with a run that was stopped, to the same numbers"),
-    "extend": ("hfac.cli._resume:extend", "more seeds, steps or configurations; what is there stays as it is"),
-    "merge": ("hfac.cli._merge:main", "shares of a sweep, run apart with --shard, in one folder"),
-    "replay": ("hfac.cli._replay:main", "one run of a sweep again, and what went wrong in it"),
-    "tune": ("hfac.cli._tune:main", "search for a method's settings, on seeds that are never reported"),
-    "compare": ("hfac.cli._compare:main", "methods tuned alike on the same seeds and samples: table and figures"),
-    "rates": ("hfac.cli._rates:main", "measured convergence rates, with intervals, beside the theory's"),
-    "diagnose": ("hfac.cli._diagnose:main", "the theory's condition along a run, curvature, and what limits it"),
-    "tweets": ("hfac.cli._tweets:main", "a language model learns to write happy tweets, its reward is learned too"),
-    "plan": ("hfac.cli._plan:main", "what a sweep would cost: runs, bytes, compilations, expected time"),
-    "report": ("hfac.cli._report:main", "table and figures of a stored sweep, judged again if asked"),
-}
+from hfac._registry import load
+from hfac.cli._commands import COMMANDS
+
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
@@ -52,9 +40,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if args[0] not in COMMANDS:
         fail("hfac", f"unknown command '{args[0]}'{nearest(args[0], COMMANDS)}")
-    module, _, function = COMMANDS[args[0]][0].partition(":")
+    command = COMMANDS[args[0]]
     try:
-        getattr(importlib.import_module(module), function)(args[1:])
+        asked = load(command.parse)(args[1:])
+        if command.run and asked is not None:
+            load(command.run)(asked)
     except InputError as error:
         fail(f"hfac {args[0]}", str(error))
     except KeyboardInterrupt as stop:
@@ -71,7 +61,7 @@ def _overview() -> str:
         "Bi-level reinforcement learning: compiled, vectorised, exact where exactness is possible.",
         "",
     ]
-    lines += ["commands:"] + [f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items()]
+    lines += ["commands:"] + [f"  {command.name:<8} {command.help}" for command in COMMANDS.values()]
     return "\n".join([*lines, "", "options:", "  --help, --version", "", "`hfac COMMAND --help` explains a command."])
 
 
@@ -147,6 +137,3 @@ def as_input_error(prefix: str = "") -> Iterator[None]:
         raise
     except ValueError as error:
         raise InputError(f"{prefix}{error}") from None
-
-
-Call = Callable[[Sequence[str]], None]

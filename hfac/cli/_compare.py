@@ -10,6 +10,7 @@ import tyro
 from hfac import _files
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, _config, _sweep, _tune
+from hfac.cli._request import Request
 from hfac.cli._settings import FROM_PROBLEM
 from hfac.cli._values import Count
 
@@ -62,13 +63,9 @@ class Compare:
     """Print errors and the tables only."""
 
 
-def main(args: Sequence[str]) -> None:
-    """Run the command."""
-    request = _sweep.resolve(list(args), "compare", Compare, check)
-    if request is not None:
-        from hfac.cli import _compare_run
-
-        _compare_run.execute(request)
+def request(args: Sequence[str]) -> Request | None:
+    """The command's request, or None after the general help."""
+    return _sweep.resolve(list(args), "compare", Compare, check)
 
 
 def check(settings: Compare) -> None:

@@ -9,14 +9,15 @@ from hfac import _files, _random, algorithms, comparison, exact, plots, results,
 from hfac.cli import InputError, _config, _sweep, _sweep_run, _tune, _tune_run, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
+from hfac.cli._request import Request
 from hfac.comparison import Entry
-from hfac.problem import Problem
+from hfac.tabular.problem import Problem
 from hfac.tuning import Setting
 
 TARGET_SHARE = 0.9  # of the way from the start to the exact descent
 
 
-def execute(request: _sweep.Request) -> None:
+def execute(request: Request) -> None:
     """Tune, run, judge, tabulate and draw; each method's results are stored as they come."""
     problem, request = _sweep_run.build_problem(request)
     settings, name = request.settings, request.problem
@@ -68,7 +69,7 @@ def run_all(
     problem: Problem,
     methods: Sequence[str],
     given: dict[str, Setting],
-    request: _sweep.Request,
+    request: Request,
     folder: Path,
     asked: Interrupts,
 ) -> list[Entry]:
@@ -103,9 +104,7 @@ def run_all(
     return entries
 
 
-def tune(
-    problem: Problem, method: str, request: _sweep.Request, folder: Path, num_steps: int, asked: Interrupts
-) -> Setting:
+def tune(problem: Problem, method: str, request: Request, folder: Path, num_steps: int, asked: Interrupts) -> Setting:
     """Search one method's settings; `num_steps` is the horizon of a method that uses no samples."""
     settings = request.settings
     builder = getattr(algorithms, method)
@@ -154,7 +153,7 @@ def report(
     hfac: Entry,
     target: float,
     reference: float,
-    request: _sweep.Request,
+    request: Request,
     folder: Path,
 ) -> None:
     """One table and one figure of methods that can be compared."""

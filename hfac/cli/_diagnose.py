@@ -9,6 +9,7 @@ import tyro
 
 from hfac import _files
 from hfac.cli import InputError, _config, _sweep, as_input_error
+from hfac.cli._request import Request
 from hfac.cli._settings import Checkpointing, Execution, FromProblem, Lists, Output
 from hfac.cli._values import Count
 
@@ -32,26 +33,21 @@ class Diagnose(Output, Checkpointing, Execution, Lists, _sweep.Method):
     """The condition is about the tracked policies."""
 
 
-def main(args: Sequence[str]) -> None:
-    """Run the command."""
+def parse(args: Sequence[str]) -> Request | None:
+    """The command's request, or None after the general help; a run that is looked at gives its settings."""
     run, rest = _config.take(list(args), "--run")
     if run is None:
-        asked = request(rest)
-    else:
-        with as_input_error("--run: "):
-            asked = _of_run(_files.place(run), rest)
-    if asked is not None:
-        from hfac.cli import _diagnose_run
-
-        _diagnose_run.execute(asked)
+        return request(rest)
+    with as_input_error("--run: "):
+        return _of_run(_files.place(run), rest)
 
 
-def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sweep.Request | None:
+def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> Request | None:
     """The command's request, or None after the general help; flags override what is stored."""
     return _sweep.resolve(list(args), "diagnose", Diagnose, check, stored)
 
 
-def _of_run(run: Path, rest: list[str]) -> _sweep.Request | None:
+def _of_run(run: Path, rest: list[str]) -> Request | None:
     """A request with the settings of a finished run.
 
     Raises:

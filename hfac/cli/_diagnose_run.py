@@ -12,6 +12,7 @@ import numpy as np
 from hfac import diagnostics, plots, results, schedules
 from hfac.cli import InputError, _sweep, _sweep_run, as_input_error
 from hfac.cli._progress import Progress, clock, say
+from hfac.cli._request import Request
 from hfac.diagnostics import Diagnosis
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 ESTIMATOR = {"sampler": "markov", "batch_size": 1, "coupled": False, "difference": "forward"}
 
 
-def execute(request: _sweep.Request) -> None:
+def execute(request: Request) -> None:
     """Take or repeat the run, look at it, store and draw; everything is checked before anything is written."""
     job = _sweep_run.prepare(request, is_run=request.settings.run is None)
     request, settings = job.request, job.request.settings
@@ -61,7 +62,7 @@ def execute(request: _sweep.Request) -> None:
         say(f"written to {folder}/: config.json, diagnosis.json, condition.csv{drawn}", settings.quiet)
 
 
-def _repeat(job: _sweep_run.Job, request: _sweep.Request, folder: Path) -> "xarray.Dataset":
+def _repeat(job: _sweep_run.Job, request: Request, folder: Path) -> "xarray.Dataset":
     _sweep_run.introduce(job, request)
     _sweep_run.run_recorded(job, request, folder, "diagnosis.json")
     return _sweep_run.load(job, folder)

@@ -10,6 +10,7 @@ import numpy as np
 
 from hfac import engine, results
 from hfac.cli import InputError, _folder, _sweep, as_input_error
+from hfac.cli._request import Request
 from hfac.schedules import Coordinates, Schedules
 from hfac.types import Algorithm
 
@@ -20,9 +21,7 @@ ALWAYS_FITS = 2**20  # records; fewer are not worth the second that looking at t
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may use, where control groups are of version 2
 
 
-def check(
-    request: _sweep.Request, algorithm: Algorithm, grid: tuple[Schedules, Coordinates], record: Any = None
-) -> None:
+def check(request: Request, algorithm: Algorithm, grid: tuple[Schedules, Coordinates], record: Any = None) -> None:
     """Refuse runs that do not fit beside each other, or whose results could not be judged.
 
     Args:
@@ -58,7 +57,7 @@ def _compare(what: str, num_runs: int, each: int, have: float, remedy: str = "")
         )
 
 
-def at_once(request: _sweep.Request, coordinates: Coordinates) -> int:
+def at_once(request: Request, coordinates: Coordinates) -> int:
     """Runs that this process would hold beside each other: those it lacks, or the largest part that is not at its end.
 
     Raises:

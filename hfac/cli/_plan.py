@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import xarray
 
-    from hfac.cli._sweep import Request
-    from hfac.engine._sweep import Layout
-    from hfac.problem import Problem
+    from hfac.cli._request import Request
+    from hfac.engine import Layout
+    from hfac.tabular.problem import Problem
 
 CALIBRATION_SECONDS = 2.5  # of all intervals; the best counts, as others may be at work on the machine
 SAMPLE = 65_536  # runs that are timed, at most; time and memory of more are in proportion
@@ -34,10 +34,10 @@ def _estimate(request: "Request") -> None:
     import jax
     import numpy as np
 
+    from hfac import engine
     from hfac.cli import _sweep_run
     from hfac.cli._memory import LOADED, at_once, size
     from hfac.cli._progress import clock
-    from hfac.engine import _sweep as engine
     from hfac.engine import make_plan, record_points
 
     one = dataclasses.replace(request.settings, seeds=1)

@@ -15,8 +15,8 @@ from pathlib import Path
 from hfac import _files
 from hfac.cli import InputError, Stopped
 from hfac.cli._folder import ALIVE
+from hfac.cli._request import Processes
 from hfac.cli._settings import Distribution
-from hfac.cli._sweep import Processes
 
 PATIENCE = 120.0  # seconds without a sign of life
 LOOK_AGAIN = 0.5  # seconds

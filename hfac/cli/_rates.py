@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from hfac.cli import InputError, _sweep
+from hfac.cli._request import Request
 from hfac.cli._values import Count, Numbers
 
 DECADES = 2  # of the default window
@@ -32,16 +33,7 @@ class Rates(_sweep.Sweep):
         return (self.window[0], self.window[1]) if self.window else (self.steps / 10**DECADES, float(self.steps))
 
 
-def main(args: Sequence[str]) -> None:
-    """Run the command."""
-    asked = request(args)
-    if asked is not None:
-        from hfac.cli import _rates_run
-
-        _rates_run.execute(asked)
-
-
-def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sweep.Request | None:
+def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> Request | None:
     """The command's request, or None after the general help; flags override what is stored."""
     return _sweep.resolve(list(args), "rates", Rates, check, stored)
 

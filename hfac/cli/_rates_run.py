@@ -8,11 +8,12 @@ import jax
 from hfac import comparison, diagnostics, plots, results, schedules
 from hfac.cli import InputError, _rates, _sweep, _sweep_run, as_input_error
 from hfac.cli._progress import Progress, clock, say
+from hfac.cli._request import Request
 from hfac.diagnostics import Fit
 from hfac.engine import record_points
 
 
-def execute(request: _sweep.Request) -> None:
+def execute(request: Request) -> None:
     """Run, judge and fit; everything is checked before anything is written."""
     settings = request.settings
     if getattr(request.algorithm_options, "difference", "forward") != "forward":

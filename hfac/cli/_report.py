@@ -13,7 +13,7 @@ from hfac.cli._values import Numbers
 if TYPE_CHECKING:
     import xarray
 
-    from hfac.cli._sweep import Request
+    from hfac.cli._request import Request
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """``hfac resume DIR`` and ``hfac extend DIR``: go on with a run that was stopped, or make a run larger."""
 
 import dataclasses
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,19 +8,15 @@ from typing import Annotated, Any
 import tyro
 
 from hfac import _files
+from hfac._registry import load
 from hfac.cli import InputError, _config, _folder, as_input_error, nearest, parse
+from hfac.cli._commands import COMMANDS
+from hfac.cli._request import Request
 from hfac.cli._settings import FIELDS, RATES
-from hfac.cli._sweep import Request, content
+from hfac.cli._sweep import content
 from hfac.cli._tune import RUNS_PAID_FOR
 from hfac.cli._values import Count
 
-COMMANDS = {  # command -> its module and the one that runs it
-    "sweep": ("hfac.cli._sweep", "hfac.cli._sweep_run"),
-    "rates": ("hfac.cli._rates", "hfac.cli._rates_run"),
-    "tune": ("hfac.cli._tune", "hfac.cli._tune_run"),
-    "diagnose": ("hfac.cli._diagnose", "hfac.cli._diagnose_run"),
-    "tweets": ("hfac.cli._tweets", "hfac.cli._tweets_run"),
-}
 ONCE = "PROBLEM, --out and --config stay as they are"
 GROWING = ("steps", "seeds", "first_seed", "judge", "window", "on_divergence")
 
@@ -89,7 +84,7 @@ def _execute(folder: Path, stored: Mapping[str, Any], args: list[str]) -> None:
     request = request._replace(settings=settings, resumed=True)
     new, old = content(request), content(request_of(_folder.read_config(folder)))
     (_check_search if command == "tune" else _check_growth)(old, new)
-    importlib.import_module(COMMANDS[command][1]).execute(request)
+    load(COMMANDS[command].run)(request)
 
 
 def request_of(stored: Mapping[str, Any], args: Sequence[str] = ()) -> Request:
@@ -99,9 +94,11 @@ def request_of(stored: Mapping[str, Any], args: Sequence[str] = ()) -> Request:
       InputError: if its command cannot go on, or something in it is wrong.
     """
     command = str(stored["command"])
-    if command not in COMMANDS:
-        raise InputError(f"a run of `hfac {command}` cannot go on{nearest(command, COMMANDS)}")
-    return importlib.import_module(COMMANDS[str(stored["command"])][0]).request(list(args), stored)
+    able = [name for name, each in COMMANDS.items() if each.goes_on]
+    if command not in able:
+        raise InputError(f"a run of `hfac {command}` cannot go on{nearest(command, able)}")
+    module = COMMANDS[command].parse.partition(":")[0]
+    return load(f"{module}:request")(list(args), stored)
 
 
 def _check_search(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -8,12 +8,14 @@ import operator
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, Stopped, _config, _folder, as_input_error, nearest, parse
+from hfac.cli._commands import COMMANDS
+from hfac.cli._request import Request
 from hfac.cli._settings import (
     FIELDS,
     RATES,
@@ -39,7 +41,6 @@ DESCRIPTIONS = {
 FORGOTTEN = ("version", "corpus", "ratings", "pretrained", "run")  # what a path holds counts, not where it lies
 MODEL_FILES = ("tokenizer.json", "model.safetensors")
 TABLES = ("problem_options", "algorithm_options")
-RESUMABLE = ("sweep", "rates", "tweets", "tune", "diagnose")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,45 +68,6 @@ class Sweep(Output, Distribution, Checkpointing, Execution, Lists, Method):
     """What is kept at every record point: x, or also all tracked policies and critics (`hfac diagnose` reads them)."""
     judge: FromProblem = ()
     """Entropy weights tau at which x is judged exactly, > 0."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Processes:
-    """This process among those at work on one sweep."""
-
-    index: int = 0
-    count: int = 1
-
-    @property
-    def is_first(self) -> bool:
-        """Whether it plans, and reports at the end."""
-        return self.index == 0
-
-
-class Request(NamedTuple):
-    """A parsed command line."""
-
-    problem: str
-    settings: Any  # the command's own dataclass
-    problem_options: Any
-    algorithm_options: Any = None  # None where a command takes several methods
-    command: str = "sweep"
-    resumed: bool = False  # whether the folder holds this run already
-    processes: Processes = Processes()
-
-    @property
-    def shard(self) -> str | None:
-        """I/N, where only a share of the runs is meant."""
-        return getattr(self.settings, "shard", None)
-
-
-def main(args: Sequence[str]) -> None:
-    """Run the command."""
-    asked = request(args)
-    if asked is not None:
-        from hfac.cli import _sweep_run
-
-        _sweep_run.execute(asked)
 
 
 def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> Request | None:
@@ -363,7 +325,7 @@ def work(request: Request, stem: str) -> Iterator[Path]:
             if not request.resumed:
                 _folder.check_new(request.settings.out, content(request))
             folder = _folder.make(request.settings.out, stem)
-            stack.enter_context(_folder.reported(folder, request.command in RESUMABLE))
+            stack.enter_context(_folder.reported(folder, COMMANDS[request.command].goes_on))
             stack.enter_context(_folder.locked(folder))
             if not (folder / _folder.CONFIG).exists():
                 _folder.write_config(folder, content(request))
@@ -373,7 +335,7 @@ def work(request: Request, stem: str) -> Iterator[Path]:
         try:
             yield folder
         except KeyboardInterrupt as stop:
-            if str(stop) or request.command not in RESUMABLE:
+            if str(stop) or not COMMANDS[request.command].goes_on:
                 raise
             raise Stopped(f"interrupted; `hfac resume {folder}` goes on from there") from None
 

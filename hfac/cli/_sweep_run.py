@@ -15,18 +15,18 @@ import numpy as np
 import xarray  # here, before anything is timed: it takes seconds
 import zarr  # noqa: F401
 
-from hfac import _random, comparison, exact, metrics, plots, recommended, results, statistics
+from hfac import _random, comparison, engine, exact, metrics, plots, recommended, results, statistics
 from hfac import schedules as schedules_module
 from hfac._trees import named_leaves
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, Stopped, _config, _folder, _memory, _processes, _sweep, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
+from hfac.cli._request import Request
 from hfac.cli._settings import JUDGE
 from hfac.engine import Checkpoints, Piece, durable, first_shapes, num_cores, record_points
-from hfac.engine import _sweep as engine
-from hfac.problem import Problem
 from hfac.problems import REGISTRY as PROBLEMS
+from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Status
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
@@ -35,7 +35,7 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 class Job(NamedTuple):
     """A sweep that is ready to run."""
 
-    request: _sweep.Request  # with every default filled in
+    request: Request  # with every default filled in
     problem: Any  # tabular, or over whole sequences
     algorithm: Algorithm
     grid: tuple[schedules_module.Schedules, schedules_module.Coordinates]
@@ -50,7 +50,7 @@ class Job(NamedTuple):
         return int(np.prod(self.grid[1].shape, dtype=int)) * len(self.seeds)
 
 
-def prepare(request: _sweep.Request, is_run: bool = True) -> Job:
+def prepare(request: Request, is_run: bool = True) -> Job:
     """Build what a request asks for; nothing is written.
 
     Args:
@@ -77,7 +77,7 @@ def prepare(request: _sweep.Request, is_run: bool = True) -> Job:
     return Job(request, problem, algorithm, grid, seeds, record, preset, words)
 
 
-def build_problem(request: _sweep.Request) -> tuple[Problem, _sweep.Request]:
+def build_problem(request: Request) -> tuple[Problem, Request]:
     """The problem, and the request with the judge's entropy weight that is meant where none was given.
 
     Raises:
@@ -94,7 +94,7 @@ def build_problem(request: _sweep.Request) -> tuple[Problem, _sweep.Request]:
     return problem, request
 
 
-def execute(request: _sweep.Request) -> None:
+def execute(request: Request) -> None:
     """Run, judge, store and draw a sweep; everything is checked before anything is written."""
     job = prepare(request)
     request, settings = job.request, job.request.settings
@@ -127,7 +127,7 @@ def load(job: Job, folder: Path) -> xarray.Dataset:
     return data
 
 
-def introduce(job: Job, request: _sweep.Request) -> None:
+def introduce(job: Job, request: Request) -> None:
     """Say what is about to run, and what the theory would question."""
     settings = request.settings
     what = f"{request.problem} / {settings.algorithm}: {job.num_runs} runs x {settings.steps:,} steps"
@@ -144,7 +144,7 @@ def remarks(job: Job) -> list[str]:
     return [remark.words for remark in found if chosen & set(remark.about)]
 
 
-def begin(request: _sweep.Request, x64: bool = True) -> _sweep.Request:
+def begin(request: Request, x64: bool = True) -> Request:
     """Set jax up and meet the other processes, if there are any; only the first one talks."""
     settings: Any = request.settings
     if getattr(settings, "deterministic", False):
@@ -216,7 +216,7 @@ def unbounded(problem: Problem) -> list[str]:
     return [f"{problem.name} states no {name}: that critic is not projected" for name in missing]
 
 
-def run_recorded(job: Job, request: _sweep.Request, folder: Path, report: str) -> bool:
+def run_recorded(job: Job, request: Request, folder: Path, report: str) -> bool:
     """Run to the last record point, or go on to it: records to the store, states to checkpoints.
 
     Args:
@@ -261,7 +261,7 @@ def run_recorded(job: Job, request: _sweep.Request, folder: Path, report: str) -
     return True
 
 
-def _planned_store(job: Job, request: _sweep.Request, folder: Path) -> results.Store:
+def _planned_store(job: Job, request: Request, folder: Path) -> results.Store:
     """The store, once the first process has made everybody's parts."""
     processes = request.processes
     if not processes.is_first:
@@ -289,7 +289,7 @@ def _unfinished(store: results.Store, folder: Path) -> list[str]:
     return found
 
 
-def open_store(job: Job, request: _sweep.Request, folder: Path) -> results.Store:
+def open_store(job: Job, request: Request, folder: Path) -> results.Store:
     """The store of a folder, with a part for the runs that it lacks and room for all record points."""
     path = folder / _folder.RESULTS
     notes = {"problem": request.problem, "algorithm": request.settings.algorithm, "settings": job.words}
@@ -321,7 +321,7 @@ def open_store(job: Job, request: _sweep.Request, folder: Path) -> results.Store
     return store
 
 
-def _own(request: _sweep.Request, num_runs: int) -> np.ndarray:
+def _own(request: Request, num_runs: int) -> np.ndarray:
     """Places of the runs that this share has, of all."""
     mine, shares = (1, 1) if request.shard is None else _sweep.share(request.shard)
     return np.array_split(np.arange(num_runs), shares)[mine - 1]
@@ -336,7 +336,7 @@ def _schedules_of(layout: engine.Layout) -> str:
 
 
 def _run_part(
-    job: Job, request: _sweep.Request, folder: Path, part: results.Part, asked: Interrupts
+    job: Job, request: Request, folder: Path, part: results.Part, asked: Interrupts
 ) -> tuple[float, float] | None:
     """Move a part's runs to the last record point; returns seconds of running and of compiling, None if at its end."""
     settings = request.settings

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import tyro
 
 from hfac.cli import InputError, _sweep
+from hfac.cli._request import Request
 from hfac.cli._settings import FIELDS, FROM_PROBLEM, RATES, setting_name
 from hfac.cli._values import Count, expand
 
@@ -65,16 +66,7 @@ class Tune:
     """Print errors and the command only."""
 
 
-def main(args: Sequence[str]) -> None:
-    """Run the command."""
-    asked = request(args)
-    if asked is not None:
-        from hfac.cli import _tune_run
-
-        _tune_run.execute(asked)
-
-
-def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sweep.Request | None:
+def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> Request | None:
     """The command's request, or None after the general help; flags override what is stored."""
     return _sweep.resolve(list(args), "tune", Tune, check, stored)
 

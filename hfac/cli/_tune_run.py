@@ -16,16 +16,17 @@ from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, _config, _folder, _sweep, _sweep_run, _tune, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
+from hfac.cli._request import Request
 from hfac.cli._settings import RATES
-from hfac.problem import Problem
 from hfac.problems import REGISTRY as PROBLEMS
+from hfac.tabular.problem import Problem
 from hfac.tuning import Plan, Range, Setting, Trial
 from hfac.types import Algorithm, Needs
 
 Builder = Callable[..., Algorithm]
 
 
-def execute(request: _sweep.Request) -> None:
+def execute(request: Request) -> None:
     """Search, store the log as it grows, print the best setting as a command, draw."""
     problem, request = _sweep_run.build_problem(request)
     settings, name = request.settings, request.problem
@@ -53,7 +54,7 @@ def execute(request: _sweep.Request) -> None:
         print(command_line(request, settings.algorithm, best))
 
 
-def identity(request: _sweep.Request) -> dict[str, Any]:
+def identity(request: Request) -> dict[str, Any]:
     """What a finished rung must have in common with the search that goes on from it."""
     budget = request.settings.budget or _tune.RUNS_PAID_FOR * request.settings.samples
     shared = {key: value for key, value in _sweep.identity(request).items() if key not in ("budget", "rounds")}
@@ -183,7 +184,7 @@ def numbers(setting: Setting) -> dict[str, float]:
     }
 
 
-def write_best(path: Path, request: _sweep.Request, algorithm: str, best: Trial) -> None:
+def write_best(path: Path, request: Request, algorithm: str, best: Trial) -> None:
     """The winner as a configuration file of ``hfac sweep`` and ``hfac compare``."""
     flags = {_flag(name).replace("-", "_"): value for name, value in numbers(best.setting).items()}
     content = {
@@ -199,7 +200,7 @@ def write_best(path: Path, request: _sweep.Request, algorithm: str, best: Trial)
     _files.replace(path, json.dumps(content, indent=2) + "\n")
 
 
-def command_line(request: _sweep.Request, algorithm: str, best: Trial) -> str:
+def command_line(request: Request, algorithm: str, best: Trial) -> str:
     """The sweep of the winner as it would be typed."""
     words = ["hfac", "sweep", request.problem, "--algorithm", algorithm, "--preset", "attenuating"]
     words += ["--steps", str(best.steps), "--judge", f"{request.settings.judge:g}"]

@@ -12,8 +12,9 @@ import tyro
 from hfac import _files
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import InputError, _config, _sweep, parse
+from hfac.cli._request import Request
 from hfac.cli._values import Count, Numbers
-from hfac.tweets._options import METHODS, PRESETS, Method, Options
+from hfac.tweets.options import METHODS, PRESETS, Method, Options
 
 KIND = "sequences"  # of the lower level
 DESCRIPTION = (
@@ -41,15 +42,7 @@ class Tweets(Options, _sweep.Sweep):
     """Rewards and tweets are kept."""
 
 
-def main(args: Sequence[str]) -> None:
-    """Run the command."""
-    asked = request(args)
-    from hfac.cli import _tweets_run
-
-    _tweets_run.execute(asked)
-
-
-def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sweep.Request:
+def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> Request:
     """Parse all that needs no run; flags override what is stored.
 
     Raises:
@@ -85,7 +78,7 @@ def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> _sw
     parsed = parse(dataclasses.make_dataclass("Settings", fields), rest, "hfac tweets", DESCRIPTION)
     _check(parsed.settings)
     chosen = getattr(parsed, "algorithm_options", None)
-    return _sweep.Request("tweets", parsed.settings, None, chosen, "tweets")
+    return Request("tweets", parsed.settings, None, chosen, "tweets")
 
 
 def _check(settings: Tweets) -> None:

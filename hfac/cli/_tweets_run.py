@@ -12,13 +12,12 @@ import xarray
 from hfac import comparison, plots, recommended, results, statistics, tweets
 from hfac.cli import _folder, _memory, _sweep, _sweep_run, as_input_error
 from hfac.cli._progress import Progress, clock, say
-from hfac.tweets._judge import MIN_EFFECTIVE
-from hfac.tweets._setup import Setup
+from hfac.cli._request import Request
 
 SHOWN = 8  # tweets in the printed table
 
 
-def execute(request: _sweep.Request) -> None:
+def execute(request: Request) -> None:
     """Pretrain, run, judge, store and draw; everything that can be checked before is."""
     request = _sweep_run.begin(request, x64=False)  # no linear solves are judged here
     settings = request.settings
@@ -57,9 +56,7 @@ def execute(request: _sweep.Request) -> None:
         say(f"written to {folder}/: {kept}{drawn}", settings.quiet)
 
 
-def report(
-    setup: Setup, data: xarray.Dataset, taus: tuple[float, ...], folder: Path, figures: bool, quiet: bool
-) -> None:
+def report(setup: Any, data: xarray.Dataset, taus: tuple[float, ...], folder: Path, figures: bool, quiet: bool) -> None:
     """Judge the records, store the metrics, print tables, write samples.csv, summary.csv and the figures."""
     tau = taus[0] if taus else float(data["entropy_weight"].isel(step=-1).min())
     reference = tweets.write(setup, tweets.NUM_REFERENCE)
@@ -74,9 +71,10 @@ def report(
         print_tables(rows, shown, tau, data.sizes["seed"])
     _sweep_run.list_failures(data, quiet)
     effective = float(judged["response_effective"].min())
-    if effective < MIN_EFFECTIVE:
+    if effective < tweets.MIN_EFFECTIVE:
         say(
-            f"note: {effective:.0f} tweets carry the weights of a best response; below {MIN_EFFECTIVE} do not trust it",
+            f"note: {effective:.0f} tweets carry the weights of a best response; below {tweets.MIN_EFFECTIVE} do not "
+            "trust it",
             quiet,
         )
     if figures:

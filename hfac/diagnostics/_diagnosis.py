@@ -16,8 +16,8 @@ from hfac.diagnostics._lower_level import (
     random_policies,
     response_slope,
 )
-from hfac.problem import Problem
 from hfac.schedules import Schedules
+from hfac.tabular.problem import Problem
 from hfac.types import Status
 
 if TYPE_CHECKING:

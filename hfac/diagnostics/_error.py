@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from hfac import estimators, exact, policies, sampling
-from hfac.problem import Problem
+from hfac import exact
+from hfac.tabular import estimators, policies, sampling
+from hfac.tabular.problem import Problem
 from hfac.types import Key, PyTree, Transition, densify
 
 PARTS = ("regularization", "penalty", "tracking")  # biases, in the order in which they are added

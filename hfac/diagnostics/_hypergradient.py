@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from hfac import _random, estimators, exact, policies, sampling
-from hfac.problem import Problem
+from hfac import _random, exact
+from hfac.tabular import estimators, policies, sampling
+from hfac.tabular.problem import Problem
 from hfac.types import PyTree, densify
 
 NUM_DIRECTIONS = 16

@@ -11,9 +11,8 @@ from jax.flatten_util import ravel_pytree
 
 from hfac import _random
 from hfac.diagnostics._krylov import lanczos
-from hfac.exact import _linear
-from hfac.exact._best_response import soft_optimal
-from hfac.exact._policy import (
+from hfac.tabular import linear
+from hfac.tabular.dynamics import (
     arrivals,
     as_float,
     backup,
@@ -23,9 +22,10 @@ from hfac.exact._policy import (
     logits_hessian_product,
     model,
     policy_point,
+    soft_optimal,
     table_grad,
 )
-from hfac.problem import Problem, transition_table
+from hfac.tabular.problem import Problem, transition_table
 from hfac.types import Key, PyTree, Scalar
 
 NUM_ITERATIONS = 300  # of Lanczos; at most the dimension, where it is exact
@@ -111,7 +111,7 @@ def response_slope(problem: Problem, x: PyTree, tau: Scalar, num_iterations: int
     at, x = model(problem, x)
     mdp, tau = at.mdp, jnp.asarray(tau, at.reward.dtype)
     pi = soft_optimal(mdp, at.reward, tau).pi
-    chain = _linear.factorize(mdp, pi)
+    chain = linear.factorize(mdp, pi)
     flat, unravel = ravel_pytree(x)
 
     def rewards(flat: jax.Array) -> jax.Array:
@@ -119,10 +119,10 @@ def response_slope(problem: Problem, x: PyTree, tau: Scalar, num_iterations: int
 
     def square(direction: jax.Array) -> jax.Array:
         _, rewards_dot = jax.jvp(rewards, (flat,), (direction,))
-        q_dot = backup(mdp, rewards_dot, _linear.evaluate(chain, jnp.sum(pi * rewards_dot, -1)))
+        q_dot = backup(mdp, rewards_dot, linear.evaluate(chain, jnp.sum(pi * rewards_dot, -1)))
         pi_dot = pi * centered(pi, q_dot) / tau
         y = pi * centered(pi, pi_dot) / tau
-        mu = _linear.accumulate(chain, arrivals(mdp, y))
+        mu = linear.accumulate(chain, arrivals(mdp, y))
         return ravel_pytree(table_grad(problem.reward, mdp, x, y + mu[:, None] * pi))[0]
 
     start = jax.random.normal(_random.key(2), flat.shape, flat.dtype)

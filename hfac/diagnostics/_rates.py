@@ -6,9 +6,9 @@ import numpy as np
 
 from hfac import metrics
 from hfac.metrics import Metric
-from hfac.problem import Problem
 from hfac.schedules import Balance
 from hfac.statistics import Interval, power_law
+from hfac.tabular.problem import Problem
 
 if TYPE_CHECKING:
     import xarray

@@ -3,71 +3,27 @@
 Solvers return NaN where they did not converge, never a silent approximation.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
-from hfac.exact import _linear
-from hfac.exact._policy import Model, as_float, backup, model, soft_sweeps, soft_value, upper_objective, visits
-from hfac.mdp import TabularMDP
-from hfac.problem import Problem
-from hfac.problem import as_float as returning_float
+from hfac.exact._policy import upper_objective
+from hfac.tabular.dynamics import (
+    MAX_ITERATIONS,
+    Model,
+    Response,
+    as_float,
+    backup,
+    model,
+    soft_optimal,
+    soft_value,
+    visits,
+)
+from hfac.tabular.mdp import TabularMDP
+from hfac.tabular.problem import Problem
+from hfac.tabular.problem import as_float as returning_float
 from hfac.types import PyTree, Scalar
 
-MAX_ITERATIONS = 200
-MAX_SWEEPS = 20_000
 TIE_TOLERANCE = 1e-9  # relative to max |Q|: actions this close to the best are optimal
-
-
-class Response(NamedTuple):
-    """A soft-optimal policy with its value."""
-
-    pi: jax.Array  # [S, A]
-    value: jax.Array  # [S]
-
-
-def soft_optimal(
-    mdp: TabularMDP,
-    rewards: jax.Array,
-    tau: jax.Array,
-    allowed: jax.Array | None = None,
-    start: jax.Array | None = None,
-) -> Response:
-    """Maximise the entropy-regularised return by soft policy iteration (Newton on the soft Bellman equation).
-
-    Above `DENSE_LIMIT` states, policies are evaluated by a few sweeps instead (modified policy iteration, Puterman
-    and Shin, 1978), and the iteration is linear.
-
-    Args:
-      mdp: dynamics in the dtype of `rewards`.
-      rewards: [S, A].
-      tau: entropy weight, > 0.
-      allowed: bool [S, A], actions the policy may use; all unless given.
-      start: values to start from [S]; zero unless given. A close start saves iterations.
-    """
-    mask = jnp.zeros_like(rewards) if allowed is None else jnp.where(allowed, 0.0, -jnp.inf)
-    is_dense = mdp.num_states <= _linear.DENSE_LIMIT
-    tolerance = _linear.tolerance(rewards.dtype)
-    if is_dense:  # quadratic convergence: the step after this change is exact
-        tolerance = 0.1 * float(jnp.finfo(rewards.dtype).eps) ** 0.5
-
-    def policy(v: jax.Array) -> jax.Array:
-        return jax.nn.softmax(backup(mdp, rewards, v) / tau + mask)
-
-    def is_open(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        _, change, iteration = carry
-        return (change > tolerance) & (iteration < (MAX_ITERATIONS if is_dense else MAX_SWEEPS))
-
-    def improve(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        v, _, iteration = carry
-        new = soft_value(mdp, rewards, policy(v), tau) if is_dense else soft_sweeps(mdp, rewards, policy(v), tau, v)
-        return new, jnp.max(jnp.abs(new - v)) / (1 + jnp.max(jnp.abs(new))), iteration + 1
-
-    v0 = jnp.zeros_like(rewards[:, 0]) if start is None else start
-    v, change, _ = jax.lax.while_loop(is_open, improve, (v0, jnp.full((), jnp.inf, rewards.dtype), jnp.int32(0)))
-    v = jnp.where(change <= tolerance, v, jnp.nan)
-    return Response(policy(v), v)
 
 
 def respond(problem: Problem, x: PyTree, tau: Scalar, start: jax.Array | None = None) -> Response:

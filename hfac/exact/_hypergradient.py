@@ -10,29 +10,22 @@ import numpy as np
 import optax
 
 from hfac import _random
-from hfac.exact import _linear
-from hfac.exact._best_response import (
-    Response,
-    best_response,
-    limit_policy,
-    penalized,
-    penalty_objective,
-    penalty_response,
-    soft_optimal,
-)
-from hfac.exact._policy import (
+from hfac.exact._best_response import best_response, limit_policy, penalized, penalty_objective, penalty_response
+from hfac.exact._policy import upper_grad_from, upper_objective
+from hfac.tabular import linear
+from hfac.tabular.dynamics import (
     Model,
+    Response,
     arrivals,
     as_float,
     centered,
     model,
     occupancy,
+    soft_optimal,
     table_grad,
-    upper_grad_from,
-    upper_objective,
     upper_parts_from,
 )
-from hfac.problem import Problem, check_limit
+from hfac.tabular.problem import Problem, check_limit
 from hfac.types import Key, PyTree, Scalar
 
 Difference = Literal["forward", "central"]
@@ -94,11 +87,11 @@ def evaluate(problem: Problem, x: PyTree, tau: Scalar, start: jax.Array | None =
 def _value_and_grad(problem: Problem, at: Model, x: PyTree, tau: jax.Array, pi: jax.Array) -> tuple[jax.Array, PyTree]:
     """Phi_tau(x) and its gradient at the best response pi, from one factorisation."""
     mdp = at.mdp
-    chain = _linear.factorize(mdp, pi)
-    leader_value = _linear.evaluate(chain, (1 - mdp.discount) * jnp.sum(pi * at.cost, -1))
-    f = upper_parts_from(problem, at, x, pi, _linear.accumulate(chain, mdp.initial), leader_value)
+    chain = linear.factorize(mdp, pi)
+    leader_value = linear.evaluate(chain, (1 - mdp.discount) * jnp.sum(pi * at.cost, -1))
+    f = upper_parts_from(problem, at, x, pi, linear.accumulate(chain, mdp.initial), leader_value)
     y = pi * centered(pi, f.grad_pi) / tau
-    mu = _linear.accumulate(chain, arrivals(mdp, y))
+    mu = linear.accumulate(chain, arrivals(mdp, y))
     through_reward = table_grad(problem.reward, mdp, x, y + mu[:, None] * pi)
     return f.value, jax.tree.map(jnp.add, f.grad_x, through_reward)
 

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac.policies import sequence_log_prob
-from hfac.problem import EpisodicProblem
+from hfac.sequences.policies import sequence_log_prob
+from hfac.sequences.problem import EpisodicProblem
 from hfac.types import PyTree, Scalar
 
 MAX_SEQUENCES = 4_096

@@ -13,7 +13,7 @@ import numpy as np
 
 from hfac import exact, statistics
 from hfac.plots._style import COLORS, WIDTH, save, styled, subplots
-from hfac.problem import GridLayout, Problem
+from hfac.tabular.problem import GridLayout, Problem
 from hfac.types import Status
 
 if TYPE_CHECKING:

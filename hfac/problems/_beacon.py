@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac.mdp import from_successors
-from hfac.problem import GridLayout, Problem
+from hfac.tabular.mdp import from_successors
+from hfac.tabular.problem import GridLayout, Problem
 from hfac.types import Key
 
 MOVES = ((0, -1), (0, 0), (0, 1))  # left, stay, right

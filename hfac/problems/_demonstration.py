@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac.mdp import TabularMDP
-from hfac.problem import GridLayout, Problem
 from hfac.problems._grid import MOVES, check_grid, corner_start, grid_world
 from hfac.problems._synthetic import TAU, soft_optimal
+from hfac.tabular.mdp import TabularMDP
+from hfac.tabular.problem import GridLayout, Problem
 from hfac.types import Key, Rows
 
 

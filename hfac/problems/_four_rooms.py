@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac._reduce import softmax
-from hfac.mdp import TabularMDP, disjoint_union, from_successors
-from hfac.problem import Problem
 from hfac.problems._grid import MOVES
+from hfac.tabular.mdp import TabularMDP, disjoint_union, from_successors
+from hfac.tabular.problem import Problem
 from hfac.types import Key, Rows
 
 HOUSE = (

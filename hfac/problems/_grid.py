@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from hfac import _checks
-from hfac.mdp import TabularMDP, from_successors
+from hfac.tabular.mdp import TabularMDP, from_successors
 
 MAX_SIZE = 1_000  # rows and columns
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left

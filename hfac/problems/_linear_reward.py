@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac._reduce import dot
-from hfac.problem import Problem
 from hfac.problems._synthetic import TAU, check_sizes, random_dynamics, soft_optimal
+from hfac.tabular.problem import Problem
 from hfac.types import Key
 
 

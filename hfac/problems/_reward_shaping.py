@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac.problem import GridLayout, Problem
 from hfac.problems._grid import MOVES, check_grid, corner_start, grid_world
+from hfac.tabular.problem import GridLayout, Problem
 from hfac.types import Key, Rows
 
 

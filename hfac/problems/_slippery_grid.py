@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from hfac.problem import Problem
 from hfac.problems._goal_placement import goal_placement
 from hfac.problems._grid import check_grid
+from hfac.tabular.problem import Problem
 
 
 def slippery_grid(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hfac import _checks
-from hfac.mdp import TabularMDP, from_dense
+from hfac.tabular.mdp import TabularMDP, from_dense
 
 TAU = 1.0  # entropy weight at which a hidden policy is optimal
 NUM_SWEEPS = 2_000

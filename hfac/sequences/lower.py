@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac import _checks, _random, episodes
+from hfac import _checks, _random
 from hfac.lower import Draw, First, Lower
-from hfac.problem import EpisodicProblem
+from hfac.sequences import episodes
+from hfac.sequences.problem import EpisodicProblem
 from hfac.types import Key, PyTree, Status, apply_updates, cast
 
 AVERAGING = 0.02  # weight of the newest batch in running averages: they look back over fifty steps

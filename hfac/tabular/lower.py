@@ -5,10 +5,10 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac import critics, estimators, policies, sampling
 from hfac.lower import Draw, First, Lower
-from hfac.problem import Problem
 from hfac.schedules import Schedules
+from hfac.tabular import critics, estimators, policies, sampling
+from hfac.tabular.problem import Problem
 from hfac.types import Key, PyTree, Transition, add_updates, cast
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from hfac import metrics, results, schedules
 from hfac.engine import Layout, Piece, first_shapes, lay_out, stream
-from hfac.problem import Problem
+from hfac.tabular.problem import Problem
 from hfac.tuning._keep import Kept, Outcome
 from hfac.tuning._space import SETTINGS, WIDTH, Setting, Space, around, draw, to_schedules
 from hfac.types import Algorithm, PyTree, Status

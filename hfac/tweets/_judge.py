@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import _random, episodes
-from hfac.episodes import Episodes
-from hfac.policies import written
-from hfac.problem import EpisodicProblem
+from hfac import _random
+from hfac.sequences import episodes
+from hfac.sequences.episodes import Episodes
+from hfac.sequences.policies import written
+from hfac.sequences.problem import EpisodicProblem
 from hfac.tweets._tokenizer import EOS
 from hfac.types import PyTree
 

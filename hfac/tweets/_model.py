@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hfac.policies import SequencePolicy, Walk, written
+from hfac.sequences.policies import SequencePolicy, Walk, written
 from hfac.tweets._tokenizer import BOS, EOS, PAD, UNK
 from hfac.types import Key, PyTree
 

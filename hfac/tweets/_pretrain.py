@@ -13,7 +13,7 @@ import optax
 
 from hfac import _files, _random
 from hfac._trees import named_leaves, restored
-from hfac.policies import written
+from hfac.sequences.policies import written
 from hfac.tweets import _model
 from hfac.tweets._tokenizer import EOS
 from hfac.types import Key, PyTree

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hfac.policies import SequencePolicy
-from hfac.problem import EpisodicProblem
-from hfac.tweets._options import Leader, Pairs
+from hfac.sequences.policies import SequencePolicy
+from hfac.sequences.problem import EpisodicProblem
 from hfac.tweets._reward import init_reward, reward
+from hfac.tweets.options import Leader, Pairs
 from hfac.types import PyTree
 
 SLOPE = 2.46  # log-odds of a preference per unit of compound, fitted on pairs of real tweets

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from hfac.policies import written
+from hfac.sequences.policies import written
 from hfac.tweets._tokenizer import EOS
 from hfac.types import Key, PyTree
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac.policies import written
+from hfac.sequences.policies import written
 from hfac.tweets._tokenizer import EOS, UNK, Kind, Tokenizer
 
 NEGATED = -0.74  # factor of a negated word

@@ -10,14 +10,14 @@ import numpy as np
 import optax
 
 from hfac import _random, algorithms
-from hfac.problem import EpisodicProblem
 from hfac.sequences.lower import Limits
+from hfac.sequences.problem import EpisodicProblem
 from hfac.tweets import _grammar, _model, _people, _pretrain, _problem
 from hfac.tweets._corpus import Tweet, read_corpus, read_ratings
-from hfac.tweets._options import METHODS, TWO_POLICIES, Options
 from hfac.tweets._reward import reward
 from hfac.tweets._sentiment import compound, lexicon
 from hfac.tweets._tokenizer import Tokenizer, build, load
+from hfac.tweets.options import METHODS, TWO_POLICIES, Options
 from hfac.types import Algorithm
 
 MODEL_FILE, TOKENIZER_FILE = "model.safetensors", "tokenizer.json"

@@ -10,10 +10,10 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from hfac.critics import Critic
-from hfac.policies import Policy, policy_table
-from hfac.problem import Problem, as_float, on_batch, weighted_grad
 from hfac.schedules import Schedules
+from hfac.tabular.critics import Critic
+from hfac.tabular.policies import Policy, policy_table
+from hfac.tabular.problem import Problem, as_float, on_batch, weighted_grad
 from hfac.types import PyTree, Transition, add_updates, densify, map_values, weighted_sum
 
 

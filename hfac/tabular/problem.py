@@ -18,8 +18,7 @@ import numpy as np
 
 from hfac import _checks, _random
 from hfac._registry import load
-from hfac.mdp import TabularMDP, within_reach
-from hfac.policies import SequencePolicy
+from hfac.tabular.mdp import TabularMDP, within_reach
 from hfac.types import Key, PyTree, Transition, map_values, weighted_sum
 
 TransitionFn = Callable[[PyTree, jax.Array, jax.Array, jax.Array], jax.Array]
@@ -266,29 +265,3 @@ def weighted_grad(
         return jax.grad(lambda x: jnp.sum(weights * on_batch(function, x, batch, weights.dtype)))(x)
     each = jax.vmap(grad, (None, 0, 0, 0))(x, batch.state, batch.action, batch.next_state)
     return weighted_sum(weights, map_values(lambda values: jnp.asarray(values, weights.dtype), each))
-
-
-class EpisodicProblem(NamedTuple):
-    """A bi-level problem over whole sequences, gamma = 1 and entropy relative to a reference policy.
-
-    J_tau(x, pi) = E_pi[R_x(y)] - tau KL(pi | pi_ref),    f(x, pi) = h(x) + E_{y~pi}[c(x, y)] + E_{y,y'}[l(x, y, y')]
-
-    with y' from pi too, or uniformly from `anchors` where there are any. Neither is normalised. All functions are of
-    one sequence, int32 [L]; the library vmaps them. A rating is what is known of a sequence apart from x, any tree; it
-    is computed once for each and handed to whoever compares.
-    """
-
-    policy: SequencePolicy
-    reference: PyTree  # parameters of the reference policy
-    reward: Callable[[PyTree, jax.Array], jax.Array]  # (x, y) -> [], R_x
-    init_x: Callable[[Key], PyTree]
-    h: Callable[[PyTree], jax.Array] | None = None  # x -> []
-    rating: Callable[[jax.Array], PyTree] = lambda y: ()  # y -> rating
-    cost: Callable[[PyTree, jax.Array, PyTree], jax.Array] | None = None  # (x, y, rating) -> [], c; minus a score
-    pair_loss: Callable[..., jax.Array] | None = None  # (x, y, rating, y', rating') -> [], l
-    anchors: jax.Array | None = None  # int32 [N, L], sequences to compare with
-
-    @property
-    def lower(self) -> Callable[..., Any]:
-        """Builds the lower level, an `hfac.lower.Lower`; options are those of `hfac.sequences.lower`."""
-        return functools.partial(load("hfac.sequences.lower:lower"), self)

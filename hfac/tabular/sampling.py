@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from hfac import _checks, _random
-from hfac.exact._policy import occupancy
-from hfac.mdp import TabularMDP, sample_next, sample_start, within_reach
-from hfac.policies import Policy, policy_table, sample_action
+from hfac.tabular.dynamics import occupancy
+from hfac.tabular.mdp import TabularMDP, sample_next, sample_start, within_reach
+from hfac.tabular.policies import Policy, policy_table, sample_action
 from hfac.types import Key, PyTree, Transition
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import lu_factor, lu_solve
 
-from hfac.mdp import TabularMDP
+from hfac.tabular.mdp import TabularMDP
 
 DENSE_LIMIT = 256  # states up to which a factorisation is the faster way; at 400 it is ten times slower
 MAX_SWEEPS = 100_000

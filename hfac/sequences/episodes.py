@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac.policies import sequence_log_prob, written
-from hfac.problem import EpisodicProblem
+from hfac.sequences.policies import sequence_log_prob, written
+from hfac.sequences.problem import EpisodicProblem
 from hfac.types import Key, PyTree
 
 
