@@ -14,9 +14,9 @@ from hfac import _random
 from hfac.algorithms import _common
 from hfac.algorithms._rollouts import roll_out
 from hfac.schedules import Schedules
-from hfac.tabular import critics, estimators, policies, sampling
+from hfac.tabular import critics, estimators, policies
 from hfac.tabular.problem import Problem, as_float, on_batch, weighted_grad
-from hfac.types import Algorithm, Key, Needs, PyTree, Solution, add_updates, cast
+from hfac.types import Algorithm, Key, Needs, PyTree, Solution, Transition, add_updates
 
 NEEDS = Needs(hessian=True, nested=True, fixed_tau=True)
 
@@ -105,88 +105,29 @@ def a_parl(
         _common.check_count(name, count)
     if not 0 <= damping < float("inf"):
         raise ValueError(f"damping must be finite and >= 0, got {damping}")
-    mdp = problem.mdp.astype(dtype)
-    policy = policies.tabular_softmax(mdp.num_states, mdp.num_actions, dtype)
-    critic = critics.table(mdp.num_states, dtype)
-    source = sampling.build(sampler, mdp, policy, batch_size, num_policies=1)
-    project = critics.projection(projection)
+    lower = problem.lower(sampler=sampler, batch_size=batch_size, projection=projection, num_policies=1, dtype=dtype)
     optimizers = dict(optimizers or {})
 
     def init(key: Key, schedules: Schedules) -> State:
         del schedules
-        keys = [jax.random.fold_in(key, i) for i in range(4)]
-        theta, value = policy.init(keys[0]), critic.init(keys[1])
-        x = cast(problem.init_x(keys[2]), dtype)
+        x, theta, value, chains, _ = lower.init(key)
+        tracked = {"x": x, "theta": theta, "value": value, "leader_value": value}
         moments = _common.init_optimizers(optimizers, {"x": x})
-        return State(
-            **_common.fresh(),
-            x=x,
-            theta=theta,
-            value=value,
-            leader_value=value,
-            chains=source.init(keys[3]),
-            optimizers=moments,
-        )
+        return State(**_common.fresh(), **tracked, chains=chains, optimizers=moments)
 
     def lower_step(key: Key, state: State, schedules: Schedules) -> tuple[State, jax.Array]:
         _, alpha, beta, _, tau = schedules.at(state.step, dtype)
         x, theta, v, u = state.x, state.theta, state.value, state.leader_value
-        (batch,), chains, num_samples = source.draw(key, state.chains, theta)
-        reward = estimators.soft_reward(problem, policy, x, theta, batch, tau)
-        delta = estimators.temporal_difference(critic, v, batch, reward)
-        delta_u = estimators.temporal_difference(critic, u, batch, estimators.leader_cost(problem, x, batch))
+        (batch,), chains, num_samples = lower.draw(key, state.chains, theta)
+        seen = lower.see(theta, batch)
+        delta, delta_u = lower.advantage(x, seen, v, tau), lower.leader_advantage(x, seen, u)
         move = {
-            "theta": (alpha, estimators.policy_gradient(policy, theta, batch, delta)),
-            "value": (beta, estimators.semi_gradient(critic, v, batch, delta)),
-            "leader_value": (beta, estimators.semi_gradient(critic, u, batch, delta_u)),
+            "theta": (alpha, lower.actor(x, seen, delta, tau)),
+            "value": (beta, lower.critic(v, seen, delta)),
+            "leader_value": (beta, lower.critic(u, seen, delta_u)),
         }
-        bounds = estimators.critic_bounds(problem, schedules, dtype)
-        moved = _common.move(state._replace(chains=chains), move, {}, bounds, project)
+        moved = _common.move(state._replace(chains=chains), move, {}, lower.bounds(schedules), lower.project)
         return moved._replace(step=state.step), num_samples
-
-    def divergence(new: jax.Array, old: jax.Array) -> jax.Array:
-        log_probs, log_probs_old = (
-            jax.vmap(policy.log_probs, (None, 0))(t, jnp.arange(mdp.num_states)) for t in (new, old)
-        )
-        return jnp.sum(jnp.exp(log_probs) * (log_probs - log_probs_old), axis=-1)
-
-    def hypergradient(key: Key, state: State, tau: jax.Array) -> tuple[PyTree, Info]:
-        x, theta = state.x, state.theta
-        batch, is_live = roll_out(key, mdp, policy, theta, num_episodes, horizon, dtype)
-        weight = batch.weight.reshape(is_live.shape) / (1 - mdp.discount)  # gamma^t / E
-        reward = on_batch(problem.reward, x, batch, dtype)
-        reward = reward - tau * estimators.log_prob(policy, theta, batch)
-        error = estimators.temporal_difference(critic, state.value, batch, reward).reshape(is_live.shape)
-        cost = estimators.leader_cost(problem, x, batch)
-        error_u = estimators.temporal_difference(critic, state.leader_value, batch, cost).reshape(is_live.shape)
-        visits = jnp.zeros(mdp.num_states, dtype).at[batch.state].add(weight.ravel())
-
-        def log_ratio(new: jax.Array) -> jax.Array:
-            change = estimators.log_prob(policy, new, batch) - estimators.log_prob(policy, theta, batch)
-            return jnp.cumsum(jnp.where(is_live, change.reshape(is_live.shape), 0), axis=0)
-
-        def soft_return(new: jax.Array) -> jax.Array:
-            return jnp.sum(weight * jnp.exp(log_ratio(new)) * error) - tau * jnp.vdot(visits, divergence(new, theta))
-
-        def objective(new: jax.Array) -> jax.Array:
-            running = jnp.sum(weight * jnp.exp(log_ratio(new)) * error_u)
-            if problem.g is None:
-                return running
-            return running + as_float(problem.g)(x, policies.policy_table(policy, new, mdp.num_states))
-
-        _, curve = jax.linearize(jax.grad(soft_return), theta)
-        target = jax.grad(objective)(theta)
-        ridge = damping * tau
-        v, residual = _common.conjugate_gradients(lambda v: -curve(v), ridge, target, cg_steps)
-        scores = jax.jvp(log_ratio, (theta,), (v,))[1]  # of the actions so far, along v
-        grad = add_updates(
-            x,
-            estimators.h_gradient(problem, x),
-            estimators.g_gradient(problem, x, estimators.policy_if_needed(problem, policy, theta)),
-            estimators.cost_gradient(problem, x, batch),
-            weighted_grad(problem.reward, problem.reward_grad, x, batch, (weight * scores).ravel()),
-        )
-        return grad, Info(jnp.sum(is_live, dtype=jnp.int32), residual)
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         schedules = _common.at_fixed(schedules, "entropy")
@@ -198,11 +139,83 @@ def a_parl(
 
         answered, num_samples = jax.lax.fori_loop(0, inner_steps, answer, (state, jnp.int32(0)))
         rates = schedules.at(state.step, dtype)
-        grad, info = hypergradient(_random.fold_in(key, 1), answered, rates.entropy)
+        rolled = _roll_out(problem, _random.fold_in(key, 1), answered, rates.entropy, num_episodes, horizon, dtype)
+        grad, residual = _hypergradient(problem, answered, rolled, rates.entropy, damping, cg_steps)
         moved = _common.move(answered, {"x": (rates.upper, _common.negative(grad))}, optimizers, {})
-        return moved, info._replace(num_samples=info.num_samples + num_samples)
+        return moved, Info(num_samples + jnp.sum(rolled.is_live, dtype=jnp.int32), residual)
 
     def solution(state: State) -> Solution:
         return Solution(state.x, state.theta)
 
     return Algorithm(init, step, solution)
+
+
+class _Rolled(NamedTuple):
+    """Episodes of theta, with what their transitions say; times by episodes, [T, E]."""
+
+    policy: policies.Policy
+    batch: Transition  # [T E], flat
+    is_live: jax.Array  # bool [T, E]
+    weight: jax.Array  # gamma^t / E
+    error: jax.Array  # soft temporal-difference error of theta's critic
+    error_u: jax.Array  # of the leader's
+    visits: jax.Array  # [S], discounted counts
+
+
+def _roll_out(
+    problem: Problem, key: Key, state: State, tau: jax.Array, num_episodes: int, horizon: int, dtype: Any
+) -> _Rolled:
+    mdp = problem.mdp.astype(dtype)
+    policy = policies.tabular_softmax(mdp.num_states, mdp.num_actions, dtype)
+    critic = critics.table(mdp.num_states, dtype)
+    x, theta = state.x, state.theta
+    batch, is_live = roll_out(key, mdp, policy, theta, num_episodes, horizon, dtype)
+    weight = batch.weight.reshape(is_live.shape) / (1 - mdp.discount)
+    reward = on_batch(problem.reward, x, batch, dtype)
+    reward = reward - tau * estimators.log_prob(policy, theta, batch)
+    error = estimators.temporal_difference(critic, state.value, batch, reward).reshape(is_live.shape)
+    cost = estimators.leader_cost(problem, x, batch)
+    error_u = estimators.temporal_difference(critic, state.leader_value, batch, cost).reshape(is_live.shape)
+    visits = jnp.zeros(mdp.num_states, dtype).at[batch.state].add(weight.ravel())
+    return _Rolled(policy, batch, is_live, weight, error, error_u, visits)
+
+
+def _divergence(policy: policies.Policy, new: jax.Array, old: jax.Array) -> jax.Array:
+    """KL(pi_new | pi_old) in every state, [S]."""
+    log_probs, log_probs_old = (jax.vmap(policy.log_probs, (None, 0))(t, jnp.arange(len(t))) for t in (new, old))
+    return jnp.sum(jnp.exp(log_probs) * (log_probs - log_probs_old), axis=-1)
+
+
+def _hypergradient(
+    problem: Problem, state: State, rolled: _Rolled, tau: jax.Array, damping: float, cg_steps: int
+) -> tuple[PyTree, jax.Array]:
+    """d_x f - M H^-1 d_theta f from episodes, and the residual of the linear system."""
+    x, theta = state.x, state.theta
+    policy, batch, is_live, weight, error, error_u, visits = rolled
+
+    def log_ratio(new: jax.Array) -> jax.Array:
+        change = estimators.log_prob(policy, new, batch) - estimators.log_prob(policy, theta, batch)
+        return jnp.cumsum(jnp.where(is_live, change.reshape(is_live.shape), 0), axis=0)
+
+    def soft_return(new: jax.Array) -> jax.Array:
+        gain = jnp.sum(weight * jnp.exp(log_ratio(new)) * error)
+        return gain - tau * jnp.vdot(visits, _divergence(policy, new, theta))
+
+    def objective(new: jax.Array) -> jax.Array:
+        running = jnp.sum(weight * jnp.exp(log_ratio(new)) * error_u)
+        if problem.g is None:
+            return running
+        return running + as_float(problem.g)(x, policies.policy_table(policy, new, problem.mdp.num_states))
+
+    _, curve = jax.linearize(jax.grad(soft_return), theta)
+    target = jax.grad(objective)(theta)
+    v, residual = _common.conjugate_gradients(lambda v: -curve(v), damping * tau, target, cg_steps)
+    scores = jax.jvp(log_ratio, (theta,), (v,))[1]  # of the actions so far, along v
+    grad = add_updates(
+        x,
+        estimators.h_gradient(problem, x),
+        estimators.g_gradient(problem, x, estimators.policy_if_needed(problem, policy, theta)),
+        estimators.cost_gradient(problem, x, batch),
+        weighted_grad(problem.reward, problem.reward_grad, x, batch, (weight * scores).ravel()),
+    )
+    return grad, residual

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from hfac import _random
 from hfac.algorithms import _common
 from hfac.schedules import Schedules
-from hfac.tabular import critics, estimators, policies, sampling
 from hfac.tabular.problem import Problem, as_float, on_batch
-from hfac.types import Algorithm, Key, Needs, PyTree, Solution, Transition, cast
+from hfac.types import Algorithm, Key, Needs, PyTree, Solution, Transition
 
 NEEDS = Needs(nested=True)
 
@@ -89,88 +88,79 @@ def zeroth_order(
     _common.check_count("inner_steps", inner_steps)
     if not 0 < smoothing < float("inf"):
         raise ValueError(f"smoothing must be positive and finite, got {smoothing}")
-    mdp = problem.mdp.astype(dtype)
-    policy = policies.tabular_softmax(mdp.num_states, mdp.num_actions, dtype)
-    critic = critics.table(mdp.num_states, dtype)
-    source = sampling.build(sampler, mdp, policy, batch_size, coupled, num_policies=2)
-    project = critics.projection(projection)
+    lower = problem.lower(
+        sampler=sampler, batch_size=batch_size, coupled=coupled, projection=projection, num_policies=2, dtype=dtype
+    )
     num_early = inner_steps // 2
 
     def init(key: Key, schedules: Schedules) -> State:
         del schedules
-        keys = [jax.random.fold_in(key, i) for i in range(5)]
-        theta, value = policy.init(keys[0]), critic.init(keys[1])
-        x = cast(problem.init_x(keys[2]), dtype)
+        x, theta, value, chains, _ = lower.init(key)
         return State(
             **_common.fresh(),
             x=x,
-            direction=_gaussian(keys[4], x),
+            direction=_gaussian(jax.random.fold_in(key, 4), x),
             theta_plus=theta,
             theta_minus=theta,
             value_plus=value,
             value_minus=value,
             running_cost=jnp.zeros(2, dtype),
-            chains=source.init(keys[3]),
+            chains=chains,
             optimizers={},
         )
 
-    def lower(
-        x: PyTree, theta: jax.Array, v: jax.Array, batch: Transition, tau: jax.Array
-    ) -> tuple[jax.Array, PyTree, PyTree, jax.Array]:
-        reward = estimators.soft_reward(problem, policy, x, theta, batch, tau)
-        delta = estimators.temporal_difference(critic, v, batch, reward)
-        cost = jnp.zeros((), dtype)
-        if problem.cost is not None:
-            cost = _common.mean(batch, on_batch(problem.cost, x, batch, dtype))
-        ascent = estimators.policy_gradient(policy, theta, batch, delta)
-        return _common.mean(batch, delta), ascent, estimators.semi_gradient(critic, v, batch, delta), cost
-
-    def exact_terms(x: PyTree, theta: jax.Array) -> jax.Array:
-        total = jnp.zeros((), dtype)
-        if problem.h is not None:
-            total += as_float(problem.h)(x)
-        if problem.g is not None:
-            total += as_float(problem.g)(x, policies.policy_table(policy, theta, mdp.num_states))
-        return total
-
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         zeta, alpha, beta, _, tau = schedules.at(state.step, dtype)
-        mu = jnp.asarray(smoothing, dtype)
-        x_plus = jax.tree.map(lambda x, u: x + mu * u, state.x, state.direction)
-        x_minus = jax.tree.map(lambda x, u: x - mu * u, state.x, state.direction)
-        thetas = (state.theta_plus, state.theta_minus)
-        (plus, minus), chains, num_samples = source.draw(_random.fold_in(key, 0), state.chains, *thetas)
-        delta_plus, actor_plus, critic_plus, cost_plus = lower(x_plus, thetas[0], state.value_plus, plus, tau)
-        delta_minus, actor_minus, critic_minus, cost_minus = lower(x_minus, thetas[1], state.value_minus, minus, tau)
+        mu, is_due = jnp.asarray(smoothing, dtype), _common.is_due(state.step, inner_steps)
+        thetas, values = (state.theta_plus, state.theta_minus), (state.value_plus, state.value_minus)
+        xs = [jax.tree.map(lambda x, u, way=way: x + way * mu * u, state.x, state.direction) for way in (1, -1)]
+
+        # both actor-critics answer their own point
+        batches, chains, num_samples = lower.draw(_random.fold_in(key, 0), state.chains, *thetas)
+        seen = [lower.see(theta, batch) for theta, batch in zip(thetas, batches, strict=True)]
+        delta = [lower.advantage(x, each, v, tau) for x, each, v in zip(xs, seen, values, strict=True)]
 
         # c counts in the later half of a round, when the policies have answered the new points
         share = jnp.where(state.step % inner_steps >= num_early, 1 / (inner_steps - num_early), 0).astype(dtype)
-        running_cost = state.running_cost + share * jnp.stack([cost_plus, cost_minus])
-        objective_plus = running_cost[0] + exact_terms(x_plus, thetas[0])
-        objective_minus = running_cost[1] + exact_terms(x_minus, thetas[1])
-        slope = (objective_plus - objective_minus) / (2 * mu)
-        is_due = _common.is_due(state.step, inner_steps)
-        move = {
-            "x": (jnp.where(is_due, zeta, 0), jax.tree.map(lambda u: -slope * u, state.direction)),
-            "theta_plus": (alpha, actor_plus),
-            "theta_minus": (alpha, actor_minus),
-            "value_plus": (beta, critic_plus),
-            "value_minus": (beta, critic_minus),
-        }
+        costs = [_mean_cost(problem, x, batch, dtype) for x, batch in zip(xs, batches, strict=True)]
+        running_cost = state.running_cost + share * jnp.stack(costs)
+        objective = [running_cost[i] + _direct_terms(problem, xs[i], thetas[i], dtype) for i in (0, 1)]
+        slope = (objective[0] - objective[1]) / (2 * mu)
 
-        bound = estimators.critic_bounds(problem, schedules, dtype)
+        move = {"x": (jnp.where(is_due, zeta, 0), jax.tree.map(lambda u: -slope * u, state.direction))}
+        for i, name in enumerate(("plus", "minus")):
+            move[f"theta_{name}"] = (alpha, lower.actor(xs[i], seen[i], delta[i], tau))
+            move[f"value_{name}"] = (beta, lower.critic(values[i], seen[i], delta[i]))
+        bound = lower.bounds(schedules)
         bounds = {name: bound["value"] for name in ("value_plus", "value_minus") if "value" in bound}
-        moved = _common.move(state._replace(chains=chains), move, {}, bounds, project)
+        moved = _common.move(state._replace(chains=chains), move, {}, bounds, lower.project)
         fresh = _gaussian(_random.fold_in(key, 1), state.x)
         direction = jax.tree.map(lambda new, old: jnp.where(is_due, new, old), fresh, state.direction)
         running_cost = jnp.where(is_due, 0, running_cost)
         moved = _common.keep_if_healthy(moved, state, direction=direction, running_cost=running_cost)
-        return moved, Info(num_samples, delta_plus, delta_minus)
+        return moved, Info(num_samples, *map(lower.mean, seen, delta))
 
     def solution(state: State) -> Solution:
         return Solution(state.x, (state.theta_plus + state.theta_minus) / 2)
 
     return Algorithm(init, step, solution)
+
+
+def _mean_cost(problem: Problem, x: PyTree, batch: Transition, dtype: Any) -> jax.Array:
+    """Mean of the running cost over a batch. []."""
+    if problem.cost is None:
+        return jnp.zeros((), dtype)
+    return _common.mean(batch, on_batch(problem.cost, x, batch, dtype))
+
+
+def _direct_terms(problem: Problem, x: PyTree, theta: jax.Array, dtype: Any) -> jax.Array:
+    """h(x) + g(x, pi) of a table of logits. []."""
+    total = jnp.zeros((), dtype)
+    if problem.h is not None:
+        total += as_float(problem.h)(x)
+    if problem.g is not None:
+        total += as_float(problem.g)(x, jnp.exp(jax.nn.log_softmax(theta)))
+    return total
 
 
 def _gaussian(key: Key, like: PyTree) -> PyTree:

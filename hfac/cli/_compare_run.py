@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from hfac import _files, _random, algorithms, comparison, exact, plots, results, statistics, tuning
-from hfac.cli import InputError, _config, _sweep, _sweep_run, _tune, _tune_run, as_input_error
+from hfac.cli import InputError, _config, _sweep, _sweep_report, _sweep_run, _tune, _tune_run, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
 from hfac.cli._request import Request
@@ -117,7 +117,7 @@ def tune(problem: Problem, method: str, request: Request, folder: Path, num_step
     (folder / "settings").mkdir(exist_ok=True)
     _tune_run.write_best(folder / "settings" / f"{method}.json", request, method, log[-1][0])
     if settings.figures:
-        with _sweep_run.drawing(settings.quiet):
+        with _sweep_report.drawing(settings.quiet):
             figure = plots.search(log, f"{request.problem}, {method}", settings.judge)
             plots.save(figure, folder / "figures" / f"search_{method}.png")
     return log[-1][0].setting
@@ -166,6 +166,6 @@ def report(
     print(f"\n{problem.name}, {title}: {judged}")
     print("\n".join(comparison.lines(rows)))
     if settings.figures:
-        with _sweep_run.drawing(settings.quiet):
+        with _sweep_report.drawing(settings.quiet):
             figure = plots.comparison(with_hfac, problem.name, settings.judge, reference, target)
             plots.save(figure, folder / "figures" / f"compare_{kind}.png")

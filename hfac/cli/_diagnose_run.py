@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from hfac import diagnostics, plots, results, schedules
-from hfac.cli import InputError, _sweep, _sweep_run, as_input_error
+from hfac.cli import InputError, _sweep, _sweep_report, _sweep_run, as_input_error
 from hfac.cli._progress import Progress, clock, say
 from hfac.cli._request import Request
 from hfac.diagnostics import Diagnosis
@@ -43,7 +43,7 @@ def execute(request: Request) -> None:
             data = _repeat(one, request, folder)
             if stored is not None:
                 say(_compare(stored, data), settings.quiet)
-        _sweep_run.list_failures(data, settings.quiet)
+        _sweep_report.list_failures(data, settings.quiet)
         progress = Progress(1, "parts of the diagnosis", settings.quiet)
         given = {name: getattr(request.algorithm_options, name, default) for name, default in ESTIMATOR.items()}
         with as_input_error(f"{request.problem}: "):
@@ -55,7 +55,7 @@ def execute(request: Request) -> None:
         write(found, folder)
         print("\n".join(lines(found, settings.judge[0])))
         if settings.figures:
-            with _sweep_run.drawing(settings.quiet):
+            with _sweep_report.drawing(settings.quiet):
                 figure = plots.diagnosis(found, title, settings.judge[0], str(own))
                 plots.save(figure, folder / "figures" / "diagnosis.png")
         drawn = ", figures/" if settings.figures else ""

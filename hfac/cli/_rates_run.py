@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from hfac import comparison, diagnostics, plots, results, schedules
-from hfac.cli import InputError, _rates, _sweep, _sweep_run, as_input_error
+from hfac.cli import InputError, _rates, _sweep, _sweep_report, _sweep_run, as_input_error
 from hfac.cli._progress import Progress, clock, say
 from hfac.cli._request import Request
 from hfac.diagnostics import Fit
@@ -43,11 +43,11 @@ def execute(request: Request) -> None:
             rows += [_row(words, fit, settings) for fit in fits]
             if settings.figures:
                 title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps\n{words}"
-                with _sweep_run.drawing(settings.quiet):
+                with _sweep_report.drawing(settings.quiet):
                     figure = plots.rates(judged.isel(pick), fits, settings.fitted, title)
                     plots.save(figure, folder / "figures" / (f"rates_{i}.png" if len(picks) > 1 else "rates.png"))
         comparison.write_csv(folder / "rates.csv", rows)
-        _sweep_run.list_failures(judged, settings.quiet)
+        _sweep_report.list_failures(judged, settings.quiet)
         drawn = ", figures/" if settings.figures else ""
         say(f"written to {folder}/: config.json, results.zarr, rates.csv{drawn}", settings.quiet)
 

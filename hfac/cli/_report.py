@@ -47,11 +47,11 @@ def main(args: Sequence[str]) -> None:
 
 
 def _sweep(settings: Report, request: "Request") -> None:
-    from hfac.cli import _sweep_run
+    from hfac.cli import _sweep_report, _sweep_run
 
     problem, request = _sweep_run.build_problem(request)
     taus = settings.judge or request.settings.judge
-    _sweep_run.judge_and_report(_load(settings.dir), problem, taus, settings.dir, settings.figures, settings.quiet)
+    _sweep_report.judge_and_report(_load(settings.dir), problem, taus, settings.dir, settings.figures, settings.quiet)
 
 
 def _tweets(settings: Report, request: "Request") -> None:

@@ -13,7 +13,7 @@ import jax
 from hfac import _files, algorithms, comparison, plots, tuning
 from hfac import options as library_options
 from hfac.algorithms import REGISTRY as ALGORITHMS
-from hfac.cli import InputError, _config, _folder, _sweep, _sweep_run, _tune, as_input_error
+from hfac.cli import InputError, _config, _folder, _sweep, _sweep_report, _sweep_run, _tune, as_input_error
 from hfac.cli._interrupts import Interrupts, held_back
 from hfac.cli._progress import Progress, clock, say
 from hfac.cli._request import Request
@@ -44,7 +44,7 @@ def execute(request: Request) -> None:
         best = log[-1][0]
         write_best(folder / "best.json", request, settings.algorithm, best)
         if settings.figures:
-            with _sweep_run.drawing(settings.quiet):
+            with _sweep_report.drawing(settings.quiet):
                 figure = plots.search(log, f"{name}, {settings.algorithm}", settings.judge)
                 plots.save(figure, folder / "figures" / "search.png")
         drawn = ", figures/" if settings.figures else ""

@@ -10,7 +10,7 @@ import numpy as np
 import xarray
 
 from hfac import comparison, plots, recommended, results, statistics, tweets
-from hfac.cli import _folder, _memory, _sweep, _sweep_run, as_input_error
+from hfac.cli import _folder, _memory, _sweep, _sweep_report, _sweep_run, as_input_error
 from hfac.cli._progress import Progress, clock, say
 from hfac.cli._request import Request
 
@@ -69,7 +69,7 @@ def report(setup: Any, data: xarray.Dataset, taus: tuple[float, ...], folder: Pa
     comparison.write_csv(folder / "samples.csv", shown)
     if not quiet:
         print_tables(rows, shown, tau, data.sizes["seed"])
-    _sweep_run.list_failures(data, quiet)
+    _sweep_report.list_failures(data, quiet)
     effective = float(judged["response_effective"].min())
     if effective < tweets.MIN_EFFECTIVE:
         say(
@@ -78,7 +78,7 @@ def report(setup: Any, data: xarray.Dataset, taus: tuple[float, ...], folder: Pa
             quiet,
         )
     if figures:
-        with _sweep_run.drawing(quiet), plots.styled():
+        with _sweep_report.drawing(quiet), plots.styled():
             plots.save(plots.writing(judged, frontier, tau), folder / "figures" / "tweets.png")
 
 
