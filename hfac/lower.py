@@ -38,7 +38,7 @@ class Lower(NamedTuple):
 
     init: Callable[[Key], First]
     draw: Callable[..., Draw]  # (key, chains, *thetas) -> Draw
-    see: Callable[[PyTree, Any], Any]  # (theta, batch) -> what the policy says along its own batch
+    see: Callable[..., Any]  # (theta, batch, options) -> what the policy says along its own batch, in this run
     advantage: Callable[..., jax.Array]  # (x, seen, v, tau) of r_x - tau log pi, or - tau KL to a reference
     leader_advantage: Callable[..., jax.Array]  # (x, seen, u) of the leader's cost, on f's own scale
     actor: Callable[..., PyTree]  # (x, seen, advantage, tau, w=None) -> ascent direction of J, or of J - w f

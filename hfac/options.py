@@ -4,7 +4,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from hfac._registry import load
 
@@ -12,6 +12,8 @@ KINDS = {  # of lower level -> what builds one
     "sequences": "hfac.sequences.lower:lower",
     "tabular": "hfac.tabular.lower:lower",
 }
+PER_RUN = "a number that may differ from run to run of one compiled sweep"
+Number = Annotated[float, PER_RUN]  # type of such an option; a run's `Schedules.options` override its value
 FOR_METHODS = ("num_policies", "dtype")  # of a lower level: said by the method that asks for one
 
 
@@ -21,6 +23,7 @@ class Option(NamedTuple):
     hint: Any
     default: Any
     words: str  # of its docstring
+    is_number: bool = False  # whether it may differ between the runs of one compiled sweep
 
 
 def of(builder: Callable[..., Any], kind: str = "tabular") -> dict[str, Option]:
@@ -38,8 +41,9 @@ def of(builder: Callable[..., Any], kind: str = "tabular") -> dict[str, Option]:
 
 def _own(builder: Callable[..., Any]) -> dict[str, Option]:
     hints, words = typing.get_type_hints(builder), _words(builder)
+    marked = typing.get_type_hints(builder, include_extras=True)
     return {
-        p.name: Option(hints.get(p.name), p.default, words.get(p.name, ""))
+        p.name: Option(hints.get(p.name), p.default, words.get(p.name, ""), marked.get(p.name) == Number)
         for p in inspect.signature(builder).parameters.values()
         if p.default is not p.empty
     }

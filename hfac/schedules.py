@@ -19,6 +19,7 @@ from hfac import _checks
 
 RATES = ("upper", "actor", "critic", "penalty", "entropy")
 FIELDS = ("scale", "power", "offset", "floor")
+OPTION = "algorithm"  # settings called algorithm.NAME are numbers of the method
 # Theory's exponents, balancing the error terms of the convergence analysis (Zeng et al. [2601.16399]).
 ATTENUATING_POWERS = {"upper": 9 / 10, "actor": 1 / 2, "critic": 1 / 2, "penalty": 3 / 20, "entropy": 1 / 20}
 FIXED_POWERS = {"upper": 2 / 3, "actor": 2 / 3, "critic": 2 / 3, "penalty": 1 / 6, "entropy": 0.0}
@@ -101,13 +102,18 @@ class Rates(NamedTuple):
 @_as_tree
 @dataclasses.dataclass(frozen=True)
 class Schedules:
-    """The five rates of a single-loop penalty method, each a `PowerDecay`."""
+    """The five rates of a single-loop penalty method, each a `PowerDecay`, and what else differs between runs."""
 
     upper: PowerDecay
     actor: PowerDecay
     critic: PowerDecay
     penalty: PowerDecay
     entropy: PowerDecay
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # numbers of the method that differ by run
+
+    def option(self, name: str, default: Any, dtype: Any = jnp.float32) -> jax.Array:
+        """A number of the method in this run: the builder's own unless the run has another."""
+        return jnp.asarray(self.options.get(name, default), dtype)
 
     def at(self, step: jax.Array, dtype: Any = jnp.float32) -> Rates:
         """All five rates at an iteration, as scalars of one dtype."""
@@ -115,8 +121,9 @@ class Schedules:
         return Rates(*(getattr(cast, name)(step) for name in RATES))
 
     def __str__(self) -> str:
-        """All five rates on one line."""
-        return ", ".join(f"{name} {getattr(self, name)}" for name in RATES)
+        """All five rates, and the method's own numbers, on one line."""
+        rates = [f"{name} {getattr(self, name)}" for name in RATES]
+        return ", ".join(rates + [f"{name} {value:.4g}" for name, value in self.options.items()])
 
     def review(self, num_steps: int | None = None) -> list[str]:
         """Plain sentences on what the theory would question; nothing is refused.
@@ -210,7 +217,8 @@ def make(scales: Mapping[str, Any], powers: Mapping[str, Any], offset: Any, over
                 f"unknown schedule option '{key}'; options are <rate>_<field>, rates {RATES}, fields {FIELDS}"
             )
         settings[rate][field] = value
-    return Schedules(**{name: PowerDecay(**fields) for name, fields in settings.items()})
+    decays: dict[str, Any] = {name: PowerDecay(**fields) for name, fields in settings.items()}
+    return Schedules(**decays)
 
 
 def attenuating(
@@ -263,6 +271,9 @@ def replace(base: Schedules, settings: Mapping[str, Any]) -> Schedules:
     for key, value in settings.items():
         _check_setting(key)
         rate, _, field = key.partition(".")
+        if rate == OPTION:
+            base = dataclasses.replace(base, options={**base.options, field: value})
+            continue
         decay = dataclasses.replace(getattr(base, rate), **{field: value})
         base = dataclasses.replace(base, **{rate: decay})
     return base
@@ -270,6 +281,8 @@ def replace(base: Schedules, settings: Mapping[str, Any]) -> Schedules:
 
 def _check_setting(key: str) -> None:
     rate, _, field = key.partition(".")
+    if rate == OPTION and field:
+        return
     if rate not in RATES or field not in FIELDS:
         raise ValueError(
             f"unknown schedule setting '{key}'; settings are <rate>.<field>, rates {RATES}, fields {FIELDS}"
@@ -294,7 +307,8 @@ def grid(base: Schedules, axes: Mapping[str | tuple[str, ...], Sequence[Any]]) -
     Args:
       base: schedules that give every number not listed.
       axes: ``"entropy.scale": [values]``; a tuple of names pairs their values: ``("actor.scale",
-        "critic.scale"): [(a, b), ...]``. Each entry is one dimension.
+        "critic.scale"): [(a, b), ...]``. ``"algorithm.pen_rate"`` is a number of the method. Each entry is one
+        dimension.
 
     Returns:
       Schedules whose every leaf is [M], M the product of the list lengths, the last axis fastest;
@@ -317,12 +331,15 @@ def grid(base: Schedules, axes: Mapping[str | tuple[str, ...], Sequence[Any]]) -
         for rate in RATES
         for field in FIELDS
     }
+    leaves |= {f"{OPTION}.{name}": np.full(size, value, float) for name, value in base.options.items()}
+    leaves |= {key: np.empty(size) for keys in names for key in keys if key not in leaves}
     for m, combination in enumerate(itertools.product(*lists)):
         for keys, row in zip(names, combination, strict=True):
             for key, value in zip(keys, row, strict=True):
                 leaves[key][m] = value
     decays = {rate: PowerDecay(**{field: leaves[f"{rate}.{field}"] for field in FIELDS}) for rate in RATES}
-    return Schedules(**decays), coordinates
+    options = {key.partition(".")[2]: leaf for key, leaf in leaves.items() if key.startswith(f"{OPTION}.")}
+    return Schedules(**decays, options=options), coordinates
 
 
 def _check_axes(names: list[tuple[str, ...]], lists: list[list[tuple[Any, ...]]]) -> None:

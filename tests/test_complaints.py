@@ -632,7 +632,7 @@ def test_a_reward_at_probability_zero_counts_nothing(value):
 
     def build(at_four):
         def wage(x, s, a, n):
-            return jnp.where(n == 4, at_four * x[0], jnp.tanh(x[n]))
+            return jnp.where(n == 4, at_four + x[0], jnp.tanh(x[n]))
 
         return problem(mdp=mdp, reward=wage, cost=lambda x, s, a, n: wage(x, s, a, n) ** 2)
 

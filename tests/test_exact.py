@@ -12,7 +12,7 @@ import pytest
 from hfac import Problem, exact
 from hfac.exact import _best_response
 from hfac.problems import goal_placement
-from hfac.tabular import linear
+from hfac.tabular import dynamics, linear
 from hfac.tabular.mdp import from_dense
 
 pytestmark = helpers.needs_x64
@@ -339,6 +339,7 @@ def test_sweeps_agree_with_factorisations(monkeypatch):
 
 def test_a_solver_that_runs_out_of_iterations_returns_nan(monkeypatch):
     monkeypatch.setattr(_best_response, "MAX_ITERATIONS", 1)
+    monkeypatch.setattr(dynamics, "MAX_ITERATIONS", 1)
     problem = PROBLEMS["random"]
 
     def solved(x: jax.Array) -> tuple[jax.Array, ...]:

@@ -88,7 +88,7 @@ class Bandit(NamedTuple):
             init=lambda key: First(cast(self.init_x(key), dtype), jnp.zeros((NUM_CONTEXTS, NUM_ACTIONS), dtype),
                                    jnp.zeros(NUM_CONTEXTS, dtype), (), ()),
             draw=draw,
-            see=lambda theta, batch: Seen(theta, batch, log_at(theta, batch)),
+            see=lambda theta, batch, options: Seen(theta, batch, log_at(theta, batch)),
             advantage=lambda x, seen, v, tau: reward(x, seen.batch.context, seen.batch.action) - tau * seen.log_pi
             - v[seen.batch.context],
             leader_advantage=lambda x, seen, u: -(seen.batch.action == WANTED[seen.batch.context]).astype(dtype)
@@ -136,7 +136,7 @@ def test_its_direction_is_the_exact_one_up_to_the_penalty():
         thetas = [
             (reward(x, context, action) + pull) / TAU for pull in (0, w * (action == WANTED[:, None]).astype(float))
         ]
-        seen = [lower.see(theta, lower.draw(None, (), theta).batches[0]) for theta in thetas]
+        seen = [lower.see(theta, lower.draw(None, (), theta).batches[0], {}) for theta in thetas]
         errors.append(float(jnp.linalg.norm(lower.hypergradient(x, *seen, w) - exact)))
     assert errors[1] < 0.02 * float(jnp.linalg.norm(exact)) and errors[1] == pytest.approx(errors[0] / 2, rel=0.1)
 

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import hfac
-from hfac import schedules
+from hfac import algorithms, schedules
 from hfac.algorithms import hfac as build
 from hfac.sequences.problem import EpisodicProblem
 
@@ -108,9 +108,15 @@ def test_a_wrong_option_is_refused(options, message):
         build(cases.goal(), **options)
 
 
+@pytest.mark.parametrize("name", algorithms.REGISTRY)
+def test_what_is_no_problem_is_refused(name):
+    with pytest.raises(ValueError, match=r"needs a (tabular hfac\.Problem|problem with a lower level).*, got int"):
+        getattr(algorithms, name)(3)
+
+
 def test_a_problem_of_another_kind_is_refused():
-    with pytest.raises(ValueError, match=r"needs a tabular hfac\.Problem, got EpisodicProblem"):
-        build(EpisodicProblem(*[None] * len(EpisodicProblem._fields)))
+    with pytest.raises(ValueError, match=r"advantage needs a tabular hfac\.Problem, got EpisodicProblem"):
+        algorithms.advantage(EpisodicProblem(*[None] * len(EpisodicProblem._fields)))
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.5, 0.1])

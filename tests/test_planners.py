@@ -12,7 +12,7 @@ from test_catalogue import instance
 
 import hfac
 from hfac import exact, problems
-from hfac.exact import _policy
+from hfac.tabular import dynamics
 from hfac.types import Status
 
 pytestmark = helpers.needs_x64
@@ -171,8 +171,8 @@ def test_the_step_is_exact_where_loops_replace_the_factorisation(name):
 def bellman_gap(problem, x, pi, tau):
     """p_B with uniform weights, from its definition."""
     response = exact.respond(problem, x, tau)
-    at, _ = _policy.model(problem, x)
-    q = _policy.backup(at.mdp, at.reward, response.value)
+    at, _ = dynamics.model(problem, x)
+    q = dynamics.backup(at.mdp, at.reward, response.value)
     return jnp.mean(jnp.sum(pi * (tau * jnp.log(pi) - q), -1) + response.value)
 
 
@@ -299,13 +299,13 @@ def test_hessian_products_are_derivatives_of_the_policy_gradient(num_states):
 
     @jax.jit
     def derivatives(theta):
-        at, _ = _policy.model(problem, x)
-        point = _policy.policy_point(at, theta, tau)
-        _, occupancy = _policy.occupancy_tangent(at.mdp, point, direction)
-        through_reward = _policy.table_grad(problem.reward, at.mdp, x, occupancy)
+        at, _ = dynamics.model(problem, x)
+        point = dynamics.policy_point(at, theta, tau)
+        _, occupancy = dynamics.occupancy_tangent(at.mdp, point, direction)
+        through_reward = dynamics.table_grad(problem.reward, at.mdp, x, occupancy)
         return (
-            _policy.logits_grad(point),
-            _policy.logits_hessian_product(at, point, tau, direction),
+            dynamics.logits_grad(point),
+            dynamics.logits_hessian_product(at, point, tau, direction),
             through_reward,
         )
 

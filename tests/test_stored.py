@@ -104,6 +104,16 @@ def test_a_search_is_finished_and_grows(stored, capsys):
     assert capsys.readouterr().out.startswith("hfac sweep goal_placement")
 
 
+def test_a_search_stopped_within_a_round_ends_where_it_would_have(stored):
+    finished, stopped = stored("tune"), stored("tune").with_name("stopped search")
+    shutil.copytree(finished, stopped)
+    (stopped / "checkpoints" / "round-0" / "rung-1.json").unlink()
+    (stopped / "best.json").unlink()
+    main(["resume", str(stopped), "--quiet", "--no-figures"])
+    best, again = (json.loads((folder / "best.json").read_text()) for folder in (finished, stopped))
+    assert {key: again[key] for key in best if key != "version"} == {k: v for k, v in best.items() if k != "version"}
+
+
 def test_tweets_are_reported_and_grow(stored):
     folder = stored("tweets")
     shutil.copytree(folder, folder.with_name("copy"))

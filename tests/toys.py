@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac.exact import sequences
+from hfac.sequences import policies
 from hfac.sequences.problem import EpisodicProblem
-from hfac.tabular import policies
 
 NUM_TOKENS, LENGTH = 4, 3
 LEADERS = ("score", "pairs", "anchored")

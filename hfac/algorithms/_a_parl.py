@@ -13,6 +13,7 @@ import optax
 from hfac import _random
 from hfac.algorithms import _common
 from hfac.algorithms._rollouts import roll_out
+from hfac.options import Number
 from hfac.schedules import Schedules
 from hfac.tabular import critics, estimators, policies
 from hfac.tabular.problem import Problem, as_float, on_batch, weighted_grad
@@ -46,6 +47,7 @@ class Info(NamedTuple):
     residual: jax.Array  # [], of the linear system, relative to its right-hand side
 
 
+@_common.tabular
 def a_parl(
     problem: Problem,
     *,
@@ -53,7 +55,7 @@ def a_parl(
     num_episodes: int = 64,
     horizon: int = 200,
     cg_steps: int = 10,
-    damping: float = 0.1,
+    damping: Number = 0.1,
     sampler: Literal["markov", "iid", "exact"] = "markov",
     batch_size: int = 1,
     projection: Literal["box", "ball"] = "box",
@@ -118,8 +120,8 @@ def a_parl(
     def lower_step(key: Key, state: State, schedules: Schedules) -> tuple[State, jax.Array]:
         _, alpha, beta, _, tau = schedules.at(state.step, dtype)
         x, theta, v, u = state.x, state.theta, state.value, state.leader_value
-        (batch,), chains, num_samples = lower.draw(key, state.chains, theta)
-        seen = lower.see(theta, batch)
+        batches, chains, num_samples = lower.draw(key, state.chains, theta)
+        (seen,) = _common.see(lower, schedules, (theta,), batches)
         delta, delta_u = lower.advantage(x, seen, v, tau), lower.leader_advantage(x, seen, u)
         move = {
             "theta": (alpha, lower.actor(x, seen, delta, tau)),
@@ -140,7 +142,8 @@ def a_parl(
         answered, num_samples = jax.lax.fori_loop(0, inner_steps, answer, (state, jnp.int32(0)))
         rates = schedules.at(state.step, dtype)
         rolled = _roll_out(problem, _random.fold_in(key, 1), answered, rates.entropy, num_episodes, horizon, dtype)
-        grad, residual = _hypergradient(problem, answered, rolled, rates.entropy, damping, cg_steps)
+        ridge = schedules.option("damping", damping, dtype) * rates.entropy
+        grad, residual = _hypergradient(problem, answered, rolled, rates.entropy, ridge, cg_steps)
         moved = _common.move(answered, {"x": (rates.upper, _common.negative(grad))}, optimizers, {})
         return moved, Info(num_samples + jnp.sum(rolled.is_live, dtype=jnp.int32), residual)
 
@@ -187,7 +190,7 @@ def _divergence(policy: policies.Policy, new: jax.Array, old: jax.Array) -> jax.
 
 
 def _hypergradient(
-    problem: Problem, state: State, rolled: _Rolled, tau: jax.Array, damping: float, cg_steps: int
+    problem: Problem, state: State, rolled: _Rolled, tau: jax.Array, ridge: jax.Array, cg_steps: int
 ) -> tuple[PyTree, jax.Array]:
     """d_x f - M H^-1 d_theta f from episodes, and the residual of the linear system."""
     x, theta = state.x, state.theta
@@ -209,7 +212,7 @@ def _hypergradient(
 
     _, curve = jax.linearize(jax.grad(soft_return), theta)
     target = jax.grad(objective)(theta)
-    v, residual = _common.conjugate_gradients(lambda v: -curve(v), damping * tau, target, cg_steps)
+    v, residual = _common.conjugate_gradients(lambda v: -curve(v), ridge, target, cg_steps)
     scores = jax.jvp(log_ratio, (theta,), (v,))[1]  # of the actions so far, along v
     grad = add_updates(
         x,

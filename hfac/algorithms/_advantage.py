@@ -47,6 +47,7 @@ class Info(NamedTuple):
     delta_leader: jax.Array  # [], of the leader's critic
 
 
+@_common.tabular
 def advantage(
     problem: Problem,
     *,

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from hfac.algorithms import _common, _planning
+from hfac.options import Number
 from hfac.schedules import Schedules
 from hfac.tabular import linear
 from hfac.tabular.dynamics import (
@@ -30,11 +31,12 @@ from hfac.types import Algorithm, Key, Needs
 NEEDS = Needs(model=True, hessian=True, nested=True)
 
 
+@_common.tabular
 def aid(
     problem: Problem,
     *,
     num_iterations: int = 10,
-    damping: float = 0.0,
+    damping: Number = 0.0,
     optimizers: Mapping[str, optax.GradientTransformation] | None = None,
     dtype: Any = jnp.float32,
 ) -> Algorithm:
@@ -86,7 +88,7 @@ def aid(
         def hessian(v: jax.Array) -> jax.Array:
             return -logits_hessian_product(at, point, tau, v)
 
-        target, ridge = point.pi * centered(point.pi, f.grad_pi), jnp.asarray(damping, dtype)
+        target, ridge = point.pi * centered(point.pi, f.grad_pi), schedules.option("damping", damping, dtype)
         v, _ = _common.conjugate_gradients(hessian, ridge, target, num_iterations)
         _, weights = occupancy_tangent(at.mdp, point, v)
         grad = _planning.add(f.grad_x, table_grad(problem.reward, at.mdp, x, weights))

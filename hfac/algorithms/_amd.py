@@ -21,6 +21,7 @@ NEEDS = Needs(model=True, nested=True)
 TABLES = ("value", "leader_value", "visits", "adjoint")  # [S] each
 
 
+@_common.tabular
 def amd(
     problem: Problem,
     *,

@@ -21,6 +21,7 @@ from hfac.types import Algorithm, Key, Needs
 NEEDS = Needs(model=True, nested=True, fixed_tau=True, penalty=True)
 
 
+@_common.tabular
 def bellman_penalty(
     problem: Problem,
     *,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from hfac._reduce import total
 from hfac.algorithms import _common, _planning
+from hfac.options import Number
 from hfac.schedules import Schedules
 from hfac.tabular import linear
 from hfac.tabular.dynamics import (
@@ -30,11 +31,12 @@ NEEDS = Needs(model=True, nested=True, penalty=True)
 COVERAGE = 1e-3  # visits of a state below this share of a uniform start's count as so many
 
 
+@_common.tabular
 def bome(
     problem: Problem,
     *,
     inner_steps: int = 10,
-    eta: float = 0.5,
+    eta: Number = 0.5,
     dtype: Any = jnp.float32,
 ) -> Algorithm:
     """Build BOME (Ye et al., NeurIPS 2022), "BOME! Bilevel optimization made easy".
@@ -89,7 +91,7 @@ def bome(
             "x": jax.tree.map(lambda leaf: jnp.full_like(leaf, zeta), x),
             "theta": alpha / jnp.maximum(scale, jnp.finfo(dtype).tiny),
         }
-        lam = _multiplier(grad_f, grad_q, metric, jnp.asarray(eta, dtype))
+        lam = _multiplier(grad_f, grad_q, metric, schedules.option("eta", eta, dtype))
         down = _common.negative(_planning.add(grad_f, grad_q, lam))
         one = jnp.ones((), dtype)
         moves = {name: (one, jax.tree.map(jnp.multiply, metric[name], down[name])) for name in ("x", "theta")}

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +38,11 @@ def init_optimizers(optimizers: Mapping[str, optax.GradientTransformation], vari
 def fresh() -> dict[str, jax.Array]:
     """First `step`, `status` and `failed_at` of every state."""
     return {"step": jnp.int32(0), "status": jnp.int32(Status.OK), "failed_at": jnp.int32(-1)}
+
+
+def see(lower: Lower, schedules: Schedules, thetas: Sequence[PyTree], batches: Sequence[Any]) -> list[Any]:
+    """What every policy says along its own batch."""
+    return [lower.see(theta, batch, schedules.options) for theta, batch in zip(thetas, batches, strict=True)]
 
 
 def watched(moved: Any, before: Any, lower: Lower, seen: Any) -> Any:
@@ -103,6 +108,18 @@ def keep_if_healthy(moved: Any, before: Any, **new: PyTree) -> Any:
     return moved._replace(**kept)
 
 
+def tabular(builder: Callable[..., Algorithm]) -> Callable[..., Algorithm]:
+    """Make a builder refuse, with `ValueError`, what is no tabular problem."""
+
+    @functools.wraps(builder)
+    def checked(problem: Any, **options: Any) -> Algorithm:
+        if not isinstance(problem, Problem):
+            raise ValueError(f"{builder.__name__} needs a tabular hfac.Problem, got {type(problem).__name__}")
+        return builder(problem, **options)
+
+    return checked
+
+
 def refuse_policy_term(problem: Problem, method: str) -> None:
     """Raise `ValueError` for a method whose estimator needs f to be a running cost."""
     if problem.g is not None:
@@ -114,7 +131,7 @@ def refuse_policy_term(problem: Problem, method: str) -> None:
 
 def at_fixed(schedules: Schedules, *rates: str) -> Schedules:
     """The same schedules with the named rates held at their scale."""
-    decays = {rate: dataclasses.replace(getattr(schedules, rate), power=0.0) for rate in rates}
+    decays: dict[str, Any] = {rate: dataclasses.replace(getattr(schedules, rate), power=0.0) for rate in rates}
     return dataclasses.replace(schedules, **decays)
 
 
@@ -125,7 +142,8 @@ def only_if(is_open: jax.Array, schedules: Schedules, *rates: str) -> Schedules:
         scale, floor = (jnp.where(is_open, jnp.asarray(v), 0) for v in (decay.scale, decay.floor))
         return jax.tree.unflatten(jax.tree.structure(decay), (scale, decay.power, decay.offset, floor))
 
-    return dataclasses.replace(schedules, **{rate: gated(getattr(schedules, rate)) for rate in rates})
+    decays: dict[str, Any] = {rate: gated(getattr(schedules, rate)) for rate in rates}
+    return dataclasses.replace(schedules, **decays)
 
 
 def negative(update: PyTree) -> PyTree:

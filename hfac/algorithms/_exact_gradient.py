@@ -18,6 +18,7 @@ from hfac.types import Algorithm, Key, Needs, Solution
 NEEDS = Needs(model=True, nested=True)
 
 
+@_common.tabular
 def exact_gradient(
     problem: Problem,
     *,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from hfac import lower as _lower
 from hfac.algorithms import _common
 from hfac.algorithms._hfac import Info
+from hfac.options import Number
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution
 
@@ -44,8 +45,8 @@ def f2sa(
     problem: Any,
     *,
     inner_steps: int = 10,
-    delta: float = 0.1,
-    delta_power: float = 6 / 7,
+    delta: Number = 0.1,
+    delta_power: Number = 6 / 7,
     dtype: Any = jnp.float32,
     **lower_options: Any,
 ) -> Algorithm:
@@ -115,12 +116,13 @@ def f2sa(
         w = 1 / multiplier
 
         batches, chains, num_samples = lower.draw(key, state.chains, z, y)
-        seen, seen_pen = map(lower.see, (z, y), batches)
+        seen, seen_pen = _common.see(lower, schedules, (z, y), batches)
         delta_z, delta_y = lower.advantage(x, seen, v, tau), lower.advantage(x, seen_pen, v_pen, tau)
         delta_u = lower.leader_advantage(x, seen_pen, u)
 
         # the direction of y is that of J_tau - w f: alpha_k lambda_k = gamma_k / 2 is its rate
-        growth = float(delta) / w_0 * (1 + k.astype(dtype)) ** -float(delta_power)
+        first, power = schedules.option("delta", delta, dtype), schedules.option("delta_power", delta_power, dtype)
+        growth = first / w_0 * (1 + k.astype(dtype)) ** -power
         move = {
             "x": (jnp.where(is_due, zeta, 0), _common.negative(lower.hypergradient(x, seen, seen_pen, w))),
             "theta": (gamma, lower.actor(x, seen, delta_z, tau)),

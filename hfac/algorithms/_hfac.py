@@ -14,6 +14,7 @@ import optax
 
 from hfac import lower as _lower
 from hfac.algorithms import _common
+from hfac.options import Number
 from hfac.schedules import Schedules
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution
 
@@ -56,7 +57,7 @@ def hfac(
     problem: Any,
     *,
     difference: Literal["forward", "central"] = "forward",
-    pen_rate: float = 1.0,
+    pen_rate: Number = 1.0,
     tail_average: float | None = None,
     optimizers: Mapping[str, optax.GradientTransformation] | None = None,
     dtype: Any = jnp.float32,
@@ -104,17 +105,18 @@ def hfac(
 
         # a ~ pi_theta(.|s), s' ~ P(.|s, a); the same from theta_pen at the second chain's state
         batches, chains, num_samples = lower.draw(key, state.chains, state.theta, state.theta_pen)
-        seen, seen_pen = map(lower.see, (state.theta, state.theta_pen), batches)
+        seen, seen_pen = _common.see(lower, schedules, (state.theta, state.theta_pen), batches)
 
         # delta = r_x - tau log pi + gamma V(s') - V(s), for both policies and for the leader's cost
         delta, delta_pen = lower.advantage(x, seen, v, tau), lower.advantage(x, seen_pen, v_pen, tau)
         delta_u = lower.leader_advantage(x, seen_pen, u)
 
+        ratio = schedules.option("pen_rate", pen_rate, dtype)
         # x descends the penalty hyper-gradient; theta ascends J, theta_pen ascends J - w f
         move = {
             "x": (zeta, _common.negative(hypergradient(x, seen, seen_pen, w))),
             "theta": (alpha, lower.actor(x, seen, delta, tau)),
-            "theta_pen": (pen_rate * alpha, lower.actor(x, seen_pen, delta_pen - w * delta_u, tau, w)),
+            "theta_pen": (ratio * alpha, lower.actor(x, seen_pen, delta_pen - w * delta_u, tau, w)),
             "value": (beta, lower.critic(v, seen, delta)),
             "value_pen": (beta, lower.critic(v_pen, seen_pen, delta_pen)),
             "leader_value": (beta, lower.critic(u, seen_pen, delta_u)),

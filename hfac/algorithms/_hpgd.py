@@ -28,6 +28,7 @@ class Info(NamedTuple):
     hyper_objective: jax.Array  # [], f at the last x, its running cost estimated from the episodes
 
 
+@_common.tabular
 def hpgd(
     problem: Problem,
     *,

@@ -21,6 +21,7 @@ from hfac.types import Algorithm, Key, Needs
 NEEDS = Needs(model=True, nested=True)
 
 
+@_common.tabular
 def itd(
     problem: Problem,
     *,

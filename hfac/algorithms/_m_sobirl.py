@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from hfac.algorithms import _common, _planning
+from hfac.options import Number
 from hfac.schedules import Schedules
 from hfac.tabular import linear
 from hfac.tabular.dynamics import Model, UpperParts, arrivals, backup, model, table_grad, upper_parts
@@ -20,10 +21,11 @@ from hfac.types import Algorithm, Key, Needs, PyTree
 NEEDS = Needs(model=True, nested=True, fixed_tau=True)
 
 
+@_common.tabular
 def m_sobirl(
     problem: Problem,
     *,
-    adjoint_rate: float = 0.5,
+    adjoint_rate: Number = 0.5,
     num_sweeps: int = 10,
     optimizers: Mapping[str, optax.GradientTransformation] | None = None,
     dtype: Any = jnp.float32,
@@ -74,7 +76,7 @@ def m_sobirl(
         pi = jax.nn.softmax(state.theta)
         f = upper_parts(problem, at, x, pi)
         w = state.memory["adjoint"]
-        w -= jnp.asarray(adjoint_rate, dtype) * _normal_residual(at, pi, f, w)
+        w -= schedules.option("adjoint_rate", adjoint_rate, dtype) * _normal_residual(at, pi, f, w)
         through_reward = table_grad(problem.reward, at.mdp, x, pi * (f.grad_pi - w[:, None]) / tau)
         grad = _planning.add(f.grad_x, through_reward)
         moved = _common.move(state, {"x": (rates.upper, _common.negative(grad))}, optimizers, {})

@@ -81,8 +81,8 @@ def partial(
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         zeta, alpha, beta, _, tau = schedules.at(state.step, dtype)
-        (batch,), chains, num_samples = lower.draw(key, state.chains, state.theta)
-        seen = lower.see(state.theta, batch)
+        batches, chains, num_samples = lower.draw(key, state.chains, state.theta)
+        (seen,) = _common.see(lower, schedules, (state.theta,), batches)
         delta = lower.advantage(state.x, seen, state.value, tau)
         move = {
             "x": (zeta, _common.negative(lower.upper_gradient(state.x, seen))),

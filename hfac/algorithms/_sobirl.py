@@ -15,6 +15,7 @@ from hfac.types import Algorithm, Needs
 NEEDS = Needs(nested=True, fixed_tau=True)
 
 
+@_common.tabular
 def sobirl(
     problem: Problem,
     *,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from hfac import _random
 from hfac.algorithms import _common
+from hfac.options import Number
 from hfac.schedules import Schedules
 from hfac.tabular.problem import Problem, as_float, on_batch
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution, Transition
@@ -46,11 +47,12 @@ class Info(NamedTuple):
     delta_minus: jax.Array  # [], at x - mu u
 
 
+@_common.tabular
 def zeroth_order(
     problem: Problem,
     *,
     inner_steps: int = 100,
-    smoothing: float = 0.1,
+    smoothing: Number = 0.1,
     sampler: Literal["markov", "iid", "exact"] = "markov",
     batch_size: int = 1,
     coupled: bool = False,
@@ -111,13 +113,13 @@ def zeroth_order(
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         zeta, alpha, beta, _, tau = schedules.at(state.step, dtype)
-        mu, is_due = jnp.asarray(smoothing, dtype), _common.is_due(state.step, inner_steps)
+        mu, is_due = schedules.option("smoothing", smoothing, dtype), _common.is_due(state.step, inner_steps)
         thetas, values = (state.theta_plus, state.theta_minus), (state.value_plus, state.value_minus)
         xs = [jax.tree.map(lambda x, u, way=way: x + way * mu * u, state.x, state.direction) for way in (1, -1)]
 
         # both actor-critics answer their own point
         batches, chains, num_samples = lower.draw(_random.fold_in(key, 0), state.chains, *thetas)
-        seen = [lower.see(theta, batch) for theta, batch in zip(thetas, batches, strict=True)]
+        seen = _common.see(lower, schedules, thetas, batches)
         delta = [lower.advantage(x, each, v, tau) for x, each, v in zip(xs, seen, values, strict=True)]
 
         # c counts in the later half of a round, when the policies have answered the new points

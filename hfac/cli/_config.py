@@ -22,7 +22,7 @@ from hfac import _files, options
 from hfac._registry import resolve
 from hfac.cli import InputError, as_input_error, nearest
 from hfac.cli._settings import setting_name
-from hfac.cli._values import Count, Real, expand
+from hfac.cli._values import Count, OneOrMore, Real, expand
 
 TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -159,9 +159,10 @@ def option_hints(builder: Any, kind: str = "tabular") -> dict[str, Any]:
 def options_class(builder: Any, name: str, defaults: Mapping[str, Any], kind: str = "tabular") -> type:
     """A dataclass of the builder's options that a flag can carry, with the docstring's words as help."""
     fields = []
-    for option, (hint, default, words) in options.of(builder, kind).items():
+    for option, (hint, default, words, is_number) in options.of(builder, kind).items():
         if _fits_a_flag(hint):
-            described = operator.getitem(Annotated, (_as_flag(hint), tyro.conf.arg(help=words)))
+            flag = OneOrMore if is_number else _as_flag(hint)
+            described = operator.getitem(Annotated, (flag, tyro.conf.arg(help=words)))
             fields.append((option, described, dataclasses.field(default=defaults.get(option, default))))
     return dataclasses.make_dataclass(name, fields, frozen=True)
 
@@ -223,6 +224,7 @@ def typed_table(table: str, given: Mapping[str, Any], builder: Any, kind: str = 
       InputError: if a key is no option or given twice, or a value is not what its option takes.
     """
     hints = option_hints(builder, kind)
+    several = {name for name, option in options.of(builder, kind).items() if option.is_number}
     found: dict[str, Any] = {}
     for key, value in given.items():
         name = key.replace("-", "_")
@@ -230,8 +232,40 @@ def typed_table(table: str, given: Mapping[str, Any], builder: Any, kind: str = 
             raise InputError(f"--config: unknown setting '{table}.{key}'{nearest(name, hints)}")
         if name in found:
             raise InputError(f"--config: '{table}.{name}' is given twice, once as '{key}'")
-        found[name] = typed(f"{table}.{key}", value, hints[name])
+        is_list = name in several and isinstance(value, list | tuple)
+        if is_list and not value:
+            raise InputError(f"--config: {table}.{key}: the list is empty; give at least one number")
+        found[name] = typed(f"{table}.{key}", value, tuple[float, ...] if is_list else hints[name])
     return found
+
+
+def listed(chosen: Any) -> dict[str, tuple[float, ...]]:
+    """Options of a method that are lists of numbers, a dimension of the results each."""
+    values = {} if chosen is None else dataclasses.asdict(chosen)
+    return {name: value for name, value in values.items() if isinstance(value, tuple) and _is_numbers(value)}
+
+
+def _is_numbers(value: tuple[Any, ...]) -> bool:
+    return len(value) > 1 and all(isinstance(each, float) for each in value)
+
+
+def build_method(builder: Any, problem: Any, chosen: Any) -> tuple[Any, dict[tuple[str, ...], list[tuple[float, ...]]]]:
+    """The method with the first value of every list among its options, and the lists as axes of a grid.
+
+    Raises:
+      InputError: if it refuses a value, or a list holds one twice.
+    """
+    lists = listed(chosen)
+    first = build(
+        builder, (problem,), dataclasses.replace(chosen, **{name: v[0] for name, v in lists.items()}), "algorithm"
+    )
+    for name, values in lists.items():
+        if len(set(values)) < len(values):
+            raise InputError(f"--algorithm.{name.replace('_', '-')} lists a value twice")
+        for value in values[1:]:
+            others = {other: v[0] for other, v in lists.items()}
+            build(builder, (problem,), dataclasses.replace(chosen, **others | {name: value}), "algorithm")
+    return first, {(f"algorithm.{name}",): [(value,) for value in values] for name, values in lists.items()}
 
 
 def typed(key: str, value: Any, hint: Any) -> Any:

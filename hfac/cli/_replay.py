@@ -32,7 +32,8 @@ def main(args: Sequence[str]) -> None:
     """Run the command."""
     rest, wanted = list(args), {}
     if not any(arg in ("-h", "--help") for arg in rest):
-        for flag in _flags():
+        own = [arg.partition("=")[0].removeprefix("--") for arg in rest if arg.startswith("--algorithm.")]
+        for flag in (*_flags(), *own):
             value, rest = _config.take(rest, f"--{flag}")
             if value is not None:
                 wanted[_coordinate(flag)] = (flag, _number(flag, value))
@@ -87,6 +88,8 @@ def _flags() -> list[str]:
 
 
 def _coordinate(flag: str) -> str:
+    if flag.startswith("algorithm."):
+        return flag.replace("-", "_")
     stem, _, field = setting_name(flag).partition("_")
     return f"{stem}.{field or 'scale'}"
 

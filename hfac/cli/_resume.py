@@ -114,10 +114,19 @@ def _check_search(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         raise InputError(f"--rounds {new['rounds']} needs --budget {need:.10g}: as much a round as before; got {now:,}")
 
 
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    """A setting, or an option of a table."""
+    table, _, name = key.rpartition(".")
+    found = (config[table] if table else config)[name]
+    return found if isinstance(found, list | tuple) or found is None else [found]
+
+
 def _check_growth(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raise `InputError` unless the new configuration has room for the old one."""
     lists = {f"{rate}_{field}".removesuffix("_scale") for rate in RATES for field in FIELDS} | {"offset"}
     changed = {words.partition(" ")[0] for words in _folder.differences(old, new)} - {"version", *GROWING}
+    options = old.get("algorithm_options") or {}
+    lists |= {f"algorithm_options.{name}" for name, value in options.items() if isinstance(value, list | tuple)}
     fixed = sorted(changed - lists)
     if fixed:
         raise InputError(f"a run keeps its {', '.join(fixed)}; only seeds, steps and lists can grow")
@@ -130,8 +139,8 @@ def _check_growth(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
             f"got {new['first_seed']} to {new['first_seed'] + new['seeds'] - 1}"
         )
     for key in sorted(changed & lists):
-        held = [float(value) for value in old[key] or ()]
+        held, wanted = ([float(value) for value in _at(config, key) or ()] for config in (old, new))
         if len(held) < 2:
             raise InputError(f"--{key.replace('_', '-')} is no list in this run; only lists can grow")
-        if not set(held) <= set(new[key]):
+        if not set(held) <= set(wanted):
             raise InputError(f"--{key.replace('_', '-')} must hold what it held: {', '.join(map('{:g}'.format, held))}")

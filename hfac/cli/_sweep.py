@@ -290,6 +290,10 @@ def identity(request: Request) -> dict[str, Any]:
         grows += ("seeds", "first_seed", "steps", "judge", "window")
     lists = {f"{rate}_{field}".removesuffix("_scale") for rate in RATES for field in FIELDS} | {"offset", "zip"}
     kept = {key: value for key, value in content(request).items() if key not in {*grows, *lists, *FORGOTTEN}}
+    several = _config.listed(request.algorithm_options)  # a list can grow; its values are with the schedules
+    if several:
+        own = kept["algorithm_options"]
+        kept["algorithm_options"] = {name: value for name, value in own.items() if name not in several}
     for key, value in vars(request.settings).items():
         if isinstance(value, Path) and key in FORGOTTEN and value.exists():
             kept[f"{key}_digest"] = _digest(value)

@@ -62,9 +62,9 @@ def prepare(request: Request, is_run: bool = True) -> Job:
     settings = request.settings
     problem, request = build_problem(request)
     builder = _config.lookup(ALGORITHMS, settings.algorithm, "algorithm")
-    algorithm = _config.build(builder, (problem,), request.algorithm_options, "algorithm")
+    algorithm, numbers = _config.build_method(builder, problem, request.algorithm_options)
     base, preset = base_schedules(request.problem, settings)
-    grid, words = crossed(base, _sweep.schedule_grid_axes(settings))
+    grid, words = crossed(base, _sweep.schedule_grid_axes(settings) | numbers)
     record = None
     if settings.record == "tables":
         record = metrics.state

@@ -31,8 +31,10 @@ def execute(request: Request) -> None:
     problem, request = _sweep_run.build_problem(request)
     settings, name = request.settings, request.problem
     builder = _config.lookup(ALGORITHMS, settings.algorithm, "algorithm")
-    _config.build(builder, (problem,), request.algorithm_options, "algorithm")
-    overrides = {option: (value,) for option, value in changed(builder, request.algorithm_options).items()}
+    _config.build_method(builder, problem, request.algorithm_options)
+    chosen = changed(builder, request.algorithm_options)
+    several = _config.listed(request.algorithm_options)
+    overrides = {option: several.get(option, (value,)) for option, value in chosen.items()}
     space = space_of(builder, settings, overrides, algorithms.needs(settings.algorithm))
     plan_of(settings)
     with _sweep.work(request, f"tune-{name}-{settings.algorithm}") as folder:

@@ -107,6 +107,24 @@ Real = Annotated[
 ]
 
 
+def one_or_more(texts: list[str]) -> float | tuple[float, ...]:
+    """One number, or a list of several."""
+    found = numbers(texts)
+    return found[0] if len(found) == 1 else found
+
+
+OneOrMore = Annotated[
+    float | tuple[float, ...],
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="X|A:B:N|log:A:B:N ...",
+        instance_from_str=lambda texts: one_or_more(list(texts)),
+        is_instance=lambda value: isinstance(value, int | float | tuple) and not isinstance(value, bool),
+        str_from_instance=lambda value: [f"{v}" for v in (value if isinstance(value, tuple) else (value,))],
+    ),
+]
+
+
 def describe(value: Any) -> str:
     """A value as it would be typed."""
     return " ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)

@@ -171,7 +171,7 @@ def describe(data: "xarray.Dataset", pick: Mapping[str, int]) -> str:
     for dim, i in pick.items():
         for name, coordinate in data.coords.items():
             if coordinate.dims == (dim,):
-                words = str(name).replace(".scale", "").replace(".", " ")
+                words = str(name).removeprefix("algorithm.").replace(".scale", "").replace(".", " ")
                 parts.append(f"{words} {float(coordinate[i]):.4g}")
     return ", ".join(parts) or str(data.attrs.get("settings", "one schedule"))
 

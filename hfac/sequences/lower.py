@@ -4,6 +4,7 @@ An episode is a sequence that ends by itself, its reward comes at the end, and t
 reference policy. The critics are linear in what the policies see of a prefix.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 
 from hfac import _checks, _random
 from hfac.lower import Draw, First, Lower
+from hfac.options import Number
 from hfac.sequences import episodes
 from hfac.sequences.problem import EpisodicProblem
 from hfac.types import Key, PyTree, Status, apply_updates, cast
@@ -41,6 +43,7 @@ class Seen(NamedTuple):
     batch: episodes.Episodes
     path: episodes.Path
     pull: Any  # Path -> (direction,)
+    gae_lambda: Any  # of the generalised advantages
 
 
 def lower(
@@ -50,7 +53,7 @@ def lower(
     num_opponents: int = 8,
     coupled: bool = False,
     every: Any = None,
-    gae_lambda: float = 1.0,
+    gae_lambda: Number = 1.0,
     limits: Limits | None = None,
     num_policies: int = 2,
     dtype: Any = jnp.float32,
@@ -87,11 +90,11 @@ def lower(
         (*others, last), pairs, num_samples = source(key, *thetas)
         return Draw((*others, last._replace(pairs=pairs)), chains, num_samples)
 
-    def see(theta: PyTree, batch: episodes.Episodes) -> Seen:
-        return Seen(batch, *episodes.path(problem, theta, batch))
+    def see(theta: PyTree, batch: episodes.Episodes, options: Mapping[str, Any]) -> Seen:
+        return Seen(batch, *episodes.path(problem, theta, batch), options.get("gae_lambda", gae_lambda))
 
     def along(seen: Seen, head: jax.Array, gain: jax.Array, tau: jax.Array | float) -> jax.Array:
-        return episodes.advantages(seen.path, head, seen.batch, end, gain, tau, gae_lambda)
+        return episodes.advantages(seen.path, head, seen.batch, end, gain, tau, seen.gae_lambda)
 
     def leader_advantage(x: PyTree, seen: Seen, u: jax.Array) -> jax.Array:
         return along(seen, u, episodes.leader_costs(problem, x, seen.batch, seen.batch.pairs), 0)

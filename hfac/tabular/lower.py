@@ -90,7 +90,7 @@ def lower(
     return Lower(
         init=init,
         draw=draw,
-        see=Seen,
+        see=lambda theta, batch, options: Seen(theta, batch),
         advantage=advantage,
         leader_advantage=leader_advantage,
         actor=actor,

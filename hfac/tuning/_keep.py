@@ -61,6 +61,11 @@ class Kept:
             )
         return found
 
+    def is_grouped_by_value(self, round: int) -> bool:
+        """Whether version 0.1.0 began the round, which compiled a program for every value of an option."""
+        path = self._log(round, 0)
+        return path.is_file() and not json.loads(path.read_text(encoding="utf-8")).get("numbers_share_programs")
+
     def states(self, round: int, rung: int, group: int, like: PyTree) -> PyTree:
         """States of a group's survivors at the end of a rung, leaves [R, ...].
 
@@ -80,9 +85,11 @@ class Kept:
         for group, leaves in states.items():
             self._checkpoints(round, group).save(Snapshot(rung + 1, rung + 1, nothing, nothing, leaves))
         rows = [[*row[:3], row.worth if math.isfinite(row.worth) else None, row.diverged] for row in outcomes]
+        shares = not (rung and self.is_grouped_by_value(round))
+        content = {"belongs_to": self._belongs_to, "numbers_share_programs": shares, "outcomes": rows}
         path = self._log(round, rung)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _files.replace(path, json.dumps({"belongs_to": self._belongs_to, "outcomes": rows}) + "\n")
+        _files.replace(path, json.dumps(content) + "\n")
 
     def _log(self, round: int, rung: int) -> Path:
         return self._folder / f"round-{round}" / f"rung-{rung}.json"

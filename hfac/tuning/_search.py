@@ -9,12 +9,12 @@ not last. Seeds lie apart from those that are ever reported.
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from hfac import metrics, results, schedules
+from hfac import metrics, options, results, schedules
 from hfac.engine import Layout, Piece, first_shapes, lay_out, stream
 from hfac.tabular.problem import Problem
 from hfac.tuning._keep import Kept, Outcome
@@ -185,7 +185,9 @@ def search(
     """
     plan = rungs(len(candidates), num_rungs, reduction)
     metric = metrics.exact(problem, tau)
-    groups = _groups(problem, builder, candidates, num_samples, seeds)
+    is_first_known = kept is not None and kept.outcomes(round, 0) is not None
+    by_value = is_first_known and kept is not None and kept.is_grouped_by_value(round)
+    groups = _groups(problem, builder, candidates, num_samples, seeds, by_value)
     stands = [_Stand(None, 0, 0.0) for _ in candidates]
     alive = set(range(len(candidates)))
     total = sum(_average_steps(group.horizon, plan) * len(group.members) for group in groups) * len(seeds)
@@ -204,7 +206,8 @@ def search(
                 continue
             goal, before = _goal(group, rung), stands[members[0]].steps
             initial = None if r == 0 else _states(kept, round, r - 1, g, group, [stands[i] for i in members], seeds)
-            layout = lay_out(group.algorithm, _grid([candidates[i] for i in members]), list(seeds), initial=initial)
+            grid = _grid(builder, [candidates[i] for i in members])
+            layout = lay_out(group.algorithm, grid, list(seeds), initial=initial)
             for piece in stream(layout, [goal - before]):
                 progress(min(done + piece.step * layout.num_runs, total), total)
             done += (goal - before) * layout.num_runs
@@ -283,13 +286,18 @@ def _groups(
     candidates: Sequence[Setting],
     num_samples: int,
     seeds: Sequence[int],
+    by_value: bool = False,
 ) -> list[_Group]:
     found: dict[str, list[int]] = {}
     for i, candidate in enumerate(candidates):
-        found.setdefault(repr(sorted(candidate.options.items())), []).append(i)
+        static, numbers = _split(builder, candidate)
+        key = sorted(candidate.options.items()) if by_value else (sorted(static.items()), sorted(numbers))
+        found.setdefault(repr(key), []).append(i)
     groups = []
     for members in found.values():
         first = candidates[members[0]]
+        for chosen in {repr(sorted(candidates[i].options.items())): candidates[i].options for i in members}.values():
+            builder(problem, **chosen)  # refuses what is out of range
         algorithm = builder(problem, **first.options)
         rate = samples_per_step(algorithm, to_schedules(first), seeds[:1])
         groups.append(_Group(algorithm, members, steps_for(num_samples, rate)))
@@ -308,11 +316,26 @@ def steps_for(num_samples: int, rate: float) -> int:
     return max(1, round(num_samples / rate)) if rate > 0 else num_samples
 
 
-def _grid(settings: Sequence[Setting]) -> tuple[schedules.Schedules, schedules.Coordinates]:
-    """The settings as one dimension of a sweep."""
+def _grid(
+    builder: Callable[..., Algorithm], settings: Sequence[Setting]
+) -> tuple[schedules.Schedules, schedules.Coordinates]:
+    """The settings as one dimension of a sweep: rates, and what else of them is a number per run."""
     each = [to_schedules(setting) for setting in settings]
     rows = [tuple(float(getattr(getattr(s, rate), field)) for rate, field in map(_parts, SETTINGS)) for s in each]
-    return schedules.grid(schedules.attenuating(), {SETTINGS: rows})
+    numbers = [_split(builder, setting)[1] for setting in settings]
+    names = sorted(numbers[0])
+    rows = [row + tuple(float(own[name]) for name in names) for row, own in zip(rows, numbers, strict=True)]
+    return schedules.grid(schedules.attenuating(), {(*SETTINGS, *(f"algorithm.{name}" for name in names)): rows})
+
+
+def _split(builder: Callable[..., Algorithm], setting: Setting) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options that a program is compiled for, and those that are numbers per run."""
+    known = options.of(builder)
+    is_number = {name: name in known and known[name].is_number for name in setting.options}
+    return (
+        {name: value for name, value in setting.options.items() if not is_number[name]},
+        {name: value for name, value in setting.options.items() if is_number[name]},
+    )
 
 
 def _parts(name: str) -> tuple[str, str]:
