@@ -158,11 +158,11 @@ class Checkpoints:
                 raise ValueError(f"{name} is missing")
             if _digest(path) != digest:
                 raise ValueError(f"{name} is not what was written")
-        known = set(belongs_to) if form == ORBAX_FORMAT else {*belongs_to, *self._belongs_to}  # version 0.1 knew less
-        keys = known - set(self._unimportant)
-        differ = sorted(key for key in keys if belongs_to.get(key) != self._belongs_to.get(key))
+        own = _known(self._belongs_to, belongs_to) if form == ORBAX_FORMAT else self._belongs_to
+        keys = {*belongs_to, *own} - set(self._unimportant)
+        differ = sorted(key for key in keys if belongs_to.get(key) != own.get(key))
         if differ:
-            words = (f"{key} was {belongs_to.get(key)}, is {self._belongs_to.get(key)}" for key in differ)
+            words = (f"{key} was {belongs_to.get(key)}, is {own.get(key)}" for key in differ)
             raise ForeignError(f"it belongs to another run: {'; '.join(words)}")
         read = _read_arrays(folder / ARRAYS) if form == FORMAT else _read_orbax(folder / ORBAX_ARRAYS)
         return _snapshot(step, point, read, like)
@@ -204,6 +204,13 @@ def _read_orbax(path: Path) -> dict[str, np.ndarray]:
         stored = reader.metadata(path.absolute()).item_metadata.tree
         as_numpy = jax.tree.map(lambda _: orbax.checkpoint.RestoreArgs(restore_type=np.ndarray), stored)
         return reader.restore(path.absolute(), restore_args=as_numpy)
+
+
+def _known(own: Any, then: Any) -> Any:
+    """What version 0.1 knew of it: settings, and options of a table, that came later had the value they have unsaid."""
+    if isinstance(own, dict) and isinstance(then, dict):
+        return {key: _known(own.get(key), value) for key, value in then.items()}
+    return own
 
 
 def _digest(path: Path) -> str:

@@ -283,6 +283,12 @@ def load(path: Path) -> "xarray.Dataset":
         return data
     with _reading(path / METRICS):
         found = xarray.open_zarr(path, group=METRICS, consolidated=False).load()
+    reordered = {  # parts may have come in another order than the runs were judged in
+        name: index
+        for name, index in data.indexes.items()
+        if name in found.indexes and sorted(index) == sorted(found.indexes[name])
+    }
+    found = found.sel(reordered)
     is_same = all(name in found.coords and found[name].equals(data[name]) for name in data.coords)
     for name in found.data_vars:  # version 0.1 did not say so
         found[name].attrs.setdefault(ROLE, "metric")
