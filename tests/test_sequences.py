@@ -9,7 +9,7 @@ import pytest
 from toys import DIRECTIONS, EVERY, LEADERS, LENGTH, POLICY, REFERENCE, START, disagreement, rating, reward, toy
 
 from hfac.exact import sequences
-from hfac.tabular import policies
+from hfac.sequences import policies
 
 
 def perturbed(pi, direction, size):
