@@ -64,7 +64,7 @@ def tune(study: Study, problem: hfac.Problem, arm: str) -> tuple[tuning.Setting,
     """The arm's best setting and the log of its search."""
     method, overrides = ARMS[arm]
     builder = getattr(algorithms, method)
-    plan = tuning.Plan(
+    plan = tuning.SearchPlan(
         study.samples, study.budget, study.tuning_seeds, num_rounds=study.rounds, search_seed=study.search_seed
     )
     log = list(
@@ -88,9 +88,9 @@ def main(study: Study) -> None:
         entry = comparison.run(problem, ARMS[arm][0], setting, study.judge, seeds, study.samples, label=arm)
         hfac.results.write(entry.data, study.out / f"{_file(arm)}.zarr")
         entries.append(entry)
-        settings[arm] = {"options": setting.options, "rates": setting.rates, "tuned": log[-1][0].worth}
+        settings[arm] = {"options": setting.options, "rates": setting.rates, "tuned": log[-1][0].objective}
         (study.out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        mean = hfac.statistics.interquartile_mean(entry.worth())
+        mean = hfac.statistics.interquartile_mean(entry.objective())
         print(f"{arm}: {mean:.4f}, {setting.options}, {time.perf_counter() - began:.0f} s", flush=True)
     reference = float(exact.minimize(problem, study.judge).value)
     rows = [comparison.cells(row, TARGET) for row in comparison.table(entries, TARGET)]

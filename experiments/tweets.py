@@ -4,7 +4,7 @@
     python -m experiments.tweets --ratings rated.tsv --out runs/tweets_rated
 
 All arms start from one pretrained decoder, write as many tweets, weigh the divergence by the same tau and share their
-seeds. Each is a run of `hfac tweets` in a folder of its own; the same command again goes on where it was stopped.
+seeds. Each is a run in a folder of its own, as `hfac tweets` makes one; the same command again goes on from there.
 Rewards are judged by f(x, pi*(x)), which is what the leader minimises; what the trained policies write is shown beside
 the happiest policies for their divergence.
 """
@@ -22,7 +22,7 @@ import tyro
 import xarray
 
 import hfac
-from hfac import cli, comparison, plots, statistics, tweets
+from hfac import comparison, plots, runs, statistics, tweets
 from hfac.tweets import Options
 from hfac.types import Status
 
@@ -89,12 +89,12 @@ def run(study: Study, name: str) -> tuple[tweets.Setup, xarray.Dataset]:
     """All seeds of an arm, run or gone on with, not yet judged."""
     arm, folder = ARMS[name], study.out / _file(name)
     if folder.exists():
-        cli.main(["resume", str(folder)])
+        runs.resume(folder)
     else:
-        given = {"algorithm": arm.method, "leader": arm.leader, "pairs": arm.pairs, "pretrained": study.out}
-        given |= {key: getattr(study, key) for key in (*FILES, *SIZE) if getattr(study, key) is not None}
-        flags = [part for key, value in given.items() for part in (f"--{key.replace('_', '-')}", str(value))]
-        cli.main(["tweets", *flags, "--out", str(folder)])
+        chosen = {"leader": arm.leader, "pairs": arm.pairs, "pretrained": study.out}
+        chosen |= {key: getattr(study, key) for key in FILES if getattr(study, key) is not None}
+        size = {key: getattr(study, key) for key in SIZE}
+        runs.start(runs.job("tweets", arm.method, problem_options=chosen, **size), folder)
     files = {key: getattr(study, key) for key in FILES}
     setup = tweets.prepare(
         Options(**files, pretrained=study.out, leader=arm.leader, pairs=arm.pairs)  # type: ignore[arg-type]

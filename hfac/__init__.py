@@ -18,6 +18,7 @@ _MODULES = {  # public name -> module
             "diagnostics",
             "engine",
             "exact",
+            "judging",
             "lower",
             "metrics",
             "options",
@@ -25,8 +26,10 @@ _MODULES = {  # public name -> module
             "problems",
             "recommended",
             "results",
+            "runs",
             "schedules",
             "sequences",
+            "settings",
             "statistics",
             "tabular",
             "tuning",
@@ -39,19 +42,38 @@ _MODULES = {  # public name -> module
 }
 _NAMES = {
     "Algorithm": "hfac.types",
-    "PowerDecay": "hfac.schedules",
+    "Coordinates": "hfac.schedules",
+    "Draw": "hfac.lower",
     "EpisodicProblem": "hfac.sequences.problem",
+    "Execution": "hfac.runs",
+    "First": "hfac.lower",
+    "Grid": "hfac.schedules",
+    "GridLayout": "hfac.tabular.problem",
+    "InputError": "hfac._errors",
+    "Job": "hfac.runs",
+    "Judge": "hfac.judging",
+    "Lower": "hfac.lower",
+    "Metric": "hfac.judging",
+    "Needs": "hfac.types",
+    "PowerDecay": "hfac.schedules",
     "Problem": "hfac.tabular.problem",
     "Rows": "hfac.types",
     "Schedules": "hfac.schedules",
+    "Shared": "hfac.types",
+    "Solution": "hfac.types",
     "Status": "hfac.types",
+    "Stopped": "hfac._errors",
     "TabularMDP": "hfac.tabular.mdp",
+    "Transition": "hfac.types",
     "check_hypergradient": "hfac.diagnostics",
     "judge": "hfac.results",
     "run": "hfac.engine",
     "run_key": "hfac.engine",
     "sweep": "hfac.engine",
 }
+
+
+__all__ = sorted([*_NAMES, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:

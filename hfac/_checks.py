@@ -1,6 +1,11 @@
 """Whether a number that somebody gave is one, and in range, whatever type carries it; traced values pass."""
 
+import contextlib
 import math
+import re
+import types
+import typing
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -54,6 +59,33 @@ def count(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be below 2**31, got {show(value)}")
 
 
+def option(name: str, value: Any, hint: Any) -> Any:
+    """The value of a builder's option as its type: a whole number may be 4.0, truth values are True and False.
+
+    Raises:
+      ValueError: if it is of another type.
+    """
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        if not (isinstance(value, str) and value in parts):
+            raise ValueError(f"{name} must be {' or '.join(map(repr, parts))}, got {value!r}")
+        return value
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        others = [part for part in parts if part is not type(None)]
+        return value if value is None or len(others) > 1 else option(name, value, others[0])
+    if isinstance(value, jax.core.Tracer) or hint not in (bool, int, float):
+        return value
+    if hint is bool:
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be True or False, got {value!r}")
+        return bool(value)
+    is_array = isinstance(value, np.ndarray | np.generic | jax.Array)
+    if np.ndim(value) or not (is_array or isinstance(value, int | float)) or isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be {'a whole' if hint is int else 'one'} number, got {value!r}")
+    is_whole = hint is int and np.isfinite(value) and int(value) == value
+    return int(value) if is_whole else value  # whoever takes it checks the range
+
+
 def untraced(**values: Any) -> None:
     """Raise `ValueError` if a value that dynamics are built from is one of a function that is being traced."""
     for name, value in values.items():
@@ -67,3 +99,35 @@ def untraced(**values: Any) -> None:
 def show(value: Any) -> str:
     """A number or an array as it would be typed."""
     return str(np.asarray(value).tolist()) if not isinstance(value, jax.core.Tracer) else str(value)
+
+
+_UNTRACEABLE = {  # what jax says of a function that it cannot trace -> what that means, and what to write
+    jax.errors.TracerArrayConversionError: "hands a traced value to NumPy or indexes a NumPy table by it; hold the "
+    "table as jnp.asarray(table), and write jnp for np",
+    jax.errors.TracerBoolConversionError: "branches on a traced value (if, while, and, or); write jnp.where",
+    jax.errors.TracerIntegerConversionError: "needs a traced value as a Python integer (a list's index, range); hold "
+    "the list as jnp.asarray(values)",
+    jax.errors.NonConcreteBooleanIndexError: "indexes by a mask of traced values; write jnp.where",
+    jax.errors.ConcretizationTypeError: "turns a traced value into a Python number (float, int, .item()); write jnp",
+}
+
+
+@contextlib.contextmanager
+def explained(name: str) -> Iterator[None]:
+    """What jax says, at length, of a function that cannot be traced, as one line that names it and the remedy.
+
+    Raises:
+      ValueError: if the function in the block cannot be traced.
+    """
+    try:
+        yield
+    except tuple(_UNTRACEABLE) as error:
+        words = next(words for kind, words in _UNTRACEABLE.items() if isinstance(error, kind))
+        raise ValueError(f"{name} cannot be compiled: it {words}") from None
+    except TypeError as error:
+        if "not a valid JAX type" not in str(error):
+            raise
+        kind = re.search(r"<class '([^']*)'>", str(error))
+        raise ValueError(f"{name} must return numbers, got {kind.group(1) if kind else error}") from None
+    except OverflowError as error:
+        raise ValueError(f"{name} must return numbers of the device, got one that is {error}") from None

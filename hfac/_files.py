@@ -13,6 +13,12 @@ def place(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     if not text:
         raise ValueError("a path has at least one letter, got an empty text; write . for this folder")
+    if "\0" in text:
+        raise ValueError(f"a path holds no zero character, got {text!r}")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:  # the locale knows no such letter; names of files are UTF-8 all the same
+        text = os.fsdecode(text.encode("utf-8", "surrogateescape"))
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):
         raise ValueError(f"'{text}': nobody of that name has a home folder here; write ./{text} for a file called so")

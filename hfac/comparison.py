@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from hfac import _files, algorithms, metrics, results, statistics, tuning
+from hfac import _files, algorithms, judging, results, statistics, tuning
 from hfac.engine import lay_out, record_points, stream
-from hfac.tabular.problem import Problem
+from hfac.schedules import Schedules
 from hfac.tuning import Setting
-from hfac.types import Needs, Status
+from hfac.types import Algorithm, Needs, Status
 
 if TYPE_CHECKING:
     import xarray
@@ -50,7 +50,7 @@ class Entry:
             return np.full(samples.shape[0], samples.shape[1] - 1)
         return np.maximum(0, (samples <= self.num_samples).sum(1) - 1)
 
-    def worth(self) -> np.ndarray:
+    def objective(self) -> np.ndarray:
         """Hyper-objective of every seed at the end of the budget, [N]."""
         values = self.data["hyper_objective"].isel(judged_tau=0).transpose("seed", "step").values
         return values[np.arange(len(values)), self.ends()]
@@ -76,7 +76,7 @@ class Row(NamedTuple):
 
     method: str
     needs: str
-    worth: statistics.Interval  # interquartile mean of the hyper-objective
+    objective: statistics.Interval  # interquartile mean of the hyper-objective
     worst: float
     difference: statistics.Interval | None  # to the first method, paired over seeds
     to_target: float  # interquartile mean of samples, or steps
@@ -87,8 +87,36 @@ class Row(NamedTuple):
     seeds: int
 
 
+class Pace(NamedTuple):
+    """How a budget of samples is spent by a method."""
+
+    num_steps: int  # of a run
+    record_at: tuple[int, ...]  # record points beside the usual ones: a budget ends at the last one not above it
+    counts_samples: bool  # whether the method uses any
+
+
+def pace(
+    algorithm: Algorithm, schedules: Schedules, seeds: Sequence[int], num_samples: int, num_steps: int | None = None
+) -> Pace:
+    """Measure how many samples a step uses, and how many steps use a budget.
+
+    Args:
+      algorithm: of the runs.
+      schedules: of the runs.
+      seeds: of the runs; the first is looked at.
+      num_samples: environment transitions of every run.
+      num_steps: steps of a method that uses no samples; as many as there are samples unless given.
+    """
+    rate = tuning.samples_per_step(algorithm, schedules, seeds)
+    if rate == 0:
+        return Pace(num_steps or num_samples, (), False)
+    steps = tuning.steps_for(num_samples, rate)
+    spread = np.unique(np.round(steps * SPREAD).astype(int)) if rate != round(rate) else ()
+    return Pace(max([steps, *spread]), tuple(map(int, spread)), True)
+
+
 def run(
-    problem: Problem,
+    problem: Any,
     name: str,
     setting: Setting,
     tau: float,
@@ -98,7 +126,7 @@ def run(
     progress: Callable[[int, int], None] = lambda done, total: None,
     label: str | None = None,
 ) -> Entry:
-    """Run one method on every seed and judge every record exactly.
+    """Run one method on every seed and judge every record.
 
     Args:
       problem: what to solve.
@@ -116,12 +144,8 @@ def run(
     """
     algorithm = getattr(algorithms, name)(problem, **setting.options)
     rates = tuning.to_schedules(setting)
-    rate = tuning.samples_per_step(algorithm, rates, seeds)
-    steps = tuning.steps_for(num_samples, rate) if rate > 0 else (num_steps or num_samples)
-    points = record_points(steps)
-    if rate > 0 and rate != round(rate):
-        spread = np.round(steps * SPREAD).astype(int)
-        points = np.unique(np.concatenate([points, spread]))
+    own = pace(algorithm, rates, seeds, num_samples, num_steps)
+    points = np.union1d(record_points(own.num_steps), np.asarray(own.record_at, int)).astype(int)
     layout = lay_out(algorithm, rates, list(seeds))
     before, records, counts = layout.program.compile_seconds, [], []
     began = time.perf_counter()
@@ -135,8 +159,9 @@ def run(
     data = results.dataset(
         record, np.stack(counts, 1), points, layout.seeds, layout.coordinates, {"problem": problem.name, "method": name}
     )
-    judged = results.judge(data, metrics.exact(problem, tau))
-    return Entry(label or name, setting, algorithms.needs(name), judged, seconds, num_samples if rate > 0 else 0)
+    judged = results.judge(data, judging.judge_of(problem, tau).metric)
+    budget = num_samples if own.counts_samples else 0
+    return Entry(label or name, setting, algorithms.needs(name), judged, seconds, budget)
 
 
 def table(entries: Sequence[Entry], target: float) -> list[Row]:
@@ -148,16 +173,16 @@ def table(entries: Sequence[Entry], target: float) -> list[Row]:
     """
     rows = []
     for entry in entries:
-        values, ends = entry.worth(), entry.ends()
+        values, ends = entry.objective(), entry.ends()
         is_first = entry is entries[0]
         samples = entry.data["samples"].transpose("seed", "step").values
         rows.append(
             Row(
                 method=entry.name,
                 needs=str(entry.needs),
-                worth=statistics.bootstrap(values),
+                objective=statistics.bootstrap(values),
                 worst=float(values.max()),
-                difference=None if is_first else statistics.paired_difference(values, entries[0].worth()),
+                difference=None if is_first else statistics.paired_difference(values, entries[0].objective()),
                 to_target=float(statistics.interquartile_mean(entry.samples_to(target))),
                 samples=float(samples[np.arange(len(values)), ends].mean()),
                 steps=int(entry.data["step"].values[ends].max()),
@@ -174,7 +199,7 @@ def cells(row: Row, target: float) -> dict[str, str]:
     unit = "samples" if row.samples else "steps"
     return {
         "method": row.method,
-        "interquartile mean [95 %]": str(row.worth),
+        "interquartile mean [95 %]": str(row.objective),
         "worst": f"{row.worst:.4f}" if np.isfinite(row.worst) else "diverged",
         "minus the first, paired [95 %]": "" if row.difference is None else str(row.difference),
         f"to {target:.3f}": f"{row.to_target:.3g} {unit}" if np.isfinite(row.to_target) else "not reached",

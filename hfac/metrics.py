@@ -1,44 +1,22 @@
 """What a recorded state is worth: functions built on `hfac.exact`, evaluated in a program of their own."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hfac import _random, schedules
 from hfac import exact as oracle
+from hfac import schedules
+from hfac._compiler import random
+from hfac.judging import OBJECTIVE, Judge, Progress, check_taus
+from hfac.judging import Metric as Metric
 from hfac.tabular.problem import Problem, check_limit
 from hfac.types import Algorithm
 
 TABLES = ("theta", "theta_pen", "value", "value_pen", "leader_value")  # what hfac's relatives track
-
-
-class Metric(NamedTuple):
-    """A function of one record, with the labels of what it returns.
-
-    A run's records are judged in order, and `function` hands a carry from one to the next: solves start from the last
-    record's solution, which is close.
-    """
-
-    function: Callable[[Any, Mapping[str, Any]], tuple[Any, dict[str, jax.Array]]]  # (carry, record) -> (carry, values)
-    carry: Any  # for the first record
-    dim: str  # dimension of vector values
-    labels: np.ndarray  # [n]
-    vectors: tuple[str, ...]  # names of the values that have the dimension
-    like: Mapping[str, Any] | None = None  # trees of a record, by name; every leaf is a record of its own unless given
-
-
-@functools.lru_cache(maxsize=32)
-def program(function: Callable[[Any, Mapping[str, Any]], Any]) -> Any:
-    """A metric compiled for the records of one run, ``(carry, records) -> values``, judged one after another.
-
-    Several batched factorisations side by side can deadlock on CPUs; a sequence of single ones cannot.
-    """
-    return jax.jit(lambda carry, records: jax.lax.scan(function, carry, records)[1])
 
 
 def state(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
@@ -52,7 +30,7 @@ def state(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
 
 def check_tables(algorithm: Algorithm) -> None:
     """Raise `ValueError` unless the algorithm tracks every table that `state` keeps: hfac and its relatives do."""
-    first = jax.eval_shape(algorithm.init, _random.key(0), schedules.attenuating())
+    first = jax.eval_shape(algorithm.init, random.key(0), schedules.attenuating())
     inner = getattr(first, "inner", first)
     missing = [name for name in TABLES if not hasattr(inner, name)]
     if missing:
@@ -81,9 +59,7 @@ def exact(
     """
     if limit:
         check_limit(problem)
-    taus = np.atleast_1d(np.asarray(tau, float))
-    if not np.all(np.isfinite(taus) & (taus > 0)):
-        raise ValueError(f"tau must be positive, got {tau}; ask for limit=True to judge at tau -> 0")
+    taus = check_taus(tau)
 
     def function(carry: jax.Array, record: Mapping[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         x = record["x"]
@@ -91,7 +67,7 @@ def exact(
         def judge(at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
             tau, start = at
             response = oracle.respond(problem, x, tau, start)
-            values = {"hyper_objective": oracle.upper_objective(problem, x, response.pi)}
+            values = {OBJECTIVE: oracle.upper_objective(problem, x, response.pi)}
             if gradient:
                 values["hypergradient_norm"] = optax.tree.norm(oracle.hypergradient(problem, x, tau))
             return jnp.where(jnp.isfinite(response.value), response.value, 0), values
@@ -102,8 +78,21 @@ def exact(
         return carry, found | (_residuals(problem, record) if residuals else {})
 
     first = np.zeros((len(taus), problem.mdp.num_states))
-    vectors = ("hyper_objective", "hypergradient_norm")
-    return Metric(function, first, "judged_tau", taus, vectors, {"x": problem.first_x(_random.key(0))})
+    vectors = (OBJECTIVE, "hypergradient_norm")
+    return Metric(function, first, "judged_tau", taus, vectors, {"x": problem.first_x(random.key(0))})
+
+
+def judge(problem: Problem, taus: float | Sequence[float]) -> Judge:
+    """How a tabular problem is judged: by the oracle, beside the end of an exact descent.
+
+    Raises:
+      ValueError: if a tau is not positive.
+    """
+
+    def reference(progress: Progress) -> np.ndarray:
+        return np.asarray(oracle.minimize(problem, check_taus(taus).tolist(), progress=progress).value)
+
+    return Judge(exact(problem, taus), reference)
 
 
 def _residuals(problem: Problem, record: Mapping[str, Any]) -> dict[str, jax.Array]:

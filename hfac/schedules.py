@@ -6,7 +6,6 @@ grid of schedules is one vmapped axis. zeta, alpha, beta, w, tau of the paper ar
 """
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac import _checks
+from hfac.settings import FIELDS as FIELDS
+from hfac.settings import METHOD, RATE_SETTINGS
+from hfac.settings import RATES as RATES
 
-RATES = ("upper", "actor", "critic", "penalty", "entropy")
-FIELDS = ("scale", "power", "offset", "floor")
-OPTION = "algorithm"  # settings called algorithm.NAME are numbers of the method
+MAX_CONFIGURATIONS = 10_000_000  # of one grid
 # Theory's exponents, balancing the error terms of the convergence analysis (Zeng et al. [2601.16399]).
 ATTENUATING_POWERS = {"upper": 9 / 10, "actor": 1 / 2, "critic": 1 / 2, "penalty": 3 / 20, "entropy": 1 / 20}
 FIXED_POWERS = {"upper": 2 / 3, "actor": 2 / 3, "critic": 2 / 3, "penalty": 1 / 6, "entropy": 0.0}
@@ -68,6 +68,7 @@ class PowerDecay:
             is_strict = name in ("scale", "offset")
             rule = f"be finite and {'>' if is_strict else '>='} 0"
             _checks.number(f"schedule {name}", getattr(self, name), rule, 0, is_strict)
+            _check_single(name, getattr(self, name))
         pair = (self.floor, self.scale)
         if not _checks.is_traced(pair) and np.any(np.asarray(self.floor) > np.asarray(self.scale)):
             low, high = map(_checks.show, pair)
@@ -82,6 +83,16 @@ class PowerDecay:
         """As ``0.01 (1+k/1,000)^-0.5 >= 0.001``; what is zero is left out."""
         decay = f" (1+k/{self.offset:,.6g})^-{self.power:.3g}" if self.power else ""
         return f"{self.scale:.4g}{decay}" + (f" >= {self.floor:.3g}" if self.floor else "")
+
+
+def _check_single(name: str, value: Any) -> None:
+    """Raise `ValueError` if a number is none in single precision, in which runs are made."""
+    if _checks.is_traced(value):
+        return
+    with np.errstate(over="ignore", under="ignore"):
+        wide, single = np.asarray(value, float), np.asarray(value, float).astype(np.float32)
+    if np.any((wide > 0) & (single == 0)) or not np.all(np.isfinite(single)):
+        raise ValueError(f"schedule {name} must be a number of single precision, got {_checks.show(value)}")
 
 
 def _as_float(leaf: Any) -> jax.Array:
@@ -271,7 +282,8 @@ def replace(base: Schedules, settings: Mapping[str, Any]) -> Schedules:
     for key, value in settings.items():
         _check_setting(key)
         rate, _, field = key.partition(".")
-        if rate == OPTION:
+        if rate == METHOD:
+            _checks.number(key, value)
             base = dataclasses.replace(base, options={**base.options, field: value})
             continue
         decay = dataclasses.replace(getattr(base, rate), **{field: value})
@@ -281,7 +293,7 @@ def replace(base: Schedules, settings: Mapping[str, Any]) -> Schedules:
 
 def _check_setting(key: str) -> None:
     rate, _, field = key.partition(".")
-    if rate == OPTION and field:
+    if rate == METHOD and field:
         return
     if rate not in RATES or field not in FIELDS:
         raise ValueError(
@@ -301,7 +313,28 @@ class Coordinates(NamedTuple):
         return tuple(len(next(iter(self.values[dim].values()))) for dim in self.dims)
 
 
-def grid(base: Schedules, axes: Mapping[str | tuple[str, ...], Sequence[Any]]) -> tuple[Schedules, Coordinates]:
+class Grid(NamedTuple):
+    """Schedules side by side, and what they are called."""
+
+    schedules: Schedules  # leaves [M]
+    coordinates: Coordinates
+
+    @property
+    def size(self) -> int:
+        """M, the product of the dimensions' sizes."""
+        return math.prod(self.coordinates.shape)
+
+    def one(self, index: int) -> Schedules:
+        """The schedules of one configuration, plain numbers."""
+        return jax.tree.map(lambda leaf: float(np.broadcast_to(leaf, (self.size,))[index]), self.schedules)
+
+
+def single(schedules: Schedules) -> Grid:
+    """A grid of one configuration without a name."""
+    return Grid(jax.tree.map(lambda leaf: np.full(1, leaf, float), schedules), Coordinates((), {}))
+
+
+def grid(base: Schedules, axes: Mapping[str | tuple[str, ...], Sequence[Any]]) -> Grid:
     """Cross lists of settings into one batch of schedules.
 
     Args:
@@ -312,11 +345,14 @@ def grid(base: Schedules, axes: Mapping[str | tuple[str, ...], Sequence[Any]]) -
 
     Returns:
       Schedules whose every leaf is [M], M the product of the list lengths, the last axis fastest;
-      and the coordinates of the dimensions.
+      and the coordinates of the dimensions: a `Grid`.
 
     Raises:
       ValueError: if a name is unknown, a list is empty, or a pair has the wrong length.
     """
+    for key, rows in axes.items():
+        if isinstance(rows, str) or not hasattr(rows, "__len__"):
+            raise ValueError(f"the list for {key} must be a list of numbers, got {rows!r}")
     names = [key if isinstance(key, tuple) else (key,) for key in axes]
     lists = [[tuple(v) if isinstance(key, tuple) else (v,) for v in vals] for key, vals in axes.items()]
     _check_axes(names, lists)
@@ -326,20 +362,22 @@ def grid(base: Schedules, axes: Mapping[str | tuple[str, ...], Sequence[Any]]) -
     }
     coordinates = Coordinates(tuple(keys[0] for keys in names), values)
     size = math.prod(coordinates.shape)
-    leaves = {
-        f"{rate}.{field}": np.full(size, getattr(getattr(base, rate), field), float)
-        for rate in RATES
-        for field in FIELDS
-    }
-    leaves |= {f"{OPTION}.{name}": np.full(size, value, float) for name, value in base.options.items()}
-    leaves |= {key: np.empty(size) for keys in names for key in keys if key not in leaves}
-    for m, combination in enumerate(itertools.product(*lists)):
-        for keys, row in zip(names, combination, strict=True):
-            for key, value in zip(keys, row, strict=True):
-                leaves[key][m] = value
+    if size > MAX_CONFIGURATIONS:
+        lengths = " x ".join(f"{n:,}" for n in coordinates.shape)
+        raise ValueError(
+            f"lists of {lengths} values cross to {size:,}; at most {MAX_CONFIGURATIONS:,} may be run at once"
+        )
+    leaves = {name.path: np.full(size, getattr(getattr(base, name.owner), name.field), float) for name in RATE_SETTINGS}
+    leaves |= {f"{METHOD}.{name}": np.full(size, value, float) for name, value in base.options.items()}
+    before, after = 1, size
+    for keys, rows in zip(names, lists, strict=True):
+        after //= len(rows)
+        for i, key in enumerate(keys):
+            leaves[key] = np.tile(np.repeat(np.asarray([row[i] for row in rows], float), after), before)
+        before *= len(rows)
     decays = {rate: PowerDecay(**{field: leaves[f"{rate}.{field}"] for field in FIELDS}) for rate in RATES}
-    options = {key.partition(".")[2]: leaf for key, leaf in leaves.items() if key.startswith(f"{OPTION}.")}
-    return Schedules(**decays, options=options), coordinates
+    options = {key.partition(".")[2]: leaf for key, leaf in leaves.items() if key.startswith(f"{METHOD}.")}
+    return Grid(Schedules(**decays, options=options), coordinates)
 
 
 def _check_axes(names: list[tuple[str, ...]], lists: list[list[tuple[Any, ...]]]) -> None:
@@ -353,3 +391,7 @@ def _check_axes(names: list[tuple[str, ...]], lists: list[list[tuple[Any, ...]]]
             raise ValueError(f"the list for {', '.join(keys)} is empty; give at least one value")
         if any(len(row) != len(keys) for row in rows):
             raise ValueError(f"every entry for {', '.join(keys)} must have {len(keys)} values")
+        for key, value in ((key, value) for row in rows for key, value in zip(keys, row, strict=True)):
+            _checks.number(key, value)
+            if np.ndim(value):
+                raise ValueError(f"{key} must be one number, got {_checks.show(value)}")

@@ -6,10 +6,13 @@ Shape letters, here and everywhere: ``S`` states, ``A`` actions, ``K`` successor
 
 import enum
 import functools
+import hashlib
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Key = jax.Array
 PyTree = Any
@@ -78,12 +81,49 @@ class Needs(NamedTuple):
         return ", ".join(word for word, is_needed in words if is_needed) or "samples only"
 
 
+class Shared:
+    """Large frozen arrays that a problem's functions read, such as the weights of a language model.
+
+    Compiled programs take them as one argument: they are the same for every run, are never copied for each, and never
+    checkpointed; their digest belongs to a run's identity. Two of these are equal if they are the same object.
+    """
+
+    def __init__(self, tree: PyTree) -> None:
+        """Hold a tree of arrays."""
+        self.tree = tree
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of what the arrays hold."""
+        found = hashlib.sha256()
+        for leaf in map(np.asarray, jax.tree.leaves(self.tree)):
+            found.update(f"{leaf.dtype} {leaf.shape}".encode())
+            found.update(np.ascontiguousarray(leaf).tobytes())
+        return found.hexdigest()[:16]
+
+
 class Algorithm(NamedTuple):
-    """A bi-level method as three pure functions; `jit`, `vmap`, `scan` and shard them as you like."""
+    """A bi-level method as three pure functions; `jit`, `vmap`, `scan` and shard them as you like.
+
+    The functions close over what is static. What is large is `shared`, and `reading` gives the same method over other
+    arrays in its place, such as the arguments of a program that is being traced.
+    """
 
     init: "InitFn"
     step: "StepFn"
     solution: "SolutionFn"
+    shared: Shared | None = None
+    rebuild: Callable[[PyTree], "Algorithm"] | None = None  # shared arrays -> the same method over them
+    check_number: Callable[[str, float], None] | None = None  # raises unless an option may have this value in a run
+
+    def reading(self, tree: PyTree) -> "Algorithm":
+        """The same method over these shared arrays; itself where there are none."""
+        return self if self.rebuild is None else self.rebuild(tree)
+
+    @property
+    def shared_arrays(self) -> PyTree:
+        """What `reading` takes."""
+        return () if self.shared is None else self.shared.tree
 
 
 class InitFn(Protocol):

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import exact, problems, schedules
+from hfac import exact, options, problems, schedules
 from hfac.tabular import mdp
 from hfac.tabular.problem import Problem
 from hfac.tabular.sampling import Chain
 
+TABULAR = [name for name in problems.REGISTRY if options.kind_of(getattr(problems, name)) == "tabular"]
 NEEDS_X64 = "float64 oracles"
 
 

@@ -17,7 +17,7 @@ SMALL = {
     "goal_placement": {"size": 6, "landmark": (5, 5), "hazard_rows": (2, 3), "hazard_columns": (2, 3)},
     "reward_shaping": {"size": 6},
 }  # the others are small by default
-ALL = [(name, problem) for name in algorithms.REGISTRY for problem in problems.REGISTRY]
+ALL = [(name, problem) for name in algorithms.REGISTRY for problem in cases.TABULAR]
 
 
 @functools.cache

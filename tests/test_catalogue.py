@@ -1,5 +1,6 @@
 """The catalogue's problems against published and independently computed numbers, and the yardsticks on them."""
 
+import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +50,7 @@ def test_four_rooms_dynamics():
     np.testing.assert_array_equal(np.flatnonzero(mdp.ends), [7, 104 + 103])
 
 
-@pytest.mark.parametrize("name", problems.REGISTRY)
+@pytest.mark.parametrize("name", cases.TABULAR)
 def test_given_gradients_are_those_of_the_functions(name):
     problem = getattr(problems, name)()
     x = jax.tree.map(lambda leaf: jnp.asarray(leaf, float) + 0.1, problem.init_x(jax.random.key(1)))

@@ -65,7 +65,7 @@ WRONG = {
 @pytest.mark.parametrize("args, expected", WRONG.values(), ids=WRONG)
 def test_wrong_input_is_one_line_and_writes_nothing(args, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda *args: None)
+    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
     with pytest.raises(SystemExit) as stop:
         main(["sweep", *args])
     said = capsys.readouterr()
@@ -100,7 +100,7 @@ WRONG_SEARCH = {
 @pytest.mark.parametrize("args, expected", WRONG_SEARCH.values(), ids=WRONG_SEARCH)
 def test_wrong_search_is_one_line_and_writes_nothing(args, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda *args: None)
+    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
     with pytest.raises(SystemExit) as stop:
         main(args)
     said = capsys.readouterr()

@@ -18,7 +18,7 @@ SIZE += ["--problem.hazard-columns", "1", "2", "--quiet"]
 @pytest.fixture(autouse=True)
 def as_a_user(monkeypatch):
     """The command's own process would have jax's default promotion rules; devices and cache stay as they are."""
-    monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda *args: None)
+    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 

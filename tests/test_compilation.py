@@ -46,7 +46,7 @@ def test_devices_never_speak_to_each_other():
     devices = jax.local_devices()[:2]
     layout = _sweep.lay_out(build(cases.goal()), GRID, 4, devices=devices)
     assert len(layout.program.plan.devices) == 2
-    text = layout.program._compile("whole", (layout.runs, jnp.array([1, 2], jnp.int32))).as_text()
+    text = layout.program._compile("whole", (layout.runs, jnp.array([1, 2], jnp.int32), ())).as_text()
     assert "num_partitions=2" in text and not COMMUNICATION.search(text)
     spread = jax.sharding.NamedSharding(jax.make_mesh((2,), ("run",), devices=devices), jax.P("run"))
     speaks = jax.jit(jnp.sum).lower(jax.device_put(jnp.arange(4.0), spread)).compile().as_text()
@@ -98,7 +98,7 @@ def test_the_program_exports_to_every_platform(options):
     record = _loop.default_record(algorithm)
 
     def advance(seed, schedules, state, lengths):
-        return _loop.advance(algorithm, record, engine.run_key(seed), schedules, state, lengths)
+        return _loop.advance(algorithm, record, engine.run_key(seed), schedules, state, lengths, ())
 
     def batched(leaf):
         leaf = jnp.asarray(leaf)

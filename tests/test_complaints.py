@@ -26,11 +26,11 @@ from hypothesis import strategies as st
 from test_cli import hfac as command
 
 import hfac
-from hfac import algorithms, engine, exact, metrics, problems, results, schedules
-from hfac._jaxpr import has_library_call
+from hfac import algorithms, engine, exact, metrics, options, problems, results, runs, schedules
+from hfac._compiler.jaxpr import has_library_call
 from hfac._trees import named_leaves, restored
-from hfac.cli import InputError, _config, _diagnose, _merge, _sweep, _sweep_run, _tune, main
-from hfac.engine import Checkpoints, Snapshot, durable, first_shapes
+from hfac.cli import InputError, _config, _diagnose, _sweep, _tune, main
+from hfac.engine import Checkpoints, Snapshot, advance_part, first_shapes
 from hfac.tweets._corpus import read_corpus, read_ratings
 from hfac.tweets._tokenizer import build
 
@@ -50,7 +50,7 @@ def as_users_have_it():
 def here(tmp_path, monkeypatch):
     """An empty folder to work in; jax stays as the tests set it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda *args: None)
+    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
     return tmp_path
 
 
@@ -96,7 +96,7 @@ FILES = {
     "a number for a choice": ("[algorithm_options]\nsampler = 1", "sampler: 1 is none of markov, iid, exact"),
     "not a number": ("[problem_options]\nslip = nan", "slip: NaN is not finite"),
     "twice, dashed and not": ("first-seed = 1\nfirst_seed = 2", "'first_seed' is given twice"),
-    "twice, by an alias": ("tau = 0.1\nentropy = 0.2", "'entropy' is given twice, once as 'entropy'"),
+    "twice, by an alias": ("tau = 0.1\nentropy = 0.2", "'entropy' is given twice, as 'tau' and as 'entropy'"),
     "text for a count": ('steps = "100"', "steps: '100' is not a number; write it without quotation marks"),
     "text in a list": ('entropy = ["0.1"]', "entropy: '0.1' is not a number"),
     "a list of texts": ('zip = "entropy,actor"', 'zip: "entropy,actor" is no list'),
@@ -183,6 +183,8 @@ def test_any_value_in_any_table_is_used_as_it_reads_or_refused(value, data):
         assert "\n" not in str(error)
         return
     used = getattr(getattr(asked, table), name)
+    if table in builders and name in options.lists(builders[table]) and isinstance(value, list):
+        hints[name] = tuple[(float if float in (hints[name], *typing.get_args(hints[name])) else int), ...]
     assert reads_as(value, hints[name], used), (name, value, used)
 
 
@@ -191,7 +193,7 @@ def test_any_value_in_any_table_is_used_as_it_reads_or_refused(value, data):
 
 def axes(*args: str) -> dict:
     lists = ["--entropy", "1", "2", "--actor", "3", "4", "--critic", "5", "6", "--upper", "7", "8"]
-    return _sweep.schedule_grid_axes(_sweep.request(["goal_placement", *lists, *args]).settings)
+    return runs.schedule_axes(vars(_sweep.request(["goal_placement", *lists, *args]).settings))
 
 
 def test_every_zip_is_a_group_of_its_own():
@@ -228,7 +230,7 @@ def test_an_alias_is_one_in_files_too(here):
     (here / "c.toml").write_text("tau = [0.1, 0.2]\ntau-power = 0.5\nactor = [1, 2]\nzip = ['tau,actor']")
     asked = _sweep.request(["goal_placement", "--config", "c.toml"])
     assert (asked.settings.entropy, asked.settings.entropy_power) == ((0.1, 0.2), (0.5,))
-    assert set(_sweep.schedule_grid_axes(asked.settings)) == {("entropy.scale", "actor.scale"), ("entropy.power",)}
+    assert set(runs.schedule_axes(vars(asked.settings))) == {("entropy.scale", "actor.scale"), ("entropy.power",)}
 
 
 # 3. numbers are checked whatever type carries them
@@ -384,7 +386,7 @@ def stored_and_back(tree: typing.Any, folder: Path) -> None:
         checkpoints = Checkpoints(folder / "c", {})
         start, refused = checkpoints.latest(first_shapes(layout))
         assert not refused
-        assert durable(layout, part, checkpoints, start, lambda *_, stop=not is_end: stop, 1e9) is is_end
+        assert advance_part(layout, part, checkpoints, start, lambda *_, stop=not is_end: stop, 1e9) is is_end
     last, _ = Checkpoints(folder / "c", {}).latest(first_shapes(layout))
     assert jax.tree.structure(last.states) == jax.tree.structure(jax.device_get(states))
     found = results.load(folder / "r.zarr")
@@ -637,9 +639,9 @@ def test_a_reward_at_probability_zero_counts_nothing(value):
 
         return problem(mdp=mdp, reward=wage, cost=lambda x, s, a, n: wage(x, s, a, n) ** 2)
 
-    for options in ({"sampler": "exact"}, {"sampler": "exact", "difference": "central"}, {}):
+    for chosen in ({"sampler": "exact"}, {"sampler": "exact", "difference": "central"}, {}):
         ends = [
-            hfac.run(algorithms.hfac(build(v), **options), hfac.run_key(0), cases.gentle(), 20)[0].x
+            hfac.run(algorithms.hfac(build(v), **chosen), hfac.run_key(0), cases.gentle(), 20)[0].x
             for v in (0.0, value)
         ]
         np.testing.assert_array_equal(*ends)
@@ -734,7 +736,7 @@ def test_an_accent_is_one_however_it_is_composed():
 def test_the_cache_is_where_the_user_wants_it(chosen, tmp_path):
     own = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine")} if chosen else {}
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "theirs")} | own
-    code = "from hfac.cli._sweep_run import configure_jax; import jax; configure_jax(0, True)\n"
+    code = "from hfac.runs import configure; import jax; configure(0, True)\n"
     code += "print(jax.config.jax_compilation_cache_dir)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)
     assert done.stdout.strip() == str(tmp_path / ("mine" if chosen else "theirs/hfac")), done.stderr
@@ -859,7 +861,7 @@ def test_shares_of_other_runs_are_not_merged(shares, key, value, tmp_path, capsy
         manifest.write_text(json.dumps(content))
     said = refused(capsys, "merge", str(tmp_path / "s" / "1"), str(tmp_path / "s" / "2"), "--out", str(tmp_path / "o"))
     assert f"it differs in {key}" in said and not (tmp_path / "o").exists()
-    _merge._check_origin([shares / "1", shares / "2"])
+    runs.join([shares / "1", shares / "2"], tmp_path / "good")
 
 
 def test_what_a_path_holds_counts_and_not_where_it_lies(tmp_path):
@@ -871,8 +873,10 @@ def test_what_a_path_holds_counts_and_not_where_it_lies(tmp_path):
         (tmp_path / name / "corpus.txt").write_text(text)
         (tmp_path / name / "model.safetensors").write_text(text)
     found = {
-        name: _sweep.identity(
-            _tweets.request(["--corpus", str(tmp_path / name / "corpus.txt"), "--pretrained", str(tmp_path / name)])
+        name: runs.identity(
+            _sweep.content(
+                _tweets.request(["--corpus", str(tmp_path / name / "corpus.txt"), "--pretrained", str(tmp_path / name)])
+            )
         )
         for name in texts
     }
@@ -901,8 +905,5 @@ def test_every_public_module_is_reached_after_a_bare_import():
     (["--entropy", "0.001"], 2), (["--critic-power", "0.9"], 1),
 ])  # fmt: skip
 def test_the_default_says_nothing_of_itself(args, expected):
-    asked = _sweep.request(["goal_placement", *args])
-    base, _ = _sweep_run.base_schedules("goal_placement", asked.settings)
-    grid, _ = _sweep_run.crossed(base, _sweep.schedule_grid_axes(asked.settings))
-    job = types.SimpleNamespace(request=asked, grid=grid)
-    assert len(_sweep_run.remarks(job)) == expected
+    job = runs.build(_sweep.content(_sweep.request(["goal_placement", *args])))
+    assert len(job.remarks()) == expected

@@ -17,7 +17,7 @@ from test_cli import hfac as command
 
 from hfac import engine, results
 from hfac.algorithms import hfac as build
-from hfac.engine import Checkpoints, durable, first_shapes
+from hfac.engine import Checkpoints, advance_part, first_shapes
 
 SIZE = ["--problem.size", "4", "--problem.landmark", "3", "3", "--problem.hazard-rows", "1", "2"]
 SIZE += ["--problem.hazard-columns", "1", "2", "--no-figures"]
@@ -48,7 +48,7 @@ def test_stopped_again_and_again(tmp_path, stop_after):
             checkpoints = Checkpoints(folder / "c", {})
             start, _ = checkpoints.latest(first_shapes(layout))
             pieces = itertools.count(1)
-            if durable(layout, part, checkpoints, start, lambda *_, n=pieces: next(n) >= patience, 1e9):
+            if advance_part(layout, part, checkpoints, start, lambda *_, n=pieces: next(n) >= patience, 1e9):
                 return sessions
 
     assert run(tmp_path / "whole", np.inf) == 1
@@ -79,15 +79,16 @@ def start(*args: str) -> subprocess.Popen:
 
 
 def kill_and_resume(folder: Path, run: list[str], is_time: Callable[[Path], bool]) -> subprocess.CompletedProcess:
-    """Kill the process when it is time, and resume it."""
-    process = start("sweep", "goal_placement", *SIZE, *run, "--checkpoint-minutes", "0.002", "--out", str(folder))
+    """Kill the process when it is time, and resume it; one that had written nothing is started again."""
+    command_line = ["sweep", "goal_placement", *SIZE, *run, "--checkpoint-minutes", "0.002", "--out", str(folder)]
+    process = start(*command_line)
     while not is_time(folder):
         assert process.poll() is None, "it was done before it could be killed"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    return command("resume", str(folder))
+    return command("resume", str(folder)) if (folder / "config.json").exists() else command(*command_line)
 
 
 MOMENTS = {

@@ -9,7 +9,7 @@ import pytest
 
 import hfac
 from hfac import algorithms, engine, metrics, results, schedules
-from hfac.engine import Checkpoints, durable, first_shapes
+from hfac.engine import Checkpoints, advance_part, first_shapes
 from hfac.lower import Draw, First, Lower
 from hfac.types import apply_updates, cast
 
@@ -178,7 +178,7 @@ def test_a_sweep_of_it_is_cut_and_goes_on_to_the_same_numbers(tmp_path):
         checkpoints = Checkpoints(tmp_path / "c", {})
         start, refused = checkpoints.latest(first_shapes(layout))
         assert not refused
-        durable(layout, part, checkpoints, start, lambda *_: next(stops), 1e9)
+        advance_part(layout, part, checkpoints, start, lambda *_: next(stops), 1e9)
     whole = hfac.sweep(algorithm, RATES, 3, 100, record_at=points, width=layout.program.plan.width)
     found = results.load(tmp_path / "r.zarr")
     np.testing.assert_allclose(found["x"], whole["x"], rtol=0, atol=1e-6)

@@ -8,9 +8,9 @@ import pytest
 from test_durable import SIZE, swept
 
 import hfac
-from hfac import algorithms, schedules
-from hfac.cli import InputError, _memory, _sweep, main
-from hfac.cli._request import Processes
+from hfac import algorithms, runs, schedules
+from hfac.cli import InputError, main
+from hfac.runs import Execution, Processes, _memory
 
 RUN = ["--steps", "2_000", "--seeds", "4"]
 
@@ -24,12 +24,13 @@ def whole(tmp_path_factory):
 def parts():
     """A method, its grid of one configuration, and the bytes that a run's state takes."""
     algorithm = algorithms.hfac(hfac.problems.goal_placement())
-    grid = schedules.grid(schedules.attenuating(), {})
-    return algorithm, grid, hfac.engine.state_bytes(algorithm, grid[0])
+    grid = schedules.single(schedules.attenuating())
+    return algorithm, grid, hfac.engine.state_bytes(algorithm, grid.schedules)
 
 
-def asked(*args):
-    return _sweep.request(["goal_placement", *args])
+def check(seeds, steps, **execution):
+    job = runs.job("goal_placement", seeds=seeds, steps=steps, preset="attenuating")
+    _memory.check_memory(job, Execution(**execution))
 
 
 def test_a_state_has_the_bytes_of_its_arrays(parts):
@@ -40,25 +41,29 @@ def test_a_state_has_the_bytes_of_its_arrays(parts):
 
 
 def test_runs_are_counted_where_they_are_run(parts, monkeypatch):
-    algorithm, grid, each = parts
-    monkeypatch.setattr(_memory, "host", lambda: 2.0 * each * 100)
-    _memory.check(asked("--seeds", "100", "--steps", "1"), algorithm, grid)
-    too_many = asked("--seeds", "101", "--steps", "1")
+    monkeypatch.setattr(_memory, "host", lambda: 2.0 * parts[2] * 100)
+    check(100, 1)
     with pytest.raises(InputError, match=r"101 runs need .* for their states .* or more shares"):
-        _memory.check(too_many, algorithm, grid)
-    _memory.check(too_many._replace(processes=Processes(0, 2)), algorithm, grid)
-    _memory.check(asked("--seeds", "200", "--steps", "1", "--shard", "1/2"), algorithm, grid)
+        check(101, 1)
+    check(101, 1, processes=Processes(0, 2))
+    check(200, 1, share=(1, 2))
     with pytest.raises(InputError, match="101 runs need"):
-        _memory.check(asked("--seeds", "202", "--steps", "1", "--shard", "1/2"), algorithm, grid)
+        check(202, 1, share=(1, 2))
+
+
+def test_problems_of_a_list_are_moved_one_after_another(parts, monkeypatch):
+    monkeypatch.setattr(_memory, "host", lambda: 2.0 * parts[2] * 100)
+    job = runs.job("goal_placement", seeds=100, steps=1, preset="attenuating", problem_options={"slip": (0.0, 0.1)})
+    assert job.num_runs == 200
+    _memory.check_memory(job, Execution())
 
 
 def test_results_must_fit_where_they_are_judged(parts, monkeypatch):
-    algorithm, grid, each = parts
-    monkeypatch.setattr(_memory, "host", lambda: 2.0 * each * 100_000)
+    monkeypatch.setattr(_memory, "host", lambda: 2.0 * parts[2] * 100_000)
     with pytest.raises(InputError, match=r"100,000 runs need .* for their results"):
-        _memory.check(asked("--seeds", "1e5", "--steps", "1e6"), algorithm, grid)
-    _memory.check(asked("--seeds", "1e5", "--steps", "1e6", "--shard", "1/2"), algorithm, grid)
-    _memory.check(asked("--seeds", "1e5", "--steps", "1"), algorithm, grid)
+        check(100_000, 1_000_000)
+    check(100_000, 1_000_000, share=(1, 2))
+    check(100_000, 1)
 
 
 def test_a_run_that_was_made_elsewhere_can_be_looked_at_but_not_grown(whole, tmp_path, monkeypatch, capsys):
@@ -66,7 +71,7 @@ def test_a_run_that_was_made_elsewhere_can_be_looked_at_but_not_grown(whole, tmp
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
     monkeypatch.setattr(_memory, "host", lambda: 1.0)
-    monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda *args: None)
+    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         main(["replay", str(folder), "--seed", "1"])
         main(["resume", str(folder)])

@@ -79,14 +79,14 @@ import jax
 import jax.numpy as jnp
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
-from hfac import metrics, problems
+from hfac import judging, metrics, problems
 problem = problems.goal_placement(size=6, landmark=(5, 5), hazard_rows=(2, 3), hazard_columns=(2, 3))
 tables = ("x", "value", "value_pen", "leader_value")
 draws = {name: jax.random.normal(jax.random.key(i), (16, 36)) for i, name in enumerate(tables)}
 draws |= {name: jax.random.normal(jax.random.key(9), (16, 36, 4)) for name in ("theta", "theta_pen")}
 draws |= {"penalty": jnp.full(16, 1.0), "entropy": jnp.full(16, 0.1)}
 metric = metrics.exact(problem, [0.01, 0.003], limit=True, gradient=True, residuals=True)
-judged = metrics.program(metric.function)(jnp.asarray(metric.carry), draws)
+judged = judging.program(metric.function)(jnp.asarray(metric.carry), draws)
 print({name: float(leaf.sum()) for name, leaf in judged.items()})
 """
 

@@ -11,9 +11,10 @@ import pytest
 
 import hfac
 from hfac import algorithms
-from hfac._jaxpr import MANY_EQUATIONS, has_large_product, has_many_equations
+from hfac._compiler import native
+from hfac._compiler.jaxpr import MANY_EQUATIONS, has_large_product, has_many_equations
 from hfac.algorithms import hfac as build
-from hfac.engine import _native, _program
+from hfac.engine import _program
 
 NUM_STEPS = 40
 
@@ -24,7 +25,7 @@ def plainly(monkeypatch):
 
     def turn_off():
         _program.program.cache_clear()
-        monkeypatch.setattr(_native, "is_known", lambda: False)
+        monkeypatch.setattr(native, "is_known", lambda: False)
 
     yield turn_off
     _program.program.cache_clear()

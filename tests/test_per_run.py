@@ -107,7 +107,7 @@ def test_a_search_over_a_number_compiles_one_method():
 
     space = {"entropy.scale": (0.05, 0.1), "pen_rate": (0.1, 1.0)}
     (trials,) = tuning.search(small_random(0), builder, tuning.cross(space), 200, 0.1, seeds=(5, 6), num_rungs=1)
-    assert len({trial.worth for trial in trials}) == 4
+    assert len({trial.objective for trial in trials}) == 4
     assert len(set(stepped)) == 1
 
 

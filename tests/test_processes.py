@@ -13,9 +13,9 @@ import pytest
 from test_cli import hfac as command
 from test_durable import RECORDED, SIZE, same, swept
 
-from hfac import results, statistics
-from hfac.cli import Stopped, _folder, _processes, _sweep, _tweets
-from hfac.cli._request import Processes
+from hfac import results, runs, statistics
+from hfac.cli import _sweep, _tweets
+from hfac.runs import Processes, Stopped
 
 RUN = ["--steps", "20_000", "--seeds", "4", "--entropy", "0.01", "0.03", "--block-width", "2"]
 
@@ -92,10 +92,10 @@ def test_one_process_is_lost_and_the_run_goes_on_later(tmp_path):
 def test_silence_ends_the_wait(tmp_path):
     unfinished = ["part-001 (2 runs) at step 10 of 100"]
     with pytest.raises(Stopped, match="no other process has been heard of") as stop:
-        _processes.wait(tmp_path, Processes(0, 2), lambda: unfinished, lambda: False, patience=0.1)
+        Processes(0, 2).await_all(tmp_path, lambda: unfinished, lambda: False, patience=0.1)
     assert "part-001 (2 runs) at step 10 of 100" in str(stop.value)
     answers = iter([unfinished, []])
-    _processes.wait(tmp_path, Processes(0, 2), lambda: next(answers), lambda: False)
+    Processes(0, 2).await_all(tmp_path, lambda: next(answers), lambda: False)
 
 
 def test_shares_merge_to_the_whole(alone, tmp_path):
@@ -143,9 +143,9 @@ def test_a_file_that_has_changed_is_another_experiment(tmp_path):
     corpus, found = tmp_path / "corpus.txt", []
     for text in ("good day\nbad day\n", "good day\nbad night\n"):
         corpus.write_text(text)
-        found.append(_sweep.identity(_tweets.request(["--corpus", str(corpus)])))
-    assert _folder.differences(*found)[0].startswith("corpus_digest (")
-    assert len(_folder.differences(*found)) == 1
+        found.append(runs.identity(_sweep.content(_tweets.request(["--corpus", str(corpus)]))))
+    assert runs.differences(*found)[0].startswith("corpus_digest (")
+    assert len(runs.differences(*found)) == 1
 
 
 @pytest.mark.parametrize("args, expected", WRONG.values(), ids=WRONG)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hfac import _random
+from hfac._compiler import random
 
 NUM_KEYS = 50_000
 BOUND = 5.0  # standard errors
@@ -19,14 +19,14 @@ def data(key):
 @pytest.mark.parametrize("seed", [0, 1, 123_456])
 def test_fold_in_is_that_of_jax(seed, number):
     key = jax.random.key(seed)
-    np.testing.assert_array_equal(data(_random.fold_in(key, number)), data(jax.random.fold_in(key, number)))
+    np.testing.assert_array_equal(data(random.fold_in(key, number)), data(jax.random.fold_in(key, number)))
 
 
 @pytest.mark.parametrize("axes", [(0, 0), (None, 0), (0, None)])
 def test_fold_in_under_vmap(axes):
     keys = jax.random.key(5) if axes[0] is None else jax.random.split(jax.random.key(5), 64)
     numbers = jnp.int32(9) if axes[1] is None else jnp.arange(64, dtype=jnp.int32)
-    ours = jax.jit(jax.vmap(_random.fold_in, axes))(keys, numbers)
+    ours = jax.jit(jax.vmap(random.fold_in, axes))(keys, numbers)
     theirs = jax.vmap(jax.random.fold_in, axes)(keys, numbers)
     np.testing.assert_array_equal(data(ours), data(theirs))
     assert ours.dtype == theirs.dtype
@@ -34,7 +34,7 @@ def test_fold_in_under_vmap(axes):
 
 def test_fold_in_under_scan():
     key = jax.random.key(1)
-    _, ours = jax.lax.scan(lambda k, i: (_random.fold_in(k, i),) * 2, key, jnp.arange(20, dtype=jnp.int32))
+    _, ours = jax.lax.scan(lambda k, i: (random.fold_in(k, i),) * 2, key, jnp.arange(20, dtype=jnp.int32))
     for i in range(20):
         key = jax.random.fold_in(key, i)
         np.testing.assert_array_equal(data(ours[i]), data(key))
@@ -42,12 +42,12 @@ def test_fold_in_under_scan():
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 33])
 def test_uniform_shape_range_and_dtype(size, key):
-    u = np.asarray(_random.uniform(key, size, jnp.float32))
+    u = np.asarray(random.uniform(key, size, jnp.float32))
     assert u.shape == (size,)
     assert u.dtype == np.float32
     assert np.all((u >= 0) & (u < 1))
     assert len(set(u.tolist())) == size
-    np.testing.assert_array_equal(u, _random.uniform(key, size, jnp.float32))
+    np.testing.assert_array_equal(u, random.uniform(key, size, jnp.float32))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def draws():
     root = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 3), 1)
 
     def draw(k):
-        return _random.uniform(_random.fold_in(root, k), 8, jnp.float32)
+        return random.uniform(random.fold_in(root, k), 8, jnp.float32)
 
     return np.asarray(jax.jit(jax.vmap(draw))(jnp.arange(NUM_KEYS, dtype=jnp.int32)), np.float64)
 
@@ -90,12 +90,12 @@ def test_uniform_is_flat(draws):
 def test_float64_falls_back(size, key):
     dtype = jnp.result_type(float)
     if dtype == jnp.float64:
-        np.testing.assert_array_equal(_random.uniform(key, size, dtype), jax.random.uniform(key, (size,), dtype))
+        np.testing.assert_array_equal(random.uniform(key, size, dtype), jax.random.uniform(key, (size,), dtype))
 
 
 @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
 def test_other_generators_fall_back(impl):
     key = jax.random.key(2, impl=impl)
-    np.testing.assert_array_equal(data(_random.fold_in(key, 6)), data(jax.random.fold_in(key, 6)))
+    np.testing.assert_array_equal(data(random.fold_in(key, 6)), data(jax.random.fold_in(key, 6)))
     expected = jax.random.uniform(key, (5,), jnp.float32)
-    np.testing.assert_array_equal(_random.uniform(key, 5, jnp.float32), expected)
+    np.testing.assert_array_equal(random.uniform(key, 5, jnp.float32), expected)

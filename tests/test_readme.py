@@ -20,7 +20,7 @@ def run(marker: str) -> dict:
 
 
 def test_every_block_is_run_here():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
 def test_sweep_from_python(capsys):
@@ -29,6 +29,14 @@ def test_sweep_from_python(capsys):
         "entropy.scale": 2, "actor.scale": 2, "seed": 8, "judged_tau": 2, "x_0": 0, "step": 0
     }  # fmt: skip
     assert np.isfinite(data["hyper_objective"].values).all()
+
+
+def test_a_job_from_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = run("hfac.runs.start(")["data"]
+    assert dict(data.sizes)["problem.slip"] == 2 and data.sizes["seed"] == 6
+    assert "problem.slip 0.1, entropy.scale 0.03, seed 5" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "slippery" / "summary.csv").is_file()
 
 
 def test_step_in_a_users_scan():

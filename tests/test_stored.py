@@ -20,7 +20,7 @@ STORED = Path(__file__).parent / "stored" / "0.1.0"
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
     """Unpacks a stored run, as if this machine's jax had made it: another one's numbers may differ in the last bits."""
-    monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda *args: None)
+    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
     own = {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "device": jax.devices()[0].platform, "devices": 2}
 
     def unpack(name: str) -> Path:

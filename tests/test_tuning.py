@@ -74,14 +74,14 @@ def test_a_rung_goes_on_from_where_the_last_one_stopped(goal, log):
     assert [rung[0].steps for rung in log] == [200, 400]
     assert [rung[0].samples for rung in log] == [400, 800]
     for rung in log:
-        assert [t.worth for t in rung] == sorted(t.worth for t in rung)
+        assert [t.objective for t in rung] == sorted(t.objective for t in rung)
     survivors = {t.candidate for t in log[1]}
     assert survivors == {t.candidate for t in log[0][:4]}
     best = log[1][0]
     algorithm = algorithms.hfac(goal, **best.setting.options)
     data = hfac.sweep(algorithm, tuning.to_schedules(best.setting), [5, 6], 400, record_at=[400])
     judged = hfac.judge(data, hfac.metrics.exact(goal, 0.1))["hyper_objective"].values.ravel()
-    assert float(judged.mean()) == pytest.approx(best.worth, abs=1e-5)
+    assert float(judged.mean()) == pytest.approx(best.objective, abs=1e-5)
 
 
 def test_a_budget_is_what_the_search_costs(log):
@@ -119,7 +119,7 @@ def test_children_lie_near_their_parents_and_in_the_space():
 
 
 def test_rounds_cost_what_the_plan_says_and_use_seeds_of_their_own(goal):
-    plan = tuning.Plan(200, 12 * 200 * 2, num_seeds=1, first_seed=50, num_rounds=2, num_rungs=1, reduction=2)
+    plan = tuning.SearchPlan(200, 12 * 200 * 2, num_seeds=1, first_seed=50, num_rounds=2, num_rungs=1, reduction=2)
     assert [plan.num_candidates(r) for r in range(2)] == [12, 6]
     assert [list(plan.seeds(r)) for r in range(3)] == [[50], [51, 52], [53, 54, 55, 56]]
     first, second = tuning.tune(goal, algorithms.hfac, SPACE, plan, 0.1)
@@ -133,7 +133,7 @@ def test_rounds_cost_what_the_plan_says_and_use_seeds_of_their_own(goal):
     algorithm = algorithms.hfac(goal)
     data = hfac.sweep(algorithm, tuning.to_schedules(best[0]), [51, 52], 100, record_at=[100])
     judged = hfac.judge(data, hfac.metrics.exact(goal, 0.1))["hyper_objective"].values.ravel()
-    worth = next(t.worth for t in second if t.candidate == 12)
+    worth = next(t.objective for t in second if t.candidate == 12)
     assert float(judged.mean()) == pytest.approx(worth, abs=1e-5)
 
 
@@ -141,7 +141,7 @@ def test_diverged_candidates_rank_last(goal):
     settings = [tuning.Setting({}, {"upper.scale": scale}) for scale in (1e30, 1e-3)]
     (rung,) = tuning.search(goal, algorithms.hfac, settings, 100, 0.1, seeds=(5, 6), num_rungs=1)
     assert [t.candidate for t in rung] == [1, 0]
-    assert (rung[1].worth, rung[1].diverged) == (math.inf, 2)
+    assert (rung[1].objective, rung[1].diverged) == (math.inf, 2)
 
 
 def test_wrong_spaces_are_refused():
@@ -170,7 +170,7 @@ def test_every_method_ends_at_its_budget(entries):
         assert int(entry.data["step"][-1]) == steps
         np.testing.assert_array_equal(entry.data["samples"].isel(step=-1), samples)
         assert entry.counts_samples == (samples > 0)
-        assert entry.worth().shape == (4,)
+        assert entry.objective().shape == (4,)
     assert exact.needs.model
     assert not ours.needs.model
 
@@ -179,7 +179,7 @@ def test_the_table_pairs_seeds_and_times_the_target(entries):
     first = entries[0].data["hyper_objective"].isel(step=0, seed=0, judged_tau=0).item()
     rows = comparison.table(entries[:2], target=first + 1)
     assert rows[0].difference is None
-    pair = hfac.statistics.paired_difference(entries[1].worth(), entries[0].worth())
+    pair = hfac.statistics.paired_difference(entries[1].objective(), entries[0].objective())
     assert rows[1].difference == pair
     assert rows[0].to_target == 0  # met at the start
     assert comparison.table(entries[:1], target=-1e9)[0].to_target == math.inf

@@ -159,7 +159,7 @@ def test_the_frontier_is_exact_for_two_kinds_of_tweets():
 def test_the_worth_of_a_reward_tends_to_the_exact_one(leader, key):
     problem, tau = toy(leader), 0.5
     tokens = problem.policy.sample(key, REFERENCE, 20_000)
-    found = tweets.worth(problem, START[None], tau, np.asarray(tokens), num_opponents=2_000)
+    found = tweets.response(problem, START[None], tau, np.asarray(tokens), num_opponents=2_000)
     exact = float(sequences.hyper_objective(problem, EVERY, START, tau))
     pi = sequences.best_response(problem, EVERY, START, tau)
     ratio = jnp.log(pi) - jax.vmap(lambda y: sequence_log_prob(problem.policy, REFERENCE, y))(EVERY)

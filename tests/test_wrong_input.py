@@ -105,7 +105,7 @@ def test_no_wrong_input_gives_a_traceback_or_changes_a_file(case, tmp_path_facto
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("hfac.cli._sweep_run.configure_jax", lambda *args: None)
+    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
     before = snapshot(folder)
     said, shown = io.StringIO(), io.StringIO()
     with pytest.raises(SystemExit) as stop, contextlib.redirect_stderr(said), contextlib.redirect_stdout(shown):

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from hfac import _random
+from hfac._compiler import random
 from hfac.algorithms import _common
 from hfac.algorithms._rollouts import roll_out
 from hfac.options import Number
 from hfac.schedules import Schedules
-from hfac.tabular import critics, estimators, policies
+from hfac.tabular import critics, estimators, policies, sampling
 from hfac.tabular.problem import Problem, as_float, on_batch, weighted_grad
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution, Transition, add_updates
 
@@ -56,7 +56,7 @@ def a_parl(
     horizon: int = 200,
     cg_steps: int = 10,
     damping: Number = 0.1,
-    sampler: Literal["markov", "iid", "exact"] = "markov",
+    sampler: sampling.SamplerName = "markov",
     batch_size: int = 1,
     projection: Literal["box", "ball"] = "box",
     optimizers: Mapping[str, optax.GradientTransformation] | None = None,
@@ -115,7 +115,7 @@ def a_parl(
         x, theta, value, chains, _ = lower.init(key)
         tracked = {"x": x, "theta": theta, "value": value, "leader_value": value}
         moments = _common.init_optimizers(optimizers, {"x": x})
-        return State(**_common.fresh(), **tracked, chains=chains, optimizers=moments)
+        return State(**_common.first_counters(), **tracked, chains=chains, optimizers=moments)
 
     def lower_step(key: Key, state: State, schedules: Schedules) -> tuple[State, jax.Array]:
         _, alpha, beta, _, tau = schedules.at(state.step, dtype)
@@ -133,15 +133,15 @@ def a_parl(
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         schedules = _common.at_fixed(schedules, "entropy")
-        lower_key = _random.fold_in(key, 0)
+        lower_key = random.fold_in(key, 0)
 
         def answer(i: jax.Array, carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
-            answered, num_samples = lower_step(_random.fold_in(lower_key, i), carry[0], schedules)
+            answered, num_samples = lower_step(random.fold_in(lower_key, i), carry[0], schedules)
             return answered, carry[1] + num_samples
 
         answered, num_samples = jax.lax.fori_loop(0, inner_steps, answer, (state, jnp.int32(0)))
         rates = schedules.at(state.step, dtype)
-        rolled = _roll_out(problem, _random.fold_in(key, 1), answered, rates.entropy, num_episodes, horizon, dtype)
+        rolled = _roll_out(problem, random.fold_in(key, 1), answered, rates.entropy, num_episodes, horizon, dtype)
         ridge = schedules.option("damping", damping, dtype) * rates.entropy
         grad, residual = _hypergradient(problem, answered, rolled, rates.entropy, ridge, cg_steps)
         moved = _common.move(answered, {"x": (rates.upper, _common.negative(grad))}, optimizers, {})
@@ -154,7 +154,7 @@ def a_parl(
 
 
 class _Rolled(NamedTuple):
-    """Episodes of theta, with what their transitions say; times by episodes, [T, E]."""
+    """Rollouts of theta, with what their transitions say; times by episodes, [T, E]."""
 
     policy: policies.Policy
     batch: Transition  # [T E], flat

@@ -5,7 +5,7 @@ takes S times the memory of x, and the compiler may copy it at every step.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ class Info(NamedTuple):
 def advantage(
     problem: Problem,
     *,
-    sampler: Literal["markov", "iid", "exact"] = "markov",
+    sampler: sampling.SamplerName = "markov",
     batch_size: int = 1,
     optimizers: Mapping[str, optax.GradientTransformation] | None = None,
     dtype: Any = jnp.float32,
@@ -129,7 +129,7 @@ def one_policy(
             "features": jax.tree.map(lambda leaf: jnp.zeros((mdp.num_states, *leaf.shape), dtype), x),
         }
         moments = _common.init_optimizers(optimizers, tracked)
-        return State(**_common.fresh(), chains=source.init(keys[3]), optimizers=moments, **tracked)
+        return State(**_common.first_counters(), chains=source.init(keys[3]), optimizers=moments, **tracked)
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         zeta, alpha, beta, _, tau = schedules.at(state.step, dtype)

@@ -70,9 +70,7 @@ def aid(
     optimizers = dict(optimizers or {})
     memory = {"value": jnp.zeros(problem.mdp.num_states, dtype)}  # soft value of the last response
 
-    def init(key: Key, schedules: Schedules) -> _common.Planned:
-        del schedules
-        return _common.planned(problem, key, memory, optimizers, dtype)
+    init = _common.planned(problem, memory, optimizers, dtype)
 
     def step(key: Key, state: _common.Planned, schedules: Schedules) -> tuple[_common.Planned, _common.PlannedInfo]:
         del key

@@ -60,9 +60,7 @@ def amd(
     optimizers = dict(optimizers or {})
     memory = {name: jnp.zeros(problem.mdp.num_states, dtype) for name in TABLES}
 
-    def init(key: Key, schedules: Schedules) -> _common.Planned:
-        del schedules
-        return _common.planned(problem, key, memory, optimizers, dtype)
+    init = _common.planned(problem, memory, optimizers, dtype)
 
     def step(key: Key, state: _common.Planned, schedules: Schedules) -> tuple[_common.Planned, _common.PlannedInfo]:
         del key

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hfac._reduce import total
+from hfac._compiler.reduce import sum_all
 from hfac.algorithms import _common, _planning
 from hfac.options import Number
 from hfac.schedules import Schedules
@@ -68,9 +68,7 @@ def bome(
     _common.check_count("inner_steps", inner_steps)
     _planning.check_positive("eta", eta)
 
-    def init(key: Key, schedules: Schedules) -> _common.Planned:
-        del schedules
-        return _common.planned(problem, key, {}, {}, dtype)
+    init = _common.planned(problem, {}, {}, dtype)
 
     def step(key: Key, state: _common.Planned, schedules: Schedules) -> tuple[_common.Planned, _common.PlannedInfo]:
         del key
@@ -121,7 +119,7 @@ def _multiplier(grad_f: PyTree, grad_q: PyTree, metric: PyTree, eta: jax.Array) 
     """The multiplier lambda, []."""
 
     def inner(first: PyTree, second: PyTree) -> jax.Array:
-        parts = jax.tree.map(lambda a, b, m: total(a * m * b), first, second, metric)
+        parts = jax.tree.map(lambda a, b, m: sum_all(a * m * b), first, second, metric)
         return jnp.sum(jnp.stack(jax.tree.leaves(parts)))
 
     square = jnp.maximum(inner(grad_q, grad_q), jnp.finfo(eta.dtype).tiny)

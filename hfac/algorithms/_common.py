@@ -10,12 +10,24 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from hfac import _checks
-from hfac._reduce import total
+from hfac import _checks, options
+from hfac._compiler.reduce import sum_all
 from hfac.lower import Lower
 from hfac.schedules import PowerDecay, Schedules
 from hfac.tabular.problem import Problem
-from hfac.types import Algorithm, Key, PyTree, Solution, Status, Transition, apply_updates, cast, densify, map_values
+from hfac.types import (
+    Algorithm,
+    InitFn,
+    Key,
+    PyTree,
+    Solution,
+    Status,
+    Transition,
+    apply_updates,
+    cast,
+    densify,
+    map_values,
+)
 
 DIVERGENCE_BOUND = 1e6  # no update of a healthy run is this long
 AVERAGING_STRIDE = 64  # x moves little in 64 steps; sparser averages keep float32 increments above rounding
@@ -35,7 +47,7 @@ def init_optimizers(optimizers: Mapping[str, optax.GradientTransformation], vari
         return {name: optimizer.init(variables[name]) for name, optimizer in optimizers.items()}
 
 
-def fresh() -> dict[str, jax.Array]:
+def first_counters() -> dict[str, jax.Array]:
     """First `step`, `status` and `failed_at` of every state."""
     return {"step": jnp.int32(0), "status": jnp.int32(Status.OK), "failed_at": jnp.int32(-1)}
 
@@ -82,20 +94,22 @@ class PlannedInfo(NamedTuple):
 
 
 def planned(
-    problem: Problem,
-    key: Key,
-    memory: Mapping[str, PyTree],
-    optimizers: Mapping[str, optax.GradientTransformation],
-    dtype: Any,
-) -> Planned:
-    """First state of a planner: the problem's x, uniform policy.
+    problem: Problem, memory: Mapping[str, PyTree], optimizers: Mapping[str, optax.GradientTransformation], dtype: Any
+) -> InitFn:
+    """The `init` of a planner: the problem's x, uniform policy.
 
     Raises:
-      ValueError: if an optimiser is named for another variable than x.
+      ValueError: when called, if an optimiser is named for another variable than x.
     """
-    x = cast(problem.init_x(jax.random.fold_in(key, 0)), dtype)
-    theta = jnp.zeros(problem.mdp.next_states.shape[:2], dtype)
-    return Planned(**fresh(), x=x, theta=theta, memory=dict(memory), optimizers=init_optimizers(optimizers, {"x": x}))
+
+    def init(key: Key, schedules: Schedules) -> Planned:
+        del schedules
+        x = cast(problem.init_x(jax.random.fold_in(key, 0)), dtype)
+        theta = jnp.zeros(problem.mdp.next_states.shape[:2], dtype)
+        moments = init_optimizers(optimizers, {"x": x})
+        return Planned(**first_counters(), x=x, theta=theta, memory=dict(memory), optimizers=moments)
+
+    return init
 
 
 def keep_if_healthy(moved: Any, before: Any, **new: PyTree) -> Any:
@@ -106,18 +120,6 @@ def keep_if_healthy(moved: Any, before: Any, **new: PyTree) -> Any:
         for name, value in new.items()
     }
     return moved._replace(**kept)
-
-
-def tabular(builder: Callable[..., Algorithm]) -> Callable[..., Algorithm]:
-    """Make a builder refuse, with `ValueError`, what is no tabular problem."""
-
-    @functools.wraps(builder)
-    def checked(problem: Any, **options: Any) -> Algorithm:
-        if not isinstance(problem, Problem):
-            raise ValueError(f"{builder.__name__} needs a tabular hfac.Problem, got {type(problem).__name__}")
-        return builder(problem, **options)
-
-    return checked
 
 
 def refuse_policy_term(problem: Problem, method: str) -> None:
@@ -135,7 +137,7 @@ def at_fixed(schedules: Schedules, *rates: str) -> Schedules:
     return dataclasses.replace(schedules, **decays)
 
 
-def only_if(is_open: jax.Array, schedules: Schedules, *rates: str) -> Schedules:
+def gated_by(is_open: jax.Array, schedules: Schedules, *rates: str) -> Schedules:
     """The same schedules with the named rates at zero unless `is_open`."""
 
     def gated(decay: PowerDecay) -> PowerDecay:
@@ -208,7 +210,7 @@ def _precondition(
 
 def _squares(update: PyTree) -> list[jax.Array]:
     """Squared Euclidean norms of an update's parts: no entry moves further. Not finite if a part is not."""
-    return [total(part**2) for part in jax.tree.leaves(update) if jnp.issubdtype(part.dtype, jnp.floating)]
+    return [sum_all(part**2) for part in jax.tree.leaves(update) if jnp.issubdtype(part.dtype, jnp.floating)]
 
 
 def _sum(numbers: list[jax.Array]) -> jax.Array:
@@ -280,7 +282,7 @@ def tail_average(algorithm: Algorithm, fraction: float) -> Algorithm:
     return Algorithm(init, step, solution)
 
 
-def rescheduled(algorithm: Algorithm, *fixed: str, inner_steps: int = 1) -> Algorithm:
+def with_held_rates(algorithm: Algorithm, *fixed: str, inner_steps: int = 1) -> Algorithm:
     """The same method with the named rates held at their scale and x moved at every `inner_steps`-th step only.
 
     Raises:
@@ -291,13 +293,55 @@ def rescheduled(algorithm: Algorithm, *fixed: str, inner_steps: int = 1) -> Algo
     def step(key: Key, state: Any, schedules: Schedules) -> tuple[Any, Any]:
         held = at_fixed(schedules, *fixed)
         if inner_steps > 1:
-            held = only_if(is_due(state.step, inner_steps), held, "upper")
+            held = gated_by(is_due(state.step, inner_steps), held, "upper")
         return algorithm.step(key, state, held)
 
     return algorithm._replace(step=step)
 
 
 Builder = Callable[..., Algorithm]
+
+
+def method(builder: Builder) -> Builder:
+    """Give a builder what every method has: options of the right type, numbers that may differ by run, shared arrays.
+
+    What is large in a problem, its `shared` arrays, is thereby an argument of compiled programs, and the method's file
+    need not know.
+    """
+
+    @functools.wraps(builder)
+    def build(problem: Any, **chosen: Any) -> Algorithm:
+        known = options.of(builder, options.kind_of(problem))
+        own = {
+            name: _checks.option(name, value, known[name].hint) if name in known else value
+            for name, value in chosen.items()
+        }
+
+        def check_number(name: str, value: float) -> None:
+            if name not in known or not known[name].is_number:
+                numbers = [each for each, option in known.items() if option.is_number]
+                there_are = f"; numbers that may are {', '.join(numbers)}" if numbers else ""
+                raise ValueError(f"'{name}' of {builder.__name__} cannot differ from run to run of a sweep{there_are}")
+            builder(problem, **own | {name: value})
+
+        algorithm = builder(problem, **own)._replace(check_number=check_number)
+        if not hasattr(problem, "with_shared"):
+            return algorithm
+        return algorithm._replace(shared=problem.shared, rebuild=lambda tree: builder(problem.with_shared(tree), **own))
+
+    return build
+
+
+def tabular(builder: Builder) -> Builder:
+    """A `method` that refuses, with `ValueError`, what is no tabular problem."""
+
+    @functools.wraps(builder)
+    def checked(problem: Any, **chosen: Any) -> Algorithm:
+        if not isinstance(problem, Problem):
+            raise ValueError(f"{builder.__name__} needs a tabular hfac.Problem, got {type(problem).__name__}")
+        return builder(problem, **chosen)
+
+    return method(checked)
 
 
 def variant_of(base: Builder, *shared: str) -> Callable[[Builder], Builder]:
@@ -337,6 +381,8 @@ def check_count(name: str, value: int) -> None:
 def check_fraction(name: str, value: float, with_zero: bool = False) -> None:
     """Raise `ValueError` unless an option lies in (0, 1], or in [0, 1]."""
     _checks.number(name, value)
+    if _checks.is_traced(value):
+        return
     if not (0 <= value <= 1 and (with_zero or value > 0)):
         raise ValueError(f"{name} must lie in {'[' if with_zero else '('}0, 1], got {value}")
 

@@ -12,6 +12,7 @@ from hfac.types import Algorithm, Key, Needs
 NEEDS = Needs()
 
 
+@_common.method
 @_common.variant_of(partial, "optimizers", "dtype")
 def decoupled(problem: Any, *, fit_steps: int = 300, **options: Any) -> Algorithm:
     """Build the two stages of ordinary RLHF (Ouyang et al. [arXiv 2203.02155]) as one run.
@@ -35,7 +36,7 @@ def decoupled(problem: Any, *, fit_steps: int = 300, **options: Any) -> Algorith
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Any]:
         is_fitting = state.step < jnp.int32(fit_steps)
-        staged = _common.only_if(is_fitting, schedules, "upper")
-        return together.step(key, state, _common.only_if(~is_fitting, staged, "actor", "critic"))
+        staged = _common.gated_by(is_fitting, schedules, "upper")
+        return together.step(key, state, _common.gated_by(~is_fitting, staged, "actor", "critic"))
 
     return together._replace(step=step)

@@ -41,6 +41,7 @@ class State(NamedTuple):
         return self._replace(x=x)
 
 
+@_common.method
 def f2sa(
     problem: Any,
     *,
@@ -93,7 +94,7 @@ def f2sa(
     def init(key: Key, schedules: Schedules) -> State:
         x, theta, v, chains, vitals = lower.init(key)
         return State(
-            **_common.fresh(),
+            **_common.first_counters(),
             x=x,
             theta=theta,
             theta_pen=theta,

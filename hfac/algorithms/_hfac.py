@@ -53,6 +53,7 @@ class Info(NamedTuple):
     look: dict[str, jax.Array]  # whatever else the lower level shows
 
 
+@_common.method
 def hfac(
     problem: Any,
     *,
@@ -97,7 +98,7 @@ def hfac(
         tracked = {"x": x, "theta": theta, "theta_pen": theta, "value": v, "value_pen": v, "leader_value": v}
         tracked["leader_value_neg"] = v if is_central else None
         moments = _common.init_optimizers(optimizers, tracked)
-        return State(chains=chains, vitals=vitals, optimizers=moments, **_common.fresh(), **tracked)
+        return State(chains=chains, vitals=vitals, optimizers=moments, **_common.first_counters(), **tracked)
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         zeta, alpha, beta, w, tau = schedules.at(state.step, dtype)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from hfac.algorithms import _common
-from hfac.algorithms._rollouts import Episodes, discounted_sums, roll_out
+from hfac.algorithms._rollouts import Rollouts, discounted_sums, roll_out
 from hfac.schedules import Schedules
 from hfac.tabular import estimators, policies
 from hfac.tabular.dynamics import model, soft_optimal
@@ -80,9 +80,7 @@ def hpgd(
     optimizers = dict(optimizers or {})
     memory = {"value": jnp.zeros(mdp.num_states, dtype)}  # soft value of the last response
 
-    def init(key: Key, schedules: Schedules) -> _common.Planned:
-        del schedules
-        return _common.planned(problem, key, memory, optimizers, dtype)
+    init = _common.planned(problem, memory, optimizers, dtype)
 
     def step(key: Key, state: _common.Planned, schedules: Schedules) -> tuple[_common.Planned, Info]:
         rates = _common.at_fixed(schedules, "entropy").at(state.step, dtype)
@@ -101,7 +99,7 @@ def hpgd(
     return Algorithm(init, step, solution)
 
 
-def _hypergradient(problem: Problem, x: PyTree, episodes: Episodes, tau: jax.Array) -> PyTree:
+def _hypergradient(problem: Problem, x: PyTree, episodes: Rollouts, tau: jax.Array) -> PyTree:
     """Hyper-gradient of f's running cost and h, for x, from episodes of the best response."""
     batch, is_live = episodes
     gamma = jnp.asarray(problem.mdp.discount, batch.weight.dtype)
@@ -121,7 +119,7 @@ def _hypergradient(problem: Problem, x: PyTree, episodes: Episodes, tau: jax.Arr
     )
 
 
-def _advantages(problem: Problem, episodes: Episodes, values: jax.Array, is_counted: jax.Array) -> jax.Array:
+def _advantages(problem: Problem, episodes: Rollouts, values: jax.Array, is_counted: jax.Array) -> jax.Array:
     """Mean of the values at counted visits of (s, a), less that at visits of s; at every visit, 0 if not counted."""
     num_states, num_actions = problem.mdp.num_states, problem.mdp.num_actions
     state, action = episodes.batch.state, episodes.batch.action
@@ -136,7 +134,7 @@ def _advantages(problem: Problem, episodes: Episodes, values: jax.Array, is_coun
     return (counted * each).reshape(values.shape)
 
 
-def _objective(problem: Problem, x: PyTree, episodes: Episodes) -> jax.Array:
+def _objective(problem: Problem, x: PyTree, episodes: Rollouts) -> jax.Array:
     gamma = jnp.asarray(problem.mdp.discount, episodes.batch.weight.dtype)
     running = jnp.sum(episodes.batch.weight * estimators.leader_cost(problem, x, episodes.batch)) / (1 - gamma)
     return running if problem.h is None else running + as_float(problem.h)(x)

@@ -62,11 +62,10 @@ def m_sobirl(
     optimizers = dict(optimizers or {})
 
     def init(key: Key, schedules: Schedules) -> _common.Planned:
-        del schedules
         num_states = problem.mdp.num_states
         w = jax.random.normal(jax.random.fold_in(key, 1), (num_states,), dtype)
         memory = {"adjoint": w, "value": jnp.zeros(num_states, dtype)}
-        return _common.planned(problem, key, memory, optimizers, dtype)
+        return _common.planned(problem, memory, optimizers, dtype)(key, schedules)
 
     def step(key: Key, state: _common.Planned, schedules: Schedules) -> tuple[_common.Planned, _common.PlannedInfo]:
         del key

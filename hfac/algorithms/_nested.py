@@ -12,6 +12,7 @@ from hfac.types import Algorithm, Needs
 NEEDS = Needs(nested=True, penalty=True)
 
 
+@_common.method
 @_common.variant_of(hfac, "difference", "pen_rate", "optimizers", "dtype")
 def nested(problem: Any, *, inner_steps: int = 10, **options: Any) -> Algorithm:
     """Build the nested-loop baseline of Zeng et al. [arXiv 2601.16399].
@@ -30,4 +31,4 @@ def nested(problem: Any, *, inner_steps: int = 10, **options: Any) -> Algorithm:
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    return _common.rescheduled(hfac(problem, **options), inner_steps=inner_steps)
+    return _common.with_held_rates(hfac(problem, **options), inner_steps=inner_steps)

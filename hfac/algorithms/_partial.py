@@ -44,6 +44,7 @@ class Info(NamedTuple):
     look: dict[str, jax.Array]  # whatever else the lower level shows
 
 
+@_common.method
 def partial(
     problem: Any,
     *,
@@ -77,7 +78,9 @@ def partial(
         del schedules
         x, theta, value, chains, vitals = lower.init(key)
         moments = _common.init_optimizers(optimizers, {"x": x, "theta": theta, "value": value})
-        return State(**_common.fresh(), x=x, theta=theta, value=value, chains=chains, vitals=vitals, optimizers=moments)
+        return State(
+            **_common.first_counters(), x=x, theta=theta, value=value, chains=chains, vitals=vitals, optimizers=moments
+        )
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         zeta, alpha, beta, _, tau = schedules.at(state.step, dtype)

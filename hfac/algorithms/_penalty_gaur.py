@@ -12,6 +12,7 @@ from hfac.types import Algorithm, Needs
 NEEDS = Needs(nested=True, fixed_tau=True, penalty=True)
 
 
+@_common.method
 @_common.variant_of(hfac, "dtype")
 def penalty_gaur(problem: Any, *, inner_steps: int = 10, **options: Any) -> Algorithm:
     """Build the first-order nested method of Gaur et al. [arXiv 2503.17644].
@@ -37,4 +38,4 @@ def penalty_gaur(problem: Any, *, inner_steps: int = 10, **options: Any) -> Algo
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    return _common.rescheduled(hfac(problem, **options), "penalty", "entropy", inner_steps=inner_steps)
+    return _common.with_held_rates(hfac(problem, **options), "penalty", "entropy", inner_steps=inner_steps)

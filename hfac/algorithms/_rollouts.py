@@ -1,17 +1,17 @@
-"""Episodes from the start, and discounted sums along them: what Monte-Carlo methods share."""
+"""Rollouts from the start, and discounted sums along them: what Monte-Carlo methods share."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from hfac import _random
+from hfac._compiler import random
 from hfac.tabular.mdp import TabularMDP, sample_next, sample_start
 from hfac.tabular.policies import Policy, sample_action
 from hfac.types import Key, PyTree, Transition
 
 
-class Episodes(NamedTuple):
+class Rollouts(NamedTuple):
     """Transitions of E episodes, cut after T steps.
 
     A transition at time t weighs (1 - gamma) gamma^t / E, and 0 after the end of its episode: up to the cut,
@@ -24,11 +24,11 @@ class Episodes(NamedTuple):
 
 def roll_out(
     key: Key, mdp: TabularMDP, policy: Policy, theta: PyTree, num_episodes: int, horizon: int, dtype: jnp.dtype
-) -> Episodes:
+) -> Rollouts:
     """Play episodes from rho under a policy; the key is consumed."""
     shape = (horizon, 2, num_episodes)
-    first = sample_start(mdp, _random.uniform(_random.fold_in(key, 0), num_episodes, dtype))
-    uniforms = _random.uniform(_random.fold_in(key, 1), horizon * 2 * num_episodes, dtype).reshape(shape)
+    first = sample_start(mdp, random.uniform(random.fold_in(key, 0), num_episodes, dtype))
+    uniforms = random.uniform(random.fold_in(key, 1), horizon * 2 * num_episodes, dtype).reshape(shape)
     ends = jnp.zeros(mdp.num_states, bool) if mdp.ends is None else mdp.ends
 
     def play(
@@ -43,7 +43,7 @@ def roll_out(
     powers = mdp.discount ** jnp.arange(horizon, dtype=dtype)
     weight = jnp.where(is_live, ((1 - mdp.discount) / num_episodes * powers)[:, None], 0)
     places = (state.ravel(), action.ravel(), next_state.ravel())
-    return Episodes(Transition(*places, weight.ravel(), mdp.continuation()[state.ravel()]), is_live)
+    return Rollouts(Transition(*places, weight.ravel(), mdp.continuation()[state.ravel()]), is_live)
 
 
 def discounted_sums(values: jax.Array, discount: jax.Array, to_go: bool = False) -> jax.Array:

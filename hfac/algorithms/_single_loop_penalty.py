@@ -12,6 +12,7 @@ from hfac.types import Algorithm, Needs
 NEEDS = Needs(fixed_tau=True, penalty=True)
 
 
+@_common.method
 @_common.variant_of(hfac, "dtype")
 def single_loop_penalty(problem: Any, **options: Any) -> Algorithm:
     """Build PBRL-SL (OpenReview NRaWmVVltg), the single-loop form of PBRL [arXiv 2402.06886].
@@ -36,4 +37,4 @@ def single_loop_penalty(problem: Any, **options: Any) -> Algorithm:
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    return _common.rescheduled(hfac(problem, **options), "penalty", "entropy")
+    return _common.with_held_rates(hfac(problem, **options), "penalty", "entropy")

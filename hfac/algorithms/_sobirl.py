@@ -3,12 +3,13 @@
 First order, model-free, nested; fixed tau. One policy, one chain.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 
 from hfac.algorithms import _common
 from hfac.algorithms._advantage import one_policy
+from hfac.tabular import sampling
 from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Needs
 
@@ -21,7 +22,7 @@ def sobirl(
     *,
     inner_steps: int = 10,
     baseline: bool = False,
-    sampler: Literal["markov", "iid", "exact"] = "markov",
+    sampler: sampling.SamplerName = "markov",
     batch_size: int = 1,
     dtype: Any = jnp.float32,
 ) -> Algorithm:
@@ -61,4 +62,4 @@ def sobirl(
     """
     _common.refuse_policy_term(problem, "sobirl")
     single = one_policy(problem, sampler, batch_size, None, dtype, is_one_step=True, has_baseline=baseline)
-    return _common.rescheduled(single, "entropy", inner_steps=inner_steps)
+    return _common.with_held_rates(single, "entropy", inner_steps=inner_steps)

@@ -16,6 +16,7 @@ from hfac.types import Algorithm, Key, Needs
 NEEDS = Needs(nested=True, fixed_tau=True, penalty=True)
 
 
+@_common.method
 @_common.variant_of(hfac, "dtype")
 def value_penalty(problem: Any, *, inner_steps: int = 10, **options: Any) -> Algorithm:
     """Build PBRL with the value penalty of Shen, Yang and Chen [arXiv 2402.06886].
@@ -43,7 +44,7 @@ def value_penalty(problem: Any, *, inner_steps: int = 10, **options: Any) -> Alg
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    nested = _common.rescheduled(hfac(problem, **options), "penalty", "entropy", inner_steps=inner_steps)
+    nested = _common.with_held_rates(hfac(problem, **options), "penalty", "entropy", inner_steps=inner_steps)
 
     def step(key: Key, state: Any, schedules: Schedules) -> tuple[Any, Any]:
         moved, info = nested.step(key, state, schedules)

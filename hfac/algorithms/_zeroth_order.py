@@ -8,10 +8,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac import _random
+from hfac._compiler import random
 from hfac.algorithms import _common
 from hfac.options import Number
 from hfac.schedules import Schedules
+from hfac.tabular import sampling
 from hfac.tabular.problem import Problem, as_float, on_batch
 from hfac.types import Algorithm, Key, Needs, PyTree, Solution, Transition
 
@@ -53,7 +54,7 @@ def zeroth_order(
     *,
     inner_steps: int = 100,
     smoothing: Number = 0.1,
-    sampler: Literal["markov", "iid", "exact"] = "markov",
+    sampler: sampling.SamplerName = "markov",
     batch_size: int = 1,
     coupled: bool = False,
     projection: Literal["box", "ball"] = "box",
@@ -99,7 +100,7 @@ def zeroth_order(
         del schedules
         x, theta, value, chains, _ = lower.init(key)
         return State(
-            **_common.fresh(),
+            **_common.first_counters(),
             x=x,
             direction=_gaussian(jax.random.fold_in(key, 4), x),
             theta_plus=theta,
@@ -118,7 +119,7 @@ def zeroth_order(
         xs = [jax.tree.map(lambda x, u, way=way: x + way * mu * u, state.x, state.direction) for way in (1, -1)]
 
         # both actor-critics answer their own point
-        batches, chains, num_samples = lower.draw(_random.fold_in(key, 0), state.chains, *thetas)
+        batches, chains, num_samples = lower.draw(random.fold_in(key, 0), state.chains, *thetas)
         seen = _common.see(lower, schedules, thetas, batches)
         delta = [lower.advantage(x, each, v, tau) for x, each, v in zip(xs, seen, values, strict=True)]
 
@@ -136,7 +137,7 @@ def zeroth_order(
         bound = lower.bounds(schedules)
         bounds = {name: bound["value"] for name in ("value_plus", "value_minus") if "value" in bound}
         moved = _common.move(state._replace(chains=chains), move, {}, bounds, lower.project)
-        fresh = _gaussian(_random.fold_in(key, 1), state.x)
+        fresh = _gaussian(random.fold_in(key, 1), state.x)
         direction = jax.tree.map(lambda new, old: jnp.where(is_due, new, old), fresh, state.direction)
         running_cost = jnp.where(is_due, 0, running_cost)
         moved = _common.keep_if_healthy(moved, state, direction=direction, running_cost=running_cost)
@@ -170,7 +171,7 @@ def _gaussian(key: Key, like: PyTree) -> PyTree:
     leaves, structure = jax.tree.flatten(like)
 
     def draw(number: int, leaf: jax.Array) -> jax.Array:
-        u = _random.uniform(_random.fold_in(key, number), leaf.size, leaf.dtype).reshape(leaf.shape)
+        u = random.uniform(random.fold_in(key, number), leaf.size, leaf.dtype).reshape(leaf.shape)
         centred = jnp.maximum(2 * u - 1, jnp.finfo(leaf.dtype).epsneg - 1)  # 0 would be mapped to -inf
         return jnp.sqrt(jnp.asarray(2, leaf.dtype)) * jax.lax.erf_inv(centred)
 

@@ -5,22 +5,16 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+import typing
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from hfac._errors import InputError, as_input_error, nearest
 from hfac._registry import load
 from hfac.cli._commands import COMMANDS
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
-
-
-class Stopped(KeyboardInterrupt):
-    """A command was asked to stop and did; the message says where."""
-
-
-class InputError(ValueError):
-    """Bad input: one line that says what, value, rule, remedy."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,6 +46,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ValueError as error:
+        if _has_started_jax():
+            raise
+        fail(f"hfac {args[0]}", f"jax does not start: {error}; look at the environment's settings JAX_...")
+
+
+def _has_started_jax() -> bool:
+    """Whether jax imports: it does not where a setting of the environment makes no sense to it."""
+    try:
+        import jax  # noqa: F401
+    except ValueError:
+        return False
+    return True
 
 
 def _overview() -> str:
@@ -71,14 +78,6 @@ def fail(program: str, message: str) -> NoReturn:
     sys.exit(EXIT_BAD_INPUT)
 
 
-def nearest(word: str, known: Any) -> str:
-    """A hint that names the closest known word, or all of them."""
-    import difflib
-
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean '{close[0]}'?" if close else f"; there are {', '.join(known)}"
-
-
 def parse(config: Any, args: Sequence[str], program: str, description: str, default: Any = None) -> Any:
     """`tyro.cli` whose complaints are one line.
 
@@ -87,6 +86,11 @@ def parse(config: Any, args: Sequence[str], program: str, description: str, defa
     """
     import tyro
 
+    from hfac.cli import _config
+
+    if default is None:
+        switches = _config.switches_of(typing.get_type_hints(config))
+        _config.refuse_values_of_switches(args, switches)
     complaint = io.StringIO()
     keywords = {} if default is None else {"default": default}
     wants_help = any(arg in ("-h", "--help") for arg in args)
@@ -124,16 +128,9 @@ def _one_line(box: str, program: str) -> str:
     """The text of tyro's error box without its frame and its pointer to the help."""
     rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip("│╭╮╰╯─ |") for row in box.splitlines()]
     text = " ".join(row for row in rows if row and not row.startswith("For full helptext"))
+    text = re.sub(r"\s*[─-]{3,}\s*", " ", text)
+    text = re.sub(r"\s*Argument helptext:.*", "", text)
+    text = re.sub(r": no type matching .* could be instantiated from \[(.*?)\].*", r": \1 is no value of it", text)
+    text = re.sub(r"Value error\s*Error parsing", "", text)
     text = re.sub(r"^(Parsing error|Unrecognized options|Invalid (value|input|choice))\s*[─-]*\s*", "", text)
     return f"{text.strip()} (see {program} --help)"
-
-
-@contextlib.contextmanager
-def as_input_error(prefix: str = "") -> Iterator[None]:
-    """Turn a library's ValueError about user input into an `InputError`."""
-    try:
-        yield
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{prefix}{error}") from None

@@ -1,18 +1,19 @@
 """``hfac compare PROBLEM``: methods tuned alike, on the same seeds and samples; one table, curves."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from hfac import _files
+from hfac._errors import InputError
 from hfac.algorithms import REGISTRY as ALGORITHMS
-from hfac.cli import InputError, _config, _sweep, _tune
+from hfac.cli import _config, _sweep, _tune
 from hfac.cli._request import Request
 from hfac.cli._settings import FROM_PROBLEM
-from hfac.cli._values import Count
+from hfac.cli._values import Count, Real
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +48,9 @@ class Compare:
     """Factor by which candidates fall and steps rise from rung to rung, >= 2."""
     search_seed: Count = 0
     """Seed of the random candidates, the same for every method."""
-    judge: Annotated[float | None, tyro.conf.arg(help_behavior_hint=FROM_PROBLEM)] = None
+    judge: Annotated[Real | None, tyro.conf.arg(help_behavior_hint=FROM_PROBLEM)] = None
     """Entropy weight tau at which x is judged, > 0."""
-    target: float | None = None
+    target: Real | None = None
     """Objective whose first crossing is timed; 90 % of the way from the start to the exact descent unless given."""
     out: Path | None = None
     """Folder to write to; it must not hold anything. A new one under runs/ unless given."""
@@ -63,9 +64,29 @@ class Compare:
     """Print errors and the tables only."""
 
 
-def request(args: Sequence[str]) -> Request | None:
-    """The command's request, or None after the general help."""
-    return _sweep.resolve(list(args), "compare", Compare, check)
+GROWS = ("samples", "model_steps", "seeds", "first_seed", "algorithms", "target", "judge", "settings", "budget")
+
+
+def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> Request | None:
+    """The command's request, or None after the general help; flags override what is stored."""
+    return _sweep.resolve(list(args), "compare", Compare, check, stored)
+
+
+def check_growth(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless a comparison keeps what it has: seeds, samples and methods can grow."""
+    from hfac import runs
+
+    changed = {words.partition(" ")[0] for words in runs.differences(old, new)} - {"version", *GROWS}
+    if changed:
+        raise InputError(f"a comparison keeps its {', '.join(sorted(changed))}; seeds, samples and methods can grow")
+    for name in ("samples", "seeds"):
+        if new[name] < old[name]:
+            raise InputError(f"--{name} can only grow: the comparison has {old[name]:,}, got {new[name]:,}")
+    if new["first_seed"] > old["first_seed"]:
+        raise InputError(f"--first-seed can only fall: the comparison has {old['first_seed']}, got {new['first_seed']}")
+    lost = [name for name in old["algorithms"] if name not in new["algorithms"]]
+    if lost:
+        raise InputError(f"--algorithms must hold what it held: {', '.join(old['algorithms'])}")
 
 
 def check(settings: Compare) -> None:
@@ -81,6 +102,8 @@ def check(settings: Compare) -> None:
     _tune.check_rounds(settings.rounds)
     if settings.judge is not None and not settings.judge > 0:
         raise InputError(f"--judge must be positive, got {settings.judge:g}")
+    if not settings.algorithms:
+        raise InputError("--algorithms is empty; name at least one method")
     for name in settings.algorithms:
         _config.lookup(ALGORITHMS, name, "algorithm")
         if settings.algorithms.count(name) > 1:

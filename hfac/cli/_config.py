@@ -12,17 +12,17 @@ import operator
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from hfac import _files, options
+from hfac._errors import InputError, as_input_error, nearest
 from hfac._registry import resolve
-from hfac.cli import InputError, as_input_error, nearest
-from hfac.cli._settings import setting_name
-from hfac.cli._values import Count, OneOrMore, Real, expand
+from hfac.cli._values import MAX_LIST, Count, OneOrMore, OneOrMoreWhole, Real, expand
+from hfac.settings import key_of
 
 TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -43,11 +43,28 @@ def take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
     return None, args
 
 
-def gathered(args: Sequence[str], settings: type) -> list[str]:
+def last(args: Sequence[str], flag: str) -> str | None:
+    """The value that counts of a flag that takes one, or None.
+
+    Raises:
+      InputError: if the value is missing.
+    """
+    found, rest = take(list(args), flag)
+    while found is not None:
+        again, rest = take(rest, flag)
+        if again is None:
+            break
+        found = again
+    return found
+
+
+def list_flags(settings: type) -> set[str]:
+    """Flags of a command's settings that take a list."""
+    return {_flag(name) for name, hint in typing.get_type_hints(settings).items() if _is_list(hint)}
+
+
+def gathered(args: Sequence[str], lists: Collection[str]) -> list[str]:
     """Arguments in which every flag that takes a list stands once, with the values of all its occurrences."""
-    hints = typing.get_type_hints(settings)
-    lists = {_flag(name) for name, hint in hints.items() if _is_list(hint)}
-    found: list[str] = []
     places: dict[str, list[str]] = {}
     rest = list(args)
     blocks: list[list[str]] = []
@@ -57,7 +74,7 @@ def gathered(args: Sequence[str], settings: type) -> list[str]:
             name, equals, value = block[0].partition("=")
             while rest and not rest[0].startswith("--"):
                 block.append(rest.pop(0))
-            flag = _flag(setting_name(name.removeprefix("--")))
+            flag = _flag(key_of(name.removeprefix("--")))
             if flag in lists:
                 block = [flag, *([value] if equals else []), *block[1:]]
                 if flag in places:
@@ -65,9 +82,7 @@ def gathered(args: Sequence[str], settings: type) -> list[str]:
                     continue
                 places[flag] = block
         blocks.append(block)
-    for block in blocks:
-        found += block
-    return found
+    return [word for block in blocks for word in block]
 
 
 def refuse_values_of_switches(args: Sequence[str], switches: Mapping[str, str]) -> None:
@@ -81,6 +96,9 @@ def refuse_values_of_switches(args: Sequence[str], switches: Mapping[str, str]) 
         flag, equals, value = arg.partition("=")
         flag = flag.replace("_", "-")
         value = value if equals else after
+        if flag in switches.values() and value.lower() in TRUTHS:
+            positive = next(on for on, off in switches.items() if off == flag)
+            raise InputError(f"{flag} takes no value; write {positive if not TRUTHS[value.lower()] else flag}")
         if flag in switches and value.lower() in TRUTHS:
             raise InputError(f"{flag} takes no value; write {flag if TRUTHS[value.lower()] else switches[flag]}")
 
@@ -118,15 +136,19 @@ def read_file(path: str, flag: str = "--config") -> dict[str, Any]:
         raise InputError(f"{flag}: cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{flag}: {path} is not UTF-8 text") from None
+    if "\0" in text:
+        raise InputError(f"{flag}: {path} is not UTF-8 text")
     try:
         is_toml = file.suffix.lower() == ".toml"
         loaded = tomllib.loads(text) if is_toml else json.loads(text, object_pairs_hook=_without_repetition)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{flag}: {path} does not parse: {error}") from None
+        form = "TOML" if is_toml else "JSON, which every file is whose name does not end in .toml"
+        raise InputError(f"{flag}: {path} does not parse as {form}: {error}") from None
     except RecursionError:
         raise InputError(f"{flag}: {path} does not parse: it is nested too deeply") from None
     except ValueError as error:
-        raise InputError(f"{flag}: {path}: {error}") from None
+        words = "a number has too many digits" if "digits" in str(error) else str(error)
+        raise InputError(f"{flag}: {path}: {words}") from None
     if not isinstance(loaded, dict):
         raise InputError(f"{flag}: {path} must hold a table of settings, got a {type(loaded).__name__}")
     return loaded
@@ -153,25 +175,42 @@ def lookup(registry: Mapping[str, str], name: str, kind: str) -> Any:
 
 def option_hints(builder: Any, kind: str = "tabular") -> dict[str, Any]:
     """Types of the builder's options that a flag can carry."""
-    return {name: option.hint for name, option in options.of(builder, kind).items() if _fits_a_flag(option.hint)}
+    return {name: option.hint for name, option in options.of(builder, kind).items() if options.is_plain(option.hint)}
 
 
 def options_class(builder: Any, name: str, defaults: Mapping[str, Any], kind: str = "tabular") -> type:
     """A dataclass of the builder's options that a flag can carry, with the docstring's words as help."""
     fields = []
-    for option, (hint, default, words, is_number) in options.of(builder, kind).items():
-        if _fits_a_flag(hint):
-            flag = OneOrMore if is_number else _as_flag(hint)
-            described = operator.getitem(Annotated, (flag, tyro.conf.arg(help=words)))
-            fields.append((option, described, dataclasses.field(default=defaults.get(option, default))))
+    lists = options.lists(builder, kind)
+    for option, found in options.of(builder, kind).items():
+        if options.is_plain(found.hint):
+            flag = _as_list(found.hint) if option in lists else _as_flag(found.hint)
+            described = operator.getitem(Annotated, (flag, tyro.conf.arg(help=found.words)))
+            default = defaults.get(option, found.default)
+            fields.append((option, described, dataclasses.field(default=default)))
     return dataclasses.make_dataclass(name, fields, frozen=True)
 
 
-def _fits_a_flag(hint: Any) -> bool:
-    if typing.get_origin(hint) is typing.Literal or hint in (int, float, bool, str):
-        return True
-    parts = typing.get_args(hint)
-    return bool(parts) and all(part is type(None) or part is Ellipsis or _fits_a_flag(part) for part in parts)
+def _as_list(hint: Any) -> Any:
+    """The type of one number or several; None stays possible where it was."""
+    parts = [part for part in typing.get_args(hint) if part is not type(None)] or [hint]
+    several = OneOrMore if float in parts else OneOrMoreWhole
+    return several if type(None) not in typing.get_args(hint) else typing.Union.__getitem__((several, None))
+
+
+def as_flags(settings: type) -> type:
+    """A dataclass with the same fields, words and defaults, its numbers read by the rule for all numbers."""
+    hints = typing.get_type_hints(settings)
+    words = {name: option.words for name, option in options.of(settings).items()}
+    fields = [
+        (
+            field.name,
+            operator.getitem(Annotated, (_as_flag(hints[field.name]), tyro.conf.arg(help=words[field.name]))),
+            dataclasses.field(default=field.default),
+        )
+        for field in dataclasses.fields(settings)
+    ]
+    return dataclasses.make_dataclass(settings.__name__, fields, frozen=True)
 
 
 def _as_flag(hint: Any) -> Any:
@@ -198,12 +237,12 @@ def apply_file(
     known = {field.name for field in dataclasses.fields(config)}
     plain: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {name: {} for name in tables}
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for key, value in loaded.items():
-        name = setting_name(key)
+        name = key_of(key)
         if name in seen:
-            raise InputError(f"--config: '{name}' is given twice, once as '{key}'")
-        seen.add(name)
+            raise InputError(f"--config: '{name}' is given twice, as '{seen[name]}' and as '{key}'")
+        seen[name] = key
         if name in nested:
             if not isinstance(value, dict):
                 raise InputError(f"--config: {key}: {_shown(value)} is no table of options")
@@ -224,48 +263,21 @@ def typed_table(table: str, given: Mapping[str, Any], builder: Any, kind: str = 
       InputError: if a key is no option or given twice, or a value is not what its option takes.
     """
     hints = option_hints(builder, kind)
-    several = {name for name, option in options.of(builder, kind).items() if option.is_number}
+    several = options.lists(builder, kind)
     found: dict[str, Any] = {}
     for key, value in given.items():
         name = key.replace("-", "_")
         if name not in hints:
             raise InputError(f"--config: unknown setting '{table}.{key}'{nearest(name, hints)}")
         if name in found:
-            raise InputError(f"--config: '{table}.{name}' is given twice, once as '{key}'")
-        is_list = name in several and isinstance(value, list | tuple)
+            raise InputError(f"--config: '{table}.{name}' is given twice, with dashes and without")
+        is_list = name in several and (isinstance(value, list | tuple) or _is_range(value))
         if is_list and not value:
             raise InputError(f"--config: {table}.{key}: the list is empty; give at least one number")
-        found[name] = typed(f"{table}.{key}", value, tuple[float, ...] if is_list else hints[name])
+        whole = is_list and float not in (hints[name], *typing.get_args(hints[name]))
+        several_of = tuple[int, ...] if whole else tuple[float, ...]
+        found[name] = typed(f"{table}.{key}", value, several_of if is_list else hints[name])
     return found
-
-
-def listed(chosen: Any) -> dict[str, tuple[float, ...]]:
-    """Options of a method that are lists of numbers, a dimension of the results each."""
-    values = {} if chosen is None else dataclasses.asdict(chosen)
-    return {name: value for name, value in values.items() if isinstance(value, tuple) and _is_numbers(value)}
-
-
-def _is_numbers(value: tuple[Any, ...]) -> bool:
-    return len(value) > 1 and all(isinstance(each, float) for each in value)
-
-
-def build_method(builder: Any, problem: Any, chosen: Any) -> tuple[Any, dict[tuple[str, ...], list[tuple[float, ...]]]]:
-    """The method with the first value of every list among its options, and the lists as axes of a grid.
-
-    Raises:
-      InputError: if it refuses a value, or a list holds one twice.
-    """
-    lists = listed(chosen)
-    first = build(
-        builder, (problem,), dataclasses.replace(chosen, **{name: v[0] for name, v in lists.items()}), "algorithm"
-    )
-    for name, values in lists.items():
-        if len(set(values)) < len(values):
-            raise InputError(f"--algorithm.{name.replace('_', '-')} lists a value twice")
-        for value in values[1:]:
-            others = {other: v[0] for other, v in lists.items()}
-            build(builder, (problem,), dataclasses.replace(chosen, **others | {name: value}), "algorithm")
-    return first, {(f"algorithm.{name}",): [(value,) for value in values] for name, values in lists.items()}
 
 
 def typed(key: str, value: Any, hint: Any) -> Any:
@@ -300,7 +312,10 @@ def _typed_list(value: Any, parts: tuple[Any, ...]) -> tuple[Any, ...]:
     kind = _stripped(parts[0])
     if parts[-1] is Ellipsis and kind is float:  # ranges and single numbers, as flags take them
         items = value if isinstance(value, list | tuple) else [value]
-        return tuple(x for item in items for x in (expand(item) if _is_range(item) else [_real(item)]))
+        found = tuple(x for item in items for x in (expand(item) if _is_range(item) else [_real(item)]))
+        if len(found) > MAX_LIST:
+            raise ValueError(f"the list has {len(found):,} values; at most {MAX_LIST:,} may stand in one")
+        return found
     if not isinstance(value, list | tuple):
         raise ValueError(f"{_shown(value)} is no list")
     if parts[-1] is Ellipsis:
@@ -358,17 +373,3 @@ def _shown(value: Any) -> str:
     """A value as a file would hold it, cut where it is long."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:60] + " ..."
-
-
-def build(builder: Any, args: tuple[Any, ...], chosen: Any, kind: str) -> Any:
-    """Call a builder with parsed options.
-
-    Raises:
-      InputError: if it refuses them.
-    """
-    try:
-        return builder(*args, **dataclasses.asdict(chosen))
-    except ValueError as error:
-        raise InputError(f"--{kind}: {error}") from None
-    except (MemoryError, OverflowError):
-        raise InputError(f"--{kind}: so large a {kind} does not fit into this machine's memory") from None

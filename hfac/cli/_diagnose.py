@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from hfac import _files
-from hfac.cli import InputError, _config, _sweep, as_input_error
+from hfac._errors import InputError, as_input_error
+from hfac.cli import _config, _sweep
 from hfac.cli._request import Request
 from hfac.cli._settings import Checkpointing, Execution, FromProblem, Lists, Output
 from hfac.cli._values import Count
@@ -21,7 +22,7 @@ class Diagnose(Output, Checkpointing, Execution, Lists, _sweep.Method):
     run: Path | None = None
     """Folder of a finished run to look at; its settings are taken over. It is repeated if it stored x only
     (see --record of `hfac sweep`); nothing in it is changed."""
-    configuration: int | None = None
+    configuration: Count | None = None
     """Which of the run's configurations, counted from 0; needed where there are several."""
     steps: Count = 200_000
     """Iterations of every run, >= 1."""
@@ -56,11 +57,13 @@ def _of_run(run: Path, rest: list[str]) -> Request | None:
     file = run / "config.json"
     if not file.is_file():
         raise InputError(f"--run {_files.shown(run)}: holds no run, config.json is missing")
-    stored = _config.read_file(str(file), "--run")
+    from hfac import runs
+
+    stored = runs.upgraded(_config.read_file(str(file), "--run"))
     named = rest[0] if rest and not rest[0].startswith("-") else None
     if named is not None and named != stored.get("problem"):
         raise InputError(f"--run {run}: is a run of {stored.get('problem')}, not of {named}")
-    known = {field.name for field in dataclasses.fields(Diagnose)} | {"problem", *_sweep.TABLES}
+    known = {field.name for field in dataclasses.fields(Diagnose)} | {"problem", *runs.TABLES}
     settings: dict[str, Any] = {key: value for key, value in stored.items() if key in known}
     settings |= {"record": "tables", "run": str(run)}
     judge = settings.get("judge")
@@ -74,7 +77,9 @@ def check(settings: Diagnose) -> None:
     _sweep.check_sweep(settings)
     if len(settings.judge) > 1:
         raise InputError(f"--judge takes one entropy weight here, got {len(settings.judge)}")
-    rows = _sweep.schedule_grid_axes(settings)
+    from hfac import runs
+
+    rows = runs.schedule_axes(vars(settings))
     several = [len(values) for values in rows.values() if len(values) > 1]
     if several and settings.configuration is None:
         raise InputError("--configuration is needed: there are several, and a diagnosis looks at one")

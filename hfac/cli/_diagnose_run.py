@@ -9,63 +9,73 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from hfac import diagnostics, plots, results, schedules
-from hfac.cli import InputError, _sweep, _sweep_report, _sweep_run, as_input_error
-from hfac.cli._progress import Progress, clock, say
+from hfac import diagnostics, plots, results, runs
+from hfac._errors import InputError, as_input_error
+from hfac._progress import Progress, clock, say
+from hfac.cli import _rates_run, _sweep_run
 from hfac.cli._request import Request
 from hfac.diagnostics import Diagnosis
+from hfac.runs import Execution, Job
 
 if TYPE_CHECKING:
     import xarray
 
 ESTIMATOR = {"sampler": "markov", "batch_size": 1, "coupled": False, "difference": "forward"}
+DIAGNOSIS = "diagnosis.json"
 
 
 def execute(request: Request) -> None:
     """Take or repeat the run, look at it, store and draw; everything is checked before anything is written."""
-    job = _sweep_run.prepare(request, is_run=request.settings.run is None)
-    request, settings = job.request, job.request.settings
-    index = settings.configuration or 0
-    shape = job.grid[1].shape
-    if not 0 <= index < int(np.prod(shape, dtype=int)):
-        raise InputError(f"--configuration must lie in [0, {int(np.prod(shape, dtype=int))}), got {index}")
-    own = jax.tree.map(lambda leaf: leaf[index], job.grid[0])
+    job, execution = _sweep_run.prepare(request)
+    _rates_run.check_one_problem(job, "diagnose")
+    settings = request.settings
+    index, shape = settings.configuration or 0, job.coordinates.shape
+    if not 0 <= index < job.grid.size:
+        raise InputError(f"--configuration must lie in [0, {job.grid.size}), got {index}")
+    own = job.grid.one(index)
     stored = None
     if settings.run is not None:
         with as_input_error("--run: "):
-            stored = results.load(settings.run / "results.zarr")
-        stored = stored.isel(dict(zip(job.grid[1].dims, map(int, np.unravel_index(index, shape)), strict=True)))
-    with _sweep.work(request, f"diagnose-{request.problem}") as folder:
-        if stored is not None and "theta_pen" in stored and int(stored["step"][-1]) == settings.steps:
+            stored = results.load(settings.run / runs.RESULTS)
+        stored = stored.isel(dict(zip(job.coordinates.dims, map(int, np.unravel_index(index, shape)), strict=True)))
+    one = job.alone(index)
+    if not request.is_resumed:
+        runs.check_new(settings.out, job.configuration)
+    is_there = stored is not None and "theta_pen" in stored and int(stored["step"][-1]) == settings.steps
+    if not is_there:
+        runs.check_memory(one, execution, settings.out if request.is_resumed else None)
+    with runs.open_folder(
+        job.configuration, settings.out, f"diagnose-{request.problem}", is_new=not request.is_resumed
+    ) as folder:
+        if is_there and stored is not None:
             data = stored
         else:
-            one = job._replace(grid=(jax.tree.map(lambda leaf: leaf[None], own), schedules.Coordinates((), {})))
-            data = _repeat(one, request, folder)
+            data = _repeat(one, folder, execution)
             if stored is not None:
                 say(_compare(stored, data), settings.quiet)
-        _sweep_report.list_failures(data, settings.quiet)
+        runs.list_failures(data, settings.quiet)
         progress = Progress(1, "parts of the diagnosis", settings.quiet)
         given = {name: getattr(request.algorithm_options, name, default) for name, default in ESTIMATOR.items()}
         with as_input_error(f"{request.problem}: "):
             found = diagnostics.diagnose(
-                job.problem, data, own, settings.judge[0], given, lambda done, total: progress.update(done, total=total)
+                job.problem, data, own, job.judge[0], given, lambda done, total: progress.update(done, total=total)
             )
         say(f"diagnosed in {clock(progress.close())}", settings.quiet)
         title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps, {len(found.seeds)} seeds"
         write(found, folder)
-        print("\n".join(lines(found, settings.judge[0])))
+        print("\n".join(lines(found, job.judge[0])))
         if settings.figures:
-            with _sweep_report.drawing(settings.quiet):
-                figure = plots.diagnosis(found, title, settings.judge[0], str(own))
+            with runs.drawing(settings.quiet):
+                figure = plots.diagnosis(found, title, job.judge[0], str(own))
                 plots.save(figure, folder / "figures" / "diagnosis.png")
         drawn = ", figures/" if settings.figures else ""
-        say(f"written to {folder}/: config.json, diagnosis.json, condition.csv{drawn}", settings.quiet)
+        say(f"written to {folder}/: {runs.CONFIG}, {DIAGNOSIS}, condition.csv{drawn}", settings.quiet)
 
 
-def _repeat(job: _sweep_run.Job, request: Request, folder: Path) -> "xarray.Dataset":
-    _sweep_run.introduce(job, request)
-    _sweep_run.run_recorded(job, request, folder, "diagnosis.json")
-    return _sweep_run.load(job, folder)
+def _repeat(job: Job, folder: Path, execution: Execution) -> "xarray.Dataset":
+    runs.announce(job, execution.quiet)
+    runs.record(job, folder, execution, DIAGNOSIS)
+    return runs.load(job, folder)
 
 
 def _compare(stored: "xarray.Dataset", repeated: "xarray.Dataset") -> str:
@@ -123,7 +133,7 @@ def write(found: Diagnosis, folder: Path) -> None:
         "error": _norms(found),
     }
     finite = jax.tree.map(lambda leaf: None if isinstance(leaf, float) and not np.isfinite(leaf) else leaf, plain)
-    (folder / "diagnosis.json").write_text(json.dumps(finite, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / DIAGNOSIS).write_text(json.dumps(finite, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _norms(found: Diagnosis) -> Mapping[str, list[float]]:

@@ -1,19 +1,20 @@
 """``hfac plan PROBLEM``: what a sweep would cost, without running it."""
 
-import dataclasses
+import math
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import xarray
 
     from hfac.cli._request import Request
     from hfac.engine import Layout
-    from hfac.tabular.problem import Problem
+    from hfac.runs import Execution, Job
 
+PROGRAMS = 4  # that are compiled for every problem
 CALIBRATION_SECONDS = 2.5  # of all intervals; the best counts, as others may be at work on the machine
 SAMPLE = 65_536  # runs that are timed, at most; time and memory of more are in proportion
 JUDGED = 4  # runs per device
@@ -29,47 +30,53 @@ def main(args: Sequence[str]) -> None:
         _estimate(request)
 
 
+class Cost(NamedTuple):
+    """What the runs of one problem would cost."""
+
+    pace: float  # seconds of a step of all runs that were timed
+    timed: int  # runs
+    compiling: float  # seconds
+    running: float
+    writing: float
+    judging: float
+    descending: float  # to the reference lines
+    peak_bytes: float  # while running
+    record_bytes: int  # of one run at one record point
+    devices: tuple[Any, ...]
+
+
 def _estimate(request: "Request") -> None:
     """Compile the sweep's own programs for some of its runs, time a little of each phase, and scale."""
-    import jax
-    import numpy as np
-
-    from hfac import engine
+    from hfac import engine, runs
+    from hfac._progress import clock
     from hfac.cli import _sweep_run
-    from hfac.cli._memory import LOADED, at_once, size
-    from hfac.cli._progress import clock
-    from hfac.engine import make_plan, record_points
 
-    one = dataclasses.replace(request.settings, seeds=1)
-    job = _sweep_run.prepare(request._replace(settings=one), is_run=False)
-    configurations, settings = job.num_runs, dataclasses.replace(job.request.settings, seeds=request.settings.seeds)
-    num_seeds = min(settings.seeds, -(-SAMPLE // configurations))
-    num_all = configurations * settings.seeds
-    num_runs = at_once(job.request._replace(settings=settings), job.grid[1])
-    points, width = record_points(settings.steps), settings.block_width or None
-    subset = np.arange(min(configurations * num_seeds, num_runs, SAMPLE))
-    seeds = np.arange(settings.first_seed, settings.first_seed + num_seeds)
-    layout = engine.lay_out(job.algorithm, job.grid, seeds, job.record, subset=subset, width=width)
-    program, times = layout.program, num_runs / subset.size
-    plan = make_plan(num_runs, program.plan.devices, width)
-    pace, records, last, num_samples = _calibrate(layout)
-    record_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(last)) // subset.size
-    judging, descending = _judge_a_little(job.problem, settings.judge, records, len(points))
-    running, judging = pace * settings.steps * times, judging * num_runs
-    writing = _write_a_little(layout, last, num_samples, len(points)) * times
-    stored = record_bytes * len(points) * num_runs
-    share = f"; {num_runs:,} of them in a share" if num_runs < num_all else ""
-    state = engine.state_bytes(job.algorithm, job.grid[0])
+    job, execution = _sweep_run.prepare(request)
+    settings = request.settings
+    mine = math.ceil(job.num_runs / execution.share[1])
+    beside = runs.at_once(job, execution)
+    points, width = job.points, execution.block_width or None
+    costs = [_cost(job, i, mine / len(job.variants), beside, execution) for i in range(len(job.variants))]
+    plan = engine.make_plan(beside, costs[0].devices, width)
+    running, writing, judging, descending = (
+        sum(getattr(cost, name) for cost in costs) for name in ("running", "writing", "judging", "descending")
+    )
+    stored = costs[0].record_bytes * len(points) * mine
+    share = f"; {mine:,} of them in a share" if mine < job.num_runs else ""
+    state = engine.state_bytes(job.algorithm, job.grid.schedules)
+    configurations, several = job.num_runs // len(job.seeds), len(costs)
     rows = {
-        "runs": f"{num_all:,} = {configurations:,} configurations x {settings.seeds:,} seeds{share}",
+        "runs": f"{job.num_runs:,} = {configurations:,} configurations x {len(job.seeds):,} seeds{share}",
         "layout": f"{len(plan.devices)} devices x {plan.num_blocks} blocks x {plan.width} runs",
-        "compilations": f"4 (start, step, judge, descent), {program.compile_seconds:.1f} s here for the first two, "
+        "compilations": f"{PROGRAMS * several} (start, step, judge, descent"
+        + (f", for each of {several} problems" if several > 1 else "")
+        + f"), {sum(cost.compiling for cost in costs):.1f} s here for the first two, "
         f"then {'kept in the cache' if settings.cache else 'thrown away'}",
-        "memory": f"{size(state)} of state a run, {size(program.peak_bytes * times)} in all while running, "
-        f"{size(LOADED * stored)} while judging",
-        "results": f"{len(points)} record points, {size(stored)} uncompressed",
-        "running": f"{clock(running)}, {pace / subset.size * 1e9:,.1f} ns per run-step, "
-        f"as timed just now with {subset.size:,} runs",
+        "memory": f"{runs.size(state)} of state a run, {runs.size(max(c.peak_bytes for c in costs))} in all while "
+        f"running, {runs.size(runs.LOADED * stored)} while judging",
+        "results": f"{len(points)} record points, {runs.size(stored)} uncompressed",
+        "running": f"{clock(running)}, {costs[0].pace / costs[0].timed * 1e9:,.1f} ns per run-step, "
+        f"as timed just now with {costs[0].timed:,} runs",
         "writing": clock(writing),
         "judging": clock(judging),
         "references": f"{clock(descending)}, exact descents",
@@ -79,7 +86,37 @@ def _estimate(request: "Request") -> None:
         print(f"{name:<13} {text}")
 
 
-def _calibrate(layout: "Layout") -> tuple[float, list[Any], Any, Any]:
+def _cost(job: "Job", index: int, num_runs: float, beside: int, execution: "Execution") -> Cost:
+    """What so many runs of one of the problems would cost, `beside` of them side by side."""
+    import jax
+    import numpy as np
+
+    from hfac import engine
+
+    variant = job.variants[index]
+    num_seeds = min(len(job.seeds), -(-SAMPLE // job.grid.size))
+    chosen = np.arange(min(job.grid.size * num_seeds, beside, SAMPLE))
+    width = execution.block_width or None
+    layout = engine.lay_out(variant.algorithm, job.grid, job.seeds[:num_seeds], job.record, subset=chosen, width=width)
+    num_points = len(job.points)
+    pace, records, last, num_samples = _calibrate(layout, CALIBRATION_SECONDS / len(job.variants))
+    judging, descending = _judge_a_little(variant.problem, job.judge, records, num_points)
+    program, times = layout.program, num_runs / chosen.size
+    return Cost(
+        pace=pace,
+        timed=chosen.size,
+        compiling=program.compile_seconds,
+        running=pace * job.steps * times,
+        writing=_write_a_little(layout, last, num_samples, num_points) * times,
+        judging=judging * num_runs,
+        descending=descending,
+        peak_bytes=program.peak_bytes * beside / chosen.size,
+        record_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(last)) // chosen.size,
+        devices=program.plan.devices,
+    )
+
+
+def _calibrate(layout: "Layout", enough: float) -> tuple[float, list[Any], Any, Any]:
     """Seconds per step, records [few, ...] of ever longer intervals, the last one [R, ...] and the samples until it."""
     import jax
     import numpy as np
@@ -89,7 +126,7 @@ def _calibrate(layout: "Layout") -> tuple[float, list[Any], Any, Any]:
     few = min(1 + JUDGED * jax.local_device_count(), layout.num_runs)
     records: list[Any] = []
     steps, seconds, pace = 1, 0.0, float("inf")
-    while seconds < CALIBRATION_SECONDS:
+    while seconds < enough:
         steps = max(steps + 1, round(1.4 * steps))  # record points about as far apart as those of a sweep
         began = time.perf_counter()
         states, history = jax.block_until_ready(program.advance(runs, states, [steps]))
@@ -100,17 +137,15 @@ def _calibrate(layout: "Layout") -> tuple[float, list[Any], Any, Any]:
     return pace, records, last, np.asarray(history.num_samples)[: layout.num_runs, 0]
 
 
-def _judge_a_little(
-    problem: "Problem", taus: Sequence[float], records: list[Any], num_points: int
-) -> tuple[float, float]:
+def _judge_a_little(problem: Any, taus: Sequence[float], records: list[Any], num_points: int) -> tuple[float, float]:
     """Seconds of judging one more run at every point, and of the descents to the reference lines."""
     import jax
     import numpy as np
 
-    from hfac import exact, metrics, results
+    from hfac import exact, judging, results
     from hfac.schedules import Coordinates
 
-    metric, steps = metrics.exact(problem, taus), np.arange(len(records))
+    own, steps = judging.judge_of(problem, taus), np.arange(len(records))
 
     def judge(count: int) -> float:
         runs = jax.tree.map(lambda *leaves: np.stack([leaf[:count] for leaf in leaves], 1), *records)
@@ -118,16 +153,19 @@ def _judge_a_little(
             runs, np.ones((count, len(records))), steps, np.arange(count), Coordinates((), {}), {}
         )
         began = time.perf_counter()
-        results.judge(data, metric)
+        results.judge(data, own.metric)
         return time.perf_counter() - began
 
     few, devices = jax.tree.leaves(records)[0].shape[0], jax.local_device_count()
     judge(min(devices, few))  # compiles
-    judging = max(judge(few) - judge(1), 0.0) / (few - 1) if few > devices else judge(few) / few
+    seconds = max(judge(few) - judge(1), 0.0) / (few - 1) if few > devices else judge(few) / few
+    seconds *= num_points / len(records)
+    if own.reference is None:
+        return seconds, 0.0
     times: list[float] = []
     exact.minimize(problem, taus[0], progress=lambda done, total: times.append(time.perf_counter()), num_steps=100)
     per_step = float(np.median(np.diff(times))) / exact.STEPS_PER_REPORT
-    return judging / len(records) * num_points, per_step * exact.DESCENT_STEPS * len(exact.DESCENT_RATES) * len(taus)
+    return seconds, per_step * exact.DESCENT_STEPS * len(exact.DESCENT_RATES) * len(taus)
 
 
 def _write_a_little(layout: "Layout", record: Any, num_samples: Any, num_points: int) -> float:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from hfac.cli import InputError, _sweep
+from hfac._errors import InputError
+from hfac.cli import _sweep
 from hfac.cli._request import Request
 from hfac.cli._values import Count, Numbers
 

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-
-from hfac import comparison, diagnostics, plots, results, schedules
-from hfac.cli import InputError, _rates, _sweep, _sweep_report, _sweep_run, as_input_error
-from hfac.cli._progress import Progress, clock, say
+from hfac import comparison, diagnostics, plots, results, runs, schedules
+from hfac._errors import InputError, as_input_error
+from hfac._progress import Progress, clock, say
+from hfac.cli import _rates, _sweep_run
 from hfac.cli._request import Request
 from hfac.diagnostics import Fit
 from hfac.engine import record_points
+from hfac.runs import Job
+
+TABLE = "rates.csv"
 
 
 def execute(request: Request) -> None:
@@ -20,36 +22,50 @@ def execute(request: Request) -> None:
         raise InputError("--algorithm.difference: rates measures the residuals of the forward difference only")
     with as_input_error("--window: "):
         diagnostics.inside(record_points(settings.steps)[1:], settings.fitted)
-    job = _sweep_run.prepare(request)
-    request, settings = job.request, job.request.settings
-    with _sweep.work(request, f"rates-{request.problem}") as folder:
-        _sweep_run.introduce(job, request)
-        if not _sweep_run.run_recorded(job, request, folder, "rates.csv"):
+    job, execution = _sweep_run.prepare(request)
+    check_one_problem(job, "rates")
+    if not request.is_resumed:
+        runs.check_new(settings.out, job.configuration)
+    runs.check_memory(job, execution, settings.out if request.is_resumed else None)
+    stem = f"rates-{request.problem}"
+    with runs.open_folder(
+        job.configuration, settings.out, stem, is_new=not request.is_resumed, processes=execution.processes
+    ) as folder:
+        runs.announce(job, execution.quiet)
+        if not runs.record(job, folder, execution, TABLE):
             return
-        data = _sweep_run.load(job, folder)
-        progress = Progress(job.num_runs, "runs judged exactly", settings.quiet)
-        metric = diagnostics.metric(job.problem, settings.judge[0])
+        data = runs.load(job, folder)
+        progress = Progress(job.num_runs, "runs judged exactly", execution.quiet)
+        metric = diagnostics.metric(job.problem, job.judge[0])
         judged = results.judge(data, metric, lambda done, total: progress.update(done))
-        say(f"judged in {clock(progress.close())}", settings.quiet)
-        results.save(judged, folder / "results.zarr")
+        say(f"judged in {clock(progress.close())}", execution.quiet)
+        results.save(judged, folder / runs.RESULTS)
 
         rows: list[dict[str, Any]] = []
         picks = plots.configurations(judged)
         for i, pick in enumerate(picks):
-            own = jax.tree.map(lambda leaf, i=i: float(leaf[i]), job.grid[0])
+            own = job.grid.one(i)
             balance, words = schedules.balance(own), str(own)
             fits = diagnostics.fit_rates(judged.isel(pick), balance, settings.fitted)
             print(f"{words}\ntheory: {balance}\n" + "\n".join(lines(fits)))
             rows += [_row(words, fit, settings) for fit in fits]
-            if settings.figures:
+            if execution.figures:
                 title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps\n{words}"
-                with _sweep_report.drawing(settings.quiet):
+                with runs.drawing(execution.quiet):
                     figure = plots.rates(judged.isel(pick), fits, settings.fitted, title)
                     plots.save(figure, folder / "figures" / (f"rates_{i}.png" if len(picks) > 1 else "rates.png"))
-        comparison.write_csv(folder / "rates.csv", rows)
-        _sweep_report.list_failures(judged, settings.quiet)
-        drawn = ", figures/" if settings.figures else ""
-        say(f"written to {folder}/: config.json, results.zarr, rates.csv{drawn}", settings.quiet)
+        comparison.write_csv(folder / TABLE, rows)
+        runs.list_failures(judged, execution.quiet)
+        drawn = ", figures/" if execution.figures else ""
+        say(f"written to {folder}/: {runs.CONFIG}, {runs.RESULTS}, {TABLE}{drawn}", execution.quiet)
+
+
+def check_one_problem(job: Job, command: str) -> None:
+    """Raise `InputError` unless a job is about one tabular problem."""
+    if len(job.variants) > 1:
+        raise InputError(f"--{job.axes.dims[0].replace('_', '-')}: hfac {command} takes one problem, not a list")
+    if job.problem.kind != "tabular":
+        raise InputError(f"hfac {command} needs a tabular problem, and {job.problem.name} is none")
 
 
 def lines(fits: Sequence[Fit]) -> list[str]:

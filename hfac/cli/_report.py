@@ -1,19 +1,16 @@
 """``hfac report DIR``: table and figures of a stored run, judged again if asked."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
-from hfac.cli import InputError, as_input_error, parse
+from hfac._errors import InputError, as_input_error
+from hfac._progress import say
+from hfac.cli import parse
 from hfac.cli._values import Numbers
-
-if TYPE_CHECKING:
-    import xarray
-
-    from hfac.cli._request import Request
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,39 +34,21 @@ def main(args: Sequence[str]) -> None:
         raise InputError(f"{settings.dir} holds no run: config.json is missing")
     if any(not tau > 0 for tau in settings.judge):
         raise InputError(f"--judge must be positive, got {min(settings.judge):g}")
-    from hfac.cli import _folder, _resume
+    from hfac import results, runs
+    from hfac.cli import _resume, _sweep_run
 
-    stored = _folder.read_config(settings.dir)
-    if stored["command"] not in REPORTED:
+    stored = runs.read_config(settings.dir)
+    if stored["command"] != "sweep":
         raise InputError(f"{settings.dir} holds a run of `hfac {stored['command']}`; reported are sweeps and tweets")
-    with _folder.locked(settings.dir), _folder.reported(settings.dir, can_go_on=False):
-        REPORTED[stored["command"]](settings, _resume.request_of(stored))
-
-
-def _sweep(settings: Report, request: "Request") -> None:
-    from hfac.cli import _sweep_report, _sweep_run
-
-    problem, request = _sweep_run.build_problem(request)
-    taus = settings.judge or request.settings.judge
-    _sweep_report.judge_and_report(_load(settings.dir), problem, taus, settings.dir, settings.figures, settings.quiet)
-
-
-def _tweets(settings: Report, request: "Request") -> None:
-    from hfac.cli import _sweep_run, _tweets_run
-
-    taken = dataclasses.replace(_sweep_run.begin(request, x64=False).settings, pretrained=settings.dir)
-    with as_input_error():
-        setup = _tweets_run.tweets.prepare(taken)
-    taus = settings.judge or taken.judge
-    _tweets_run.report(setup, _load(settings.dir), taus, settings.dir, settings.figures, settings.quiet)
-
-
-def _load(folder: Path) -> "xarray.Dataset":
-    from hfac import results
-    from hfac.cli import _folder
-
-    with as_input_error():
-        return results.load(folder / _folder.RESULTS)
-
-
-REPORTED: dict[str, Callable[[Report, "Request"], None]] = {"sweep": _sweep, "tweets": _tweets}
+    with runs.locked(settings.dir), runs.reported(settings.dir, can_resume=False):
+        request = _resume.request_of(stored)
+        own = dataclasses.replace(request.settings, figures=settings.figures, quiet=settings.quiet, out=settings.dir)
+        job, execution = _sweep_run.prepare(request._replace(settings=own, is_resumed=True))
+        with as_input_error():
+            data = results.load(settings.dir / runs.RESULTS)
+        reached = int(data["step"][-1])
+        if reached < job.steps:
+            say(f"note: the run is at step {reached:,} of {job.steps:,}; `hfac resume {settings.dir}` goes on with it")
+        done = runs.report(job, data, settings.dir, settings.judge or job.judge, execution)
+    if not settings.quiet:
+        print("\n".join(done.lines))

@@ -6,25 +6,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from hfac.cli._values import Count, Numbers
+from hfac.cli._values import Count, Numbers, Real
+from hfac.settings import JUDGE
 
-RATES = ("upper", "actor", "critic", "penalty", "entropy")
-FIELDS = ("scale", "power", "offset", "floor")
-ALIASES = {"tau": "entropy"}  # other names of the rates, wherever one is named
 FROM_PRESET = "(default: the preset's)"
-JUDGE = 0.003
 FROM_PROBLEM = f"(default: {JUDGE}, or what the problem is meant for)"
 FromProblem = Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PROBLEM)]
 FromPreset = Annotated[Numbers, tyro.conf.arg(help_behavior_hint=FROM_PRESET)]
-
-
-def setting_name(word: str) -> str:
-    """A setting as a file calls it, dashes or not, a rate by its own name: "tau-power" is "entropy_power"."""
-    name = word.replace("-", "_")
-    stem, _, field = name.partition("_")
-    if stem in ALIASES and field in ("", *FIELDS[1:]):
-        return name.replace(stem, ALIASES[stem], 1)
-    return name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +83,7 @@ class Execution:
 class Checkpointing:
     """When states are kept, and what ends a sweep early."""
 
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: Real = 5.0
     """Longest time between checkpoints, > 0; there is one at record points too."""
     on_divergence: Literal["keep", "stop"] = "keep"
     """When a run's numbers are no longer finite: keep the others going, or stop the sweep at the next record point."""

@@ -1,34 +1,23 @@
 """``hfac sweep PROBLEM``: run a method over seeds and schedules, judge it exactly, store and draw it."""
 
-import contextlib
 import dataclasses
-import hashlib
 import json
 import operator
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from hfac import options
+from hfac._errors import InputError, as_input_error
 from hfac.algorithms import REGISTRY as ALGORITHMS
-from hfac.cli import InputError, Stopped, _config, _folder, as_input_error, nearest, parse
-from hfac.cli._commands import COMMANDS
+from hfac.cli import _config, parse
 from hfac.cli._request import Request
-from hfac.cli._settings import (
-    FIELDS,
-    RATES,
-    Checkpointing,
-    Distribution,
-    Execution,
-    FromProblem,
-    Lists,
-    Output,
-    setting_name,
-)
+from hfac.cli._settings import Checkpointing, Distribution, Execution, FromProblem, Lists, Output
 from hfac.cli._values import Count
 from hfac.problems import REGISTRY as PROBLEMS
+from hfac.settings import SettingName
 
 DESCRIPTIONS = {
     "sweep": "Run a method over seeds and schedules on PROBLEM, judge every record exactly, store and draw it.",
@@ -38,8 +27,6 @@ DESCRIPTIONS = {
     "diagnose": "Look at a run on PROBLEM: the theory's condition along it, the lower level, what limits it.",
     "plan": "Say what a sweep would cost, without running it: runs, bytes, compilations, expected time.",
 }
-FORGOTTEN = ("version", "corpus", "ratings", "pretrained", "run")  # what a path holds counts, not where it lies
-MODEL_FILES = ("tokenizer.json", "model.safetensors")
 TABLES = ("problem_options", "algorithm_options")
 
 
@@ -98,6 +85,8 @@ def resolve(
     loaded = loadable(dict(stored or {}) | ({} if path is None else _config.read_file(path)), config)
     in_file = loaded.pop("problem", None)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else in_file
+    if in_file not in (None, name) and loaded.get("problem_options"):
+        raise InputError(f"--config: [problem_options] are of {in_file}, not of {name}")
     description = DESCRIPTIONS[command]
     has_algorithm = any(field.name == "algorithm" for field in dataclasses.fields(config))
     usage = f"PROBLEM is one of: {', '.join(PROBLEMS)}. `hfac {command} PROBLEM --help` adds its options"
@@ -110,25 +99,31 @@ def resolve(
         return None
     tables = TABLES if has_algorithm else TABLES[:1]
     plain, nested = _config.apply_file(loaded, config, tables)
-    rest = _config.gathered(rest, config)
     builders = {"problem_options": _config.lookup(PROBLEMS, name, "problem")}
+    kind = options.kind_of(builders["problem_options"])
+    known = {field.name for field in dataclasses.fields(config)}
+    own = getattr(builders["problem_options"], "defaults", {}) if config is Sweep else {}
+    plain = {key: value for key, value in own.items() if key in known} | plain
     defaults: dict[str, dict[str, Any]] = {table: {} for table in tables}
     if has_algorithm:
-        algorithm = _config.take(list(rest), "--algorithm")[0] or plain.get("algorithm", "hfac")
-        preset = _config.take(list(rest), "--preset")[0] or plain.get("preset")
+        algorithm = _config.last(rest, "--algorithm") or plain.get("algorithm", "hfac")
+        preset = _config.last(rest, "--preset") or plain.get("preset")
         builders["algorithm_options"] = _config.lookup(ALGORITHMS, algorithm, "algorithm")
         if any(field.name == "preset" for field in dataclasses.fields(config)):
             defaults["algorithm_options"] = _algorithm_defaults(name, algorithm, preset)
     unprefixed = operator.getitem(tyro.conf.OmitArgPrefixes, config)
     fields: list[Any] = [("settings", unprefixed, dataclasses.field(default=config(**plain)))]
     switches = _config.switches_of(typing.get_type_hints(config))
+    lists = _config.list_flags(config)
     for table, builder in builders.items():
-        given = _config.typed_table(table, nested[table], builder)
-        options = _config.options_class(builder, table, defaults[table] | given)
+        given = _config.typed_table(table, nested[table], builder, kind)
+        chosen = _config.options_class(builder, table, defaults[table] | given, kind)
         prefix = table.removesuffix("_options")
-        switches |= _config.switches_of(_config.option_hints(builder), f"{prefix}.")
+        lists |= {f"--{SettingName(prefix, option).flag}" for option in options.lists(builder, kind)}
+        switches |= _config.switches_of(_config.option_hints(builder, kind), f"{prefix}.")
         flag = tyro.conf.arg(name=prefix)
-        fields.append((table, operator.getitem(Annotated, (options, flag)), dataclasses.field(default=options())))
+        fields.append((table, operator.getitem(Annotated, (chosen, flag)), dataclasses.field(default=chosen())))
+    rest = _config.gathered(rest, lists)
     _config.refuse_values_of_switches(rest, switches)
     full = dataclasses.make_dataclass("Settings", fields)
     parsed = parse(
@@ -157,11 +152,9 @@ def loadable(loaded: dict[str, Any], config: type) -> dict[str, Any]:
 
 
 def _algorithm_defaults(problem: str, algorithm: str, preset: str | None) -> dict[str, Any]:
-    from hfac import recommended
+    from hfac import runs
 
-    if preset in (None, "recommended") and recommended.is_known(problem, algorithm):
-        return recommended.options(problem, algorithm)
-    return {}
+    return runs.default_options(problem, algorithm, preset)
 
 
 def check_sweep(settings: Any) -> None:
@@ -173,11 +166,15 @@ def check_sweep(settings: Any) -> None:
         raise InputError("--steps and every seed must be below 2**31")
     if any(not tau > 0 for tau in settings.judge):
         raise InputError(f"--judge must be positive, got {min(settings.judge):g}")
+    if len(set(settings.judge)) < len(settings.judge):
+        raise InputError("--judge lists a value twice")
     _check_processes(settings)
     if not settings.checkpoint_minutes > 0:
         raise InputError(f"--checkpoint-minutes must be positive, got {settings.checkpoint_minutes:g}")
+    from hfac import runs
+
     with as_input_error():
-        schedule_grid_axes(settings)
+        runs.schedule_axes(vars(settings))
 
 
 def _check_processes(settings: Any) -> None:
@@ -207,64 +204,9 @@ def share(text: str) -> tuple[int, int]:
       InputError: unless they are whole numbers with 1 <= I <= N.
     """
     first, _, second = text.partition("/")
-    if not (first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second)):
+    if not (text.isascii() and first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second)):
         raise InputError(f"--shard must be I/N with 1 <= I <= N, such as 2/8, got {text}")
     return int(first), int(second)
-
-
-def schedule_grid_axes(settings: Lists) -> dict[tuple[str, ...], list[tuple[float, ...]]]:
-    """The lists among the schedule flags, paired where --zip says so: names -> rows of values.
-
-    Raises:
-      InputError: if a value is out of range, or a zip names a flag without a list or lists of unequal length.
-    """
-    _check_range("offset", "offset", settings.offset)
-    lists: dict[str, tuple[float, ...]] = {}
-    for rate in RATES:
-        for field in FIELDS:
-            flag = rate if field == "scale" else f"{rate}-{field}"
-            values = getattr(settings, flag.replace("-", "_"))
-            if field == "offset" and not values and len(settings.offset) == 1:
-                values = settings.offset
-            if values:
-                _check_range(flag, field, values)
-                lists[flag] = values
-    groups = [tuple(setting_name(word).replace("_", "-") for word in group.split(",")) for group in settings.zip]
-    zipped = [flag for group in groups for flag in group]
-    for group in groups:
-        if len(group) < 2:
-            raise InputError(f"--zip {','.join(group)}: a group pairs at least two lists, as in --zip entropy,actor")
-    for flag in zipped:
-        if zipped.count(flag) > 1:
-            raise InputError(f"--zip names '{flag}' twice; a list is paired once")
-    if len(settings.offset) > 1:
-        lists |= {f"{rate}-offset": settings.offset for rate in RATES}
-        groups.append(tuple(f"{rate}-offset" for rate in RATES))
-    axes: dict[tuple[str, ...], list[tuple[float, ...]]] = {}
-    for group in groups:
-        for flag in group:
-            if flag not in lists:
-                raise InputError(f"--zip: '{flag}' has no list of values{nearest(flag, lists) if lists else ''}")
-        lengths = {len(lists[flag]) for flag in group}
-        if len(lengths) > 1:
-            raise InputError(f"--zip {','.join(group)}: the lists must have equal lengths, got {sorted(lengths)}")
-        rows = list(zip(*(lists.pop(flag) for flag in group), strict=True))
-        axes[tuple(_setting(flag) for flag in group)] = rows
-    return axes | {(_setting(flag),): [(value,) for value in values] for flag, values in lists.items()}
-
-
-def _setting(flag: str) -> str:
-    rate, _, field = flag.partition("-")
-    return f"{rate}.{field or 'scale'}"
-
-
-def _check_range(flag: str, field: str, values: tuple[float, ...]) -> None:
-    is_positive = field in ("scale", "offset")
-    for value in values:
-        if value < 0 or (is_positive and value == 0):
-            raise InputError(f"--{flag} must be {'> 0' if is_positive else '>= 0'}, got {value:g}")
-    if len(set(values)) < len(values):
-        raise InputError(f"--{flag} lists a value twice")
 
 
 def content(request: Request) -> dict[str, Any]:
@@ -278,83 +220,3 @@ def content(request: Request) -> dict[str, Any]:
         if getattr(request, table) is not None:
             found[table] = dataclasses.asdict(getattr(request, table))
     return found
-
-
-def identity(request: Request) -> dict[str, Any]:
-    """What a checkpoint must have in common with the run that goes on from it: all but what can grow or matters not."""
-    import jax
-    import jaxlib
-
-    grows: tuple[str, ...] = ("command", "on_divergence", "block_width", *_folder.UNIMPORTANT)
-    if isinstance(request.settings, Checkpointing):
-        grows += ("seeds", "first_seed", "steps", "judge", "window")
-    lists = {f"{rate}_{field}".removesuffix("_scale") for rate in RATES for field in FIELDS} | {"offset", "zip"}
-    kept = {key: value for key, value in content(request).items() if key not in {*grows, *lists, *FORGOTTEN}}
-    several = _config.listed(request.algorithm_options)  # a list can grow; its values are with the schedules
-    if several:
-        own = kept["algorithm_options"]
-        kept["algorithm_options"] = {name: value for name, value in own.items() if name not in several}
-    for key, value in vars(request.settings).items():
-        if isinstance(value, Path) and key in FORGOTTEN and value.exists():
-            kept[f"{key}_digest"] = _digest(value)
-    return kept | {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "device": jax.devices()[0].platform}
-
-
-def _digest(path: Path) -> str:
-    """Digest of a file, or of the model in a folder: what it holds, wherever it lies."""
-    files = [path] if path.is_file() else [file for file in map(path.joinpath, MODEL_FILES) if file.is_file()]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def work(request: Request, stem: str) -> Iterator[Path]:
-    """The folder that a command writes to, its own until the end, with the configuration in it.
-
-    Args:
-      request: with every default filled in.
-      stem: of the folder's name where none was asked for.
-
-    Raises:
-      InputError: if the folder cannot be had or holds something else.
-    """
-    if not request.processes.is_first:
-        with _folder.reported(request.settings.out, True):
-            yield request.settings.out
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            if not request.resumed:
-                _folder.check_new(request.settings.out, content(request))
-            folder = _folder.make(request.settings.out, stem)
-            stack.enter_context(_folder.reported(folder, COMMANDS[request.command].goes_on))
-            stack.enter_context(_folder.locked(folder))
-            if not (folder / _folder.CONFIG).exists():
-                _folder.write_config(folder, content(request))
-        except (InputError, OSError):
-            _tell_others_to_stop(request)
-            raise
-        try:
-            yield folder
-        except KeyboardInterrupt as stop:
-            if str(stop) or not COMMANDS[request.command].goes_on:
-                raise
-            raise Stopped(f"interrupted; `hfac resume {folder}` goes on from there") from None
-
-
-def keep_growth(request: Request, folder: Path) -> bool:
-    """Write the configuration of a run that was made larger, once nothing speaks against it; whether it was."""
-    if not _folder.differences(_folder.read_config(folder), content(request)):
-        return False
-    _folder.write_config(folder, content(request))
-    return True
-
-
-def _tell_others_to_stop(request: Request) -> None:
-    out = request.settings.out
-    if request.processes.count > 1 and out is not None and out.is_dir():
-        from hfac.cli import _processes
-
-        _processes.answer(out, request.processes, "stop")

@@ -3,24 +3,19 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from hfac.cli import InputError, _sweep
+from hfac._errors import InputError
+from hfac.cli import _sweep
 from hfac.cli._request import Request
-from hfac.cli._settings import FIELDS, FROM_PROBLEM, RATES, setting_name
-from hfac.cli._values import Count, expand
+from hfac.cli._settings import FROM_PROBLEM
+from hfac.cli._values import Count, Real, expand
+from hfac.settings import RATES, Range, find
 
 MAX_ROUNDS = 12  # seeds double from round to round
 RUNS_PAID_FOR = 100  # of full length, by the default budget
-
-
-class Ends(NamedTuple):
-    """An axis between two numbers."""
-
-    low: float
-    high: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +41,7 @@ class Tune:
     """Axes of the search in place of the default ones: NAME=LOW:HIGH (any number between, uniform in the logarithm),
     NAME=A,B,C or NAME=log:A:B:N (one of these), NAME=A (this). NAME is a schedule flag such as upper or
     entropy-power, offset, penalty-over-entropy, upper-over-penalty, or an option of the method such as inner-steps."""
-    judge: Annotated[float | None, tyro.conf.arg(help_behavior_hint=FROM_PROBLEM)] = None
+    judge: Annotated[Real | None, tyro.conf.arg(help_behavior_hint=FROM_PROBLEM)] = None
     """Entropy weight tau at which x is judged, > 0."""
     rungs: Count = 2
     """Stages of halving in a round."""
@@ -71,6 +66,21 @@ def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> Req
     return _sweep.resolve(list(args), "tune", Tune, check, stored)
 
 
+def check_growth(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless the new search is the old one with more rounds of the same budget."""
+    from hfac import runs
+
+    changed = {words.partition(" ")[0] for words in runs.differences(old, new)} - {"version", "rounds", "budget"}
+    if changed:
+        raise InputError(f"a search keeps its {', '.join(sorted(changed))}; only rounds and the budget can grow")
+    before, now = (config["budget"] or RUNS_PAID_FOR * config["samples"] for config in (old, new))
+    if new["rounds"] < old["rounds"]:
+        raise InputError(f"--rounds can only grow: the search has {old['rounds']}, got {new['rounds']}")
+    if now * old["rounds"] != before * new["rounds"]:
+        need = before * new["rounds"] / old["rounds"]
+        raise InputError(f"--rounds {new['rounds']} needs --budget {need:.10g}: as much a round as before; got {now:,}")
+
+
 def check(settings: Tune) -> None:
     """Raise `InputError` unless the settings are in range."""
     at_least = {"samples": 1, "budget": 0, "seeds": 1, "rounds": 1, "rungs": 1, "reduction": 2, "devices": 0}
@@ -92,7 +102,7 @@ def check_rounds(rounds: int) -> None:
 
 
 def axes(entries: Sequence[str]) -> dict[str, Any]:
-    """The axes of `--search`: `Ends`, or a tuple of values.
+    """The axes of `--search`: `Range`, or a tuple of values.
 
     Raises:
       InputError: if an entry is none of the forms.
@@ -115,9 +125,8 @@ def axis_of(entry: str) -> str:
 
 def axis_name(flag: str) -> str:
     """A flag as the search calls it: "upper" is "upper.scale", "inner-steps" is "inner_steps"."""
-    name = setting_name(flag)
-    rate, _, field = name.partition("_")
-    return f"{rate}.{field or 'scale'}" if rate in RATES and field in ("", *FIELDS) else name
+    name = find(flag)
+    return name.path if name is not None and name.owner in RATES else flag.replace("-", "_")
 
 
 def _axis(flag: str, text: str) -> Any:
@@ -127,7 +136,7 @@ def _axis(flag: str, text: str) -> Any:
             low, high = expand(parts[0])[0], expand(parts[1])[0]
             if not 0 < low < high:
                 raise InputError(f"--search: {flag} must have ends 0 < low < high, got {text}")
-            return Ends(low, high)
+            return Range(low, high)
         words = [word for word in text.split(",") if word]
         return tuple(value for word in words for value in _values(word))
     except InputError:

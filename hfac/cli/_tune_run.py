@@ -10,17 +10,17 @@ from typing import Any
 
 import jax
 
-from hfac import _files, algorithms, comparison, plots, tuning
+from hfac import _files, algorithms, comparison, plots, runs, tuning
 from hfac import options as library_options
+from hfac._errors import InputError, as_input_error
+from hfac._progress import Progress, clock, say
 from hfac.algorithms import REGISTRY as ALGORITHMS
-from hfac.cli import InputError, _config, _folder, _sweep, _sweep_report, _sweep_run, _tune, as_input_error
-from hfac.cli._interrupts import Interrupts, held_back
-from hfac.cli._progress import Progress, clock, say
+from hfac.cli import _config, _sweep, _sweep_run, _tune
 from hfac.cli._request import Request
-from hfac.cli._settings import RATES
 from hfac.problems import REGISTRY as PROBLEMS
-from hfac.tabular.problem import Problem
-from hfac.tuning import Plan, Range, Setting, Trial
+from hfac.runs import Interrupts
+from hfac.settings import JUDGE, METHOD, PROBLEM, RATE_SETTINGS, SettingName
+from hfac.tuning import Range, SearchPlan, Setting, Trial
 from hfac.types import Algorithm, Needs
 
 Builder = Callable[..., Algorithm]
@@ -28,39 +28,122 @@ Builder = Callable[..., Algorithm]
 
 def execute(request: Request) -> None:
     """Search, store the log as it grows, print the best setting as a command, draw."""
-    problem, request = _sweep_run.build_problem(request)
+    _sweep_run.begin(request)
+    problem, configuration = configured(request)
     settings, name = request.settings, request.problem
     builder = _config.lookup(ALGORITHMS, settings.algorithm, "algorithm")
-    _config.build_method(builder, problem, request.algorithm_options)
-    chosen = changed(builder, request.algorithm_options)
-    several = _config.listed(request.algorithm_options)
-    overrides = {option: several.get(option, (value,)) for option, value in chosen.items()}
-    space = space_of(builder, settings, overrides, algorithms.needs(settings.algorithm))
-    plan_of(settings)
-    with _sweep.work(request, f"tune-{name}-{settings.algorithm}") as folder:
-        if request.resumed:
-            _sweep.keep_growth(request, folder)
-        kept = tuning.Kept(folder / _folder.CHECKPOINTS, identity(request))
-        with held_back() as asked:
-            log = search(problem, builder, space, settings, settings.algorithm, folder / "search.csv", asked, kept)
+    space = space_of(builder, settings, overrides_of(builder, problem, request), algorithms.needs(settings.algorithm))
+    check_values(builder, problem, space)
+    plan = plan_of(settings)
+    check_memory(problem, builder, space, plan, settings.design)
+    tau = configuration["judge"]
+    with runs.open_folder(
+        configuration, settings.out, f"tune-{name}-{settings.algorithm}", is_new=not request.is_resumed
+    ) as folder:
+        if request.is_resumed:
+            update_configuration(configuration, folder)
+        kept = tuning.FinishedRungs(folder / runs.CHECKPOINTS, identity(configuration, settings))
+        with runs.deferred_interrupts() as asked:
+            log = search(
+                problem, builder, space, settings, tau, settings.algorithm, folder / "search.csv", asked, kept, folder
+            )
         best = log[-1][0]
-        write_best(folder / "best.json", request, settings.algorithm, best)
+        write_best(folder / "best.json", request, tau, settings.algorithm, best)
         if settings.figures:
-            with _sweep_report.drawing(settings.quiet):
-                figure = plots.search(log, f"{name}, {settings.algorithm}", settings.judge)
+            with runs.drawing(settings.quiet):
+                figure = plots.search(log, f"{name}, {settings.algorithm}", tau)
                 plots.save(figure, folder / "figures" / "search.png")
         drawn = ", figures/" if settings.figures else ""
         say(f"written to {folder}/: config.json, search.csv, best.json{drawn}", settings.quiet)
         count = 1 + max(trial.candidate for rung in log for trial in rung)
-        say(f"best of {count}: {best.worth:.4f} at tau = {settings.judge:g} on its tuning seeds", settings.quiet)
-        print(command_line(request, settings.algorithm, best))
+        say(f"best of {count}: {best.objective:.4f} at tau = {tau:g} on its tuning seeds", settings.quiet)
+        print(command_line(request, tau, settings.algorithm, best))
 
 
-def identity(request: Request) -> dict[str, Any]:
+def configured(request: Request) -> tuple[Any, dict[str, Any]]:
+    """The problem, and the configuration with the judge's entropy weight that is meant where none was given.
+
+    Raises:
+      InputError: if the builder refuses an option, or an option is a list.
+    """
+    builder = _config.lookup(PROBLEMS, request.problem, "problem")
+    chosen = dataclasses.asdict(request.problem_options)
+    for option in library_options.lists(builder):
+        if isinstance(chosen[option], tuple):
+            raise InputError(
+                f"--problem.{option.replace('_', '-')}: hfac {request.command} takes one problem, not a list"
+            )
+    problem = runs.call(builder, (), chosen, "problem")
+    content = _sweep.content(request)
+    if content["judge"] is None:
+        content["judge"] = getattr(problem, "fixed_tau", None) or JUDGE
+    return problem, content
+
+
+def update_configuration(configuration: Mapping[str, Any], folder: Path) -> None:
+    """Write the configuration of a search that was made larger."""
+    if runs.differences(runs.read_config(folder), configuration):
+        runs.write_config(folder, configuration)
+
+
+def overrides_of(builder: Builder, problem: Any, request: Request) -> dict[str, Any]:
+    """Options that differ from the builder's own, as axes: lists are searched, others fixed.
+
+    Raises:
+      InputError: if the method refuses a value.
+    """
+    chosen = changed(builder, request.algorithm_options)
+    lists = library_options.lists(builder)
+    several = {option for option, value in chosen.items() if option in lists and isinstance(value, tuple)}
+    first = {option: value[0] if option in several else value for option, value in chosen.items()}
+    for option in first:
+        for value in chosen[option] if option in several else (first[option],):
+            runs.call(builder, (problem,), first | {option: value}, METHOD)
+    return {option: value if option in several else (value,) for option, value in chosen.items()}
+
+
+def check_values(builder: Builder, problem: Any, space: Mapping[str, Any]) -> None:
+    """Let the method refuse every value that a search may try, before anything is written.
+
+    Raises:
+      InputError: if it does, a range is over an option that is no number, or a schedule takes no such value.
+    """
+    known = library_options.of(builder, library_options.kind_of(problem))
+    listed = {name: axis for name, axis in space.items() if name in known}
+    first: dict[str, Any] = {}
+    for name, axis in listed.items():
+        if isinstance(axis, Range) and not known[name].is_number:
+            raise InputError(f"--search: {name} takes listed values, not a range: {name}=A,B,C")
+        first[name] = axis.low if isinstance(axis, Range) else axis[0]
+    for name, axis in listed.items():
+        if len(set(map(repr, axis))) < len(axis):
+            raise InputError(f"--search: {name} lists a value twice")
+        for value in axis:
+            with as_input_error("--search: "):
+                builder(problem, **first | {name: value})
+    for name in set(space) - set(listed):
+        for value in space[name]:
+            with as_input_error(f"--search: {name}: "):
+                tuning.check_rate(name, value)
+
+
+def check_memory(problem: Any, builder: Builder, space: Mapping[str, Any], plan: SearchPlan, design: str) -> None:
+    """Raise `InputError` unless the most runs that a search holds beside each other fit into memory."""
+    crossed = math.prod(len(axis) for axis in space.values()) if design == "grid" else 0
+    largest = max(
+        (crossed or plan.num_candidates(r)) * len(plan.seeds(r)) for r in range(1 if crossed else plan.num_rounds)
+    )
+    first = {name: axis[0] for name, axis in space.items() if not isinstance(axis, Range) and not tuning.is_rate(name)}
+    algorithm = runs.call(builder, (problem,), first, "algorithm")
+    remedy = "give a smaller --budget, fewer seeds, or --search fewer values"
+    runs.check_beside(largest, algorithm, tuning.to_schedules(Setting({}, {})), remedy)
+
+
+def identity(configuration: Mapping[str, Any], settings: Any) -> dict[str, Any]:
     """What a finished rung must have in common with the search that goes on from it."""
-    budget = request.settings.budget or _tune.RUNS_PAID_FOR * request.settings.samples
-    shared = {key: value for key, value in _sweep.identity(request).items() if key not in ("budget", "rounds")}
-    return shared | {"budget of a round": budget / request.settings.rounds, "devices": jax.local_device_count()}
+    budget = settings.budget or _tune.RUNS_PAID_FOR * settings.samples
+    shared = runs.identity(configuration, grows=("budget", "rounds"))
+    return shared | {"budget of a round": budget / settings.rounds, "devices": jax.local_device_count()}
 
 
 def space_of(builder: Builder, settings: Any, overrides: Mapping[str, Any], needs: Needs) -> dict[str, tuning.Axis]:
@@ -70,13 +153,13 @@ def space_of(builder: Builder, settings: Any, overrides: Mapping[str, Any], need
       InputError: if an axis is unknown, wrong, or a range where a grid needs values.
     """
     with as_input_error("--search: "):
-        space = tuning.space_of(builder, needs, {**overrides, **as_axes(settings.search)})
+        space = tuning.space_of(builder, needs, {**overrides, **_tune.axes(settings.search)})
         if settings.design == "grid":
             tuning.cross(space)
     return space
 
 
-def plan_of(settings: Any) -> Plan:
+def plan_of(settings: Any) -> SearchPlan:
     """How a command's settings spend their budget.
 
     Raises:
@@ -84,7 +167,7 @@ def plan_of(settings: Any) -> Plan:
     """
     budget = settings.budget or _tune.RUNS_PAID_FOR * settings.samples
     names = ("seeds", "first_seed", "rounds", "rungs", "reduction", "search_seed")
-    plan = Plan(settings.samples, budget, *(getattr(settings, name) for name in names))
+    plan = SearchPlan(settings.samples, budget, *(getattr(settings, name) for name in names))
     last = plan.num_rounds - 1  # the dearest candidates
     if settings.design == "random" and plan.num_candidates(last) < 1:
         need = math.ceil(budget / max(plan._replace(budget=budget * 1e6).num_candidates(last) / 1e6, 1e-9))
@@ -95,14 +178,16 @@ def plan_of(settings: Any) -> Plan:
 
 
 def search(
-    problem: Problem,
+    problem: Any,
     builder: Builder,
     space: Mapping[str, Any],
     settings: Any,
+    tau: float,
     name: str,
     log_file: Path,
     asked: Interrupts,
-    kept: tuning.Kept | None = None,
+    kept: tuning.FinishedRungs,
+    folder: Path,
 ) -> list[list[Trial]]:
     """All rungs of a search, each written to the log when it ends; those that are kept already are not run again.
 
@@ -116,13 +201,14 @@ def search(
     def report(done: float, total: float) -> None:
         progress.update(done, total=total)
         if asked.is_set:
-            goes_on = "" if kept is None else f"; `hfac resume {log_file.parent}` goes on from there"
-            raise KeyboardInterrupt(f"stopped; {log_file.parent} holds the rungs that were finished{goes_on}")
+            raise KeyboardInterrupt(
+                f"stopped; {folder} holds the rungs that were finished; `hfac resume {folder}` goes on from there"
+            )
 
     def all_rungs() -> Iterator[list[Trial]]:
         if settings.design == "random":
             show([plan.num_candidates(r) for r in range(plan.num_rounds)])
-            return tuning.tune(problem, builder, space, plan, settings.judge, report, kept)
+            return tuning.tune(problem, builder, space, plan, tau, report, kept)
         crossed = tuning.cross(space)
         show([len(crossed)])
         return tuning.search(
@@ -130,7 +216,7 @@ def search(
             builder,
             crossed,
             plan.num_samples,
-            settings.judge,
+            tau,
             seeds=plan.seeds(0),
             num_rungs=plan.num_rungs,
             reduction=plan.reduction,
@@ -150,7 +236,7 @@ def search(
                 write_log(log_file, log)
     finally:
         seconds = progress.close()
-    say(f"{name}: {log[-1][0].worth:.4f} in {clock(seconds)}", settings.quiet)
+    say(f"{name}: {log[-1][0].objective:.4f} in {clock(seconds)}", settings.quiet)
     return log
 
 
@@ -160,77 +246,69 @@ def changed(builder: Any, options: Any) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(options).items() if value != own[name].default}
 
 
-def as_axes(entries: Sequence[str]) -> dict[str, Any]:
-    """The axes of `--search` as the library's."""
-    return {name: Range(*axis) if isinstance(axis, _tune.Ends) else axis for name, axis in _tune.axes(entries).items()}
-
-
 def write_log(path: Path, log: Sequence[Sequence[Trial]]) -> None:
     """Every trial as a row; the file is replaced whole."""
     trials = [trial for rung in log for trial in rung]
     options = sorted({name for trial in trials for name in trial.setting.options})
-    fields = ["round", "rung", "candidate", "steps", "samples", "worth", "diverged", *options, *tuning.SETTINGS]
+    fields = ["round", "rung", "candidate", "steps", "samples", "objective", "diverged", *options, *tuning.SETTINGS]
     rows = []
     for trial in trials:
         row = {name: getattr(trial, name) for name in fields[:7]}
-        rows.append(dict.fromkeys(fields, "") | row | trial.setting.options | numbers(trial.setting))
+        rows.append(
+            dict.fromkeys(fields, "")
+            | row
+            | trial.setting.options
+            | {n.path: v for n, v in numbers(trial.setting).items()}
+        )
     comparison.write_csv(path, rows)
 
 
-def numbers(setting: Setting) -> dict[str, float]:
-    """Every number of a setting's schedules, defaults included: "upper.scale" -> value."""
+def numbers(setting: Setting) -> dict[SettingName, float]:
+    """Every number of a setting's schedules, defaults included."""
     decays = tuning.to_schedules(setting)
-    return {
-        name: float(getattr(getattr(decays, name.partition(".")[0]), name.partition(".")[2]))
-        for name in tuning.SETTINGS
-    }
+    return {name: float(getattr(getattr(decays, name.owner), name.field)) for name in RATE_SETTINGS}
 
 
-def write_best(path: Path, request: Request, algorithm: str, best: Trial) -> None:
+def write_best(path: Path, request: Request, tau: float, algorithm: str, best: Trial) -> None:
     """The winner as a configuration file of ``hfac sweep`` and ``hfac compare``."""
-    flags = {_flag(name).replace("-", "_"): value for name, value in numbers(best.setting).items()}
+    flags = {name.key: value for name, value in numbers(best.setting).items()}
     content = {
         "problem": request.problem,
         "algorithm": algorithm,
         "preset": "attenuating",
         "steps": best.steps,
         **flags,
-        "judge": request.settings.judge,
+        "judge": tau,
         "problem_options": dataclasses.asdict(request.problem_options),
         "algorithm_options": best.setting.options,
     }
     _files.replace(path, json.dumps(content, indent=2) + "\n")
 
 
-def command_line(request: Request, algorithm: str, best: Trial) -> str:
+def command_line(request: Request, tau: float, algorithm: str, best: Trial) -> str:
     """The sweep of the winner as it would be typed."""
     words = ["hfac", "sweep", request.problem, "--algorithm", algorithm, "--preset", "attenuating"]
-    words += ["--steps", str(best.steps), "--judge", f"{request.settings.judge:g}"]
+    words += ["--steps", str(best.steps), "--judge", f"{tau:g}"]
     found = numbers(best.setting)
-    offsets = {found[f"{rate}.offset"] for rate in RATES}
+    offsets = {value for name, value in found.items() if name.field == "offset"}
     if len(offsets) == 1:
         words += ["--offset", f"{offsets.pop():.6g}"]
-        found = {name: value for name, value in found.items() if not name.endswith("offset")}
+        found = {name: value for name, value in found.items() if name.field != "offset"}
     for name, value in found.items():
-        if value or not name.endswith("floor"):
-            words += [f"--{_flag(name)}", f"{value:.6g}"]
+        if value or name.field != "floor":
+            words += [f"--{name.flag}", f"{value:.6g}"]
     problem_builder = _config.lookup(PROBLEMS, request.problem, "problem")
     for table, options in (
-        ("problem", changed(problem_builder, request.problem_options)),
-        ("algorithm", best.setting.options),
+        (PROBLEM, changed(problem_builder, request.problem_options)),
+        (METHOD, best.setting.options),
     ):
         for option, value in options.items():
-            words += _option(table, option.replace("_", "-"), value)
+            words += _option(SettingName(table, option), value)
     return shlex.join(words)
 
 
-def _option(table: str, option: str, value: Any) -> list[str]:
+def _option(name: SettingName, value: Any) -> list[str]:
     if isinstance(value, bool):
-        return [f"--{table}.{option}" if value else f"--{table}.no-{option}"]
+        return [f"--{name.flag}" if value else f"--{name.owner}.no-{name.flag.partition('.')[2]}"]
     values = value if isinstance(value, tuple) else (value,)
-    return [f"--{table}.{option}", *(str(v) for v in values)]
-
-
-def _flag(name: str) -> str:
-    rate, _, field = name.partition(".")
-    return rate if field == "scale" else f"{rate}-{field}"
+    return [f"--{name.flag}", *(str(v) for v in values)]

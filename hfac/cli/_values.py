@@ -125,6 +125,24 @@ OneOrMore = Annotated[
 ]
 
 
+def one_or_more_whole(texts: list[str]) -> int | tuple[int, ...]:
+    """One whole number, or a list of several."""
+    found = tuple(whole(repr(value)) for value in numbers(texts))
+    return found[0] if len(found) == 1 else found
+
+
+OneOrMoreWhole = Annotated[
+    int | tuple[int, ...],
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="N ...",
+        instance_from_str=lambda texts: one_or_more_whole(list(texts)),
+        is_instance=lambda value: isinstance(value, int | tuple) and not isinstance(value, bool),
+        str_from_instance=lambda value: [f"{v}" for v in (value if isinstance(value, tuple) else (value,))],
+    ),
+]
+
+
 def describe(value: Any) -> str:
     """A value as it would be typed."""
     return " ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import _random, exact, results
+from hfac import exact, results
+from hfac._compiler import random
 from hfac.diagnostics._error import ErrorSplit, explain, split_error
 from hfac.diagnostics._lower_level import (
     PolyakLojasiewicz,
@@ -145,7 +146,7 @@ def _parts(
     """The computations, each a program of its own; solves run one after another, side by side they can deadlock."""
     num_states, num_actions = problem.mdp.num_states, problem.mdp.num_actions
     leaves = {str(n): jnp.asarray(v.values, float) for n, v in data.data_vars.items()}
-    record = results.structured(leaves, {"x": problem.first_x(_random.key(0))})
+    record = results.structured(leaves, {"x": problem.first_x(random.key(0))})
     x, theta = record["x"], record["theta"]
     last_x = jax.tree.map(lambda leaf: leaf[0, -1], x)
     tau = jnp.asarray(float(data["entropy"][0, -1]))
@@ -158,7 +159,7 @@ def _parts(
 
     def at_random() -> PolyakLojasiewicz:
         scales = jnp.asarray(np.repeat(SCALES, POLICIES_PER_SCALE))
-        tables = random_policies(_random.key(0), (num_states, num_actions), scales)
+        tables = random_policies(random.key(0), (num_states, num_actions), scales)
         one = jax.jit(lambda at: jax.lax.map(lambda table: polyak_lojasiewicz(problem, last_x, table, tau), at))
         return jax.device_get(one(tables))
 
@@ -175,7 +176,7 @@ def _parts(
     def split() -> ErrorSplit:
         last = {name: record[name][:, -1] for name in ("theta", "theta_pen", "penalty", "entropy")}
         states = last | {"x": jax.tree.map(lambda leaf: leaf[:, -1], x)}
-        return split_error(problem, states, judge, _random.key(1), **options)
+        return split_error(problem, states, judge, random.key(1), **options)
 
     return {
         "along": along,

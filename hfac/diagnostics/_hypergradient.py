@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from hfac import _random, exact
+from hfac import exact
+from hfac._compiler import random
 from hfac.tabular import estimators, policies, sampling
 from hfac.tabular.problem import Problem
 from hfac.types import PyTree, densify
@@ -65,7 +66,7 @@ def check_hypergradient(
 
 
 def _compare(problem: Problem, x: PyTree | None, tau: float, w: float, rng: np.random.Generator) -> list[Check]:
-    start = problem.first_x(_random.key(0)) if x is None else x
+    start = problem.first_x(random.key(0)) if x is None else x
     flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), start))
     if x is None:
         flat = flat + jnp.asarray(rng.normal(scale=0.5, size=flat.size))
@@ -94,6 +95,6 @@ def _expected_estimate(problem: Problem, x: PyTree, tau: float, w: float) -> PyT
     pi, pi_pen = exact.penalty_response(problem, x, w, tau)
     mdp = problem.mdp.astype(jnp.float64)
     sampler = sampling.exact(mdp, policies.tabular_softmax(mdp.num_states, mdp.num_actions, jnp.float64))
-    batch, batch_pen = sampler.draw(_random.key(0), (), jnp.log(pi), jnp.log(pi_pen)).batches
+    batch, batch_pen = sampler.draw(random.key(0), (), jnp.log(pi), jnp.log(pi_pen)).batches
     weight = jnp.asarray(w, jnp.float64)
     return densify(x, estimators.penalty_hypergradient(problem, x, batch, batch_pen, pi, pi_pen, weight))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from hfac import _random
+from hfac._compiler import random
 
 BREAKDOWN = 1e-10  # of a new direction, relative to the map: nothing new is left in the Krylov space
 
@@ -27,7 +27,7 @@ def lanczos(
     Returns:
       [size].
     """
-    key = _random.key(0)
+    key = random.key(0)
 
     def unit(v: jax.Array) -> jax.Array:
         return v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(v.dtype).tiny)

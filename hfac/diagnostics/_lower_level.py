@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from hfac import _random
+from hfac._compiler import random
 from hfac.diagnostics._krylov import lanczos
 from hfac.tabular import linear
 from hfac.tabular.dynamics import (
@@ -95,7 +95,7 @@ def curvature(
     def product(v: jax.Array) -> jax.Array:
         return -logits_hessian_product(at, point, tau, v.reshape(shape)).ravel()
 
-    start = jax.random.normal(_random.key(1), (logits.size,), logits.dtype)
+    start = jax.random.normal(random.key(1), (logits.size,), logits.dtype)
     return lanczos(product, start, min(num_iterations, shape[0] * (shape[1] - 1)), project)
 
 
@@ -125,6 +125,6 @@ def response_slope(problem: Problem, x: PyTree, tau: Scalar, num_iterations: int
         mu = linear.accumulate(chain, arrivals(mdp, y))
         return ravel_pytree(table_grad(problem.reward, mdp, x, y + mu[:, None] * pi))[0]
 
-    start = jax.random.normal(_random.key(2), flat.shape, flat.dtype)
+    start = jax.random.normal(random.key(2), flat.shape, flat.dtype)
     values = lanczos(square, start, min(num_iterations, flat.size), lambda v: v)
     return jnp.sqrt(jnp.maximum(values[-1], 0))

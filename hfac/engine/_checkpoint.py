@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +44,12 @@ class Checkpoints:
     """The checkpoints of one part of a sweep."""
 
     def __init__(
-        self, folder: Path, belongs_to: Mapping[str, Any], kept: int = KEPT, unimportant: Collection[str] = ()
+        self,
+        folder: Path,
+        belongs_to: Mapping[str, Any],
+        kept: int = KEPT,
+        unimportant: Collection[str] = (),
+        upgrade: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
     ) -> None:
         """Look at a folder, which need not exist yet.
 
@@ -53,8 +58,9 @@ class Checkpoints:
           belongs_to: what a checkpoint must have been written by, compared word by word.
           kept: newest checkpoints that stay when one is written.
           unimportant: names in `belongs_to` of this or of an earlier version that are not compared.
+          upgrade: turns what version 0.1 belonged to into what this version writes.
         """
-        self._kept, self._unimportant = kept, unimportant
+        self._kept, self._unimportant, self._upgrade = kept, unimportant, upgrade
         self.folder = _files.place(folder)
         self._belongs_to = json.loads(json.dumps(dict(belongs_to), default=str))
 
@@ -158,7 +164,10 @@ class Checkpoints:
                 raise ValueError(f"{name} is missing")
             if _digest(path) != digest:
                 raise ValueError(f"{name} is not what was written")
-        own = _known(self._belongs_to, belongs_to) if form == ORBAX_FORMAT else self._belongs_to
+        own = self._belongs_to
+        if form == ORBAX_FORMAT:
+            belongs_to = self._upgrade(belongs_to)
+            own = _known(own, belongs_to)
         keys = {*belongs_to, *own} - set(self._unimportant)
         differ = sorted(key for key in keys if belongs_to.get(key) != own.get(key))
         if differ:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import _random
+from hfac import _checks
+from hfac._compiler import random
 from hfac.types import Algorithm, Key, PyTree
 
 Record = Callable[[Any, Any, Any], PyTree]  # (state, info, schedules) -> what is kept
@@ -26,8 +27,17 @@ class History(NamedTuple):
 
 
 def run_key(seed: int | jax.Array, root: int = 0) -> Key:
-    """The key of the run called `seed`: it depends on nothing else, so seeds can be added later."""
-    return jax.random.fold_in(_random.key(root), seed)
+    """The key of the run called `seed`: it depends on nothing else, so seeds can be added later.
+
+    Raises:
+      ValueError: if the seed is no whole number in [0, 2**31).
+    """
+    if not isinstance(seed, jax.Array):
+        is_number = isinstance(seed, int | float | np.number | np.ndarray) and not isinstance(seed, bool)
+        if not is_number or np.ndim(seed) or seed != int(seed) or not 0 <= seed <= MAX_STEPS:
+            raise ValueError(f"a seed is a whole number in [0, 2**31), got {seed!r}")
+        seed = int(seed)
+    return jax.random.fold_in(random.key(root), seed)
 
 
 def record_points(num_steps: int, record_at: Sequence[int] | None = None) -> np.ndarray:
@@ -36,7 +46,10 @@ def record_points(num_steps: int, record_at: Sequence[int] | None = None) -> np.
     Raises:
       ValueError: if num_steps or a point is out of range, or the points do not increase.
     """
-    is_number = isinstance(num_steps, int | float | np.number) and np.isfinite(num_steps)
+    is_number = isinstance(num_steps, int | float | np.number) or (
+        isinstance(num_steps, jax.Array) and not num_steps.ndim
+    )
+    is_number = is_number and not isinstance(num_steps, bool) and np.isfinite(num_steps)
     if not is_number or int(num_steps) != num_steps or not 0 <= num_steps <= MAX_STEPS:
         raise ValueError(f"num_steps must be a whole number in [0, {MAX_STEPS}], got {num_steps}")
     if record_at is None:
@@ -53,8 +66,27 @@ def record_points(num_steps: int, record_at: Sequence[int] | None = None) -> np.
 
 @functools.lru_cache(maxsize=256)
 def compiled_step(algorithm: Algorithm) -> Any:
-    """The step as one jitted function, so that a single trace serves everyone who looks at it."""
-    return jax.jit(algorithm.step)
+    """The step as one jitted function ``(key, state, schedules, shared)``, so that a single trace serves everyone."""
+
+    def step(key: Key, state: Any, schedules: Any, shared: PyTree) -> tuple[Any, Any]:
+        return algorithm.reading(shared).step(key, state, schedules)
+
+    return jax.jit(step)
+
+
+class SharedRecord(NamedTuple):
+    """A record function that reads the shared arrays of its problem."""
+
+    make: Callable[[PyTree], Record]  # shared arrays -> the function
+
+    def __call__(self, *args: Any) -> PyTree:
+        """Refuse to be called without the arrays."""
+        raise TypeError("this record function reads shared arrays; use make(shared)")
+
+
+def record_over(record: Any, shared: PyTree) -> Record:
+    """A record function over these shared arrays."""
+    return record.make(shared) if isinstance(record, SharedRecord) else record
 
 
 @functools.lru_cache(maxsize=256)
@@ -74,7 +106,7 @@ def first_state(algorithm: Algorithm, key: Key, schedules: Any, initial: Any = N
     Raises:
       ValueError: if `initial` is neither a state nor an upper variable of this algorithm.
     """
-    state = algorithm.init(_random.fold_in(key, 0), schedules)
+    state = algorithm.init(random.fold_in(key, 0), schedules)
     if initial is None:
         return state
     if _is_like(initial, state):
@@ -98,26 +130,27 @@ def _is_like(first: Any, second: Any) -> bool:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def advance(
-    algorithm: Algorithm, record: Record, key: Key, schedules: Any, state: Any, lengths: jax.Array
+    algorithm: Algorithm, record: Record, key: Key, schedules: Any, state: Any, lengths: jax.Array, shared: PyTree
 ) -> tuple[Any, History]:
     """Do intervals of `lengths` steps [T] and record after each.
 
     The random stream is a function of the run's key and `state.step` alone: however a run is cut into intervals, its
     numbers are the same.
     """
-    step_key = _random.fold_in(key, 1)
-    step = compiled_step(algorithm)
-    _, info = jax.eval_shape(step, step_key, state, schedules)
+    step_key = random.fold_in(key, 1)
+    step, keep = compiled_step(algorithm), record_over(record, shared)
+    _, info = jax.eval_shape(step, step_key, state, schedules, shared)
     no_info = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), info)
 
     def iterate(_: jax.Array, carry: tuple[Any, Any, jax.Array]) -> tuple[Any, Any, jax.Array]:
         state, _, num_samples = carry
-        state, info = step(_random.fold_in(step_key, state.step), state, schedules)
+        state, info = step(random.fold_in(step_key, state.step), state, schedules, shared)
         return state, info, num_samples + info.num_samples
 
     def interval(carry: tuple[Any, Any], length: jax.Array) -> tuple[tuple[Any, Any], History]:
         state, info, num_samples = jax.lax.fori_loop(0, length, iterate, (*carry, jnp.int32(0)))
-        kept = record(state, info._replace(num_samples=num_samples), schedules)
+        with _checks.explained("record"):
+            kept = keep(state, info._replace(num_samples=num_samples), schedules)
         return (state, info), History(state.step, num_samples, kept)
 
     (state, _), history = jax.lax.scan(interval, (state, no_info), lengths)

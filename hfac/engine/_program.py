@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac import _random
-from hfac._jaxpr import has_factorization, has_large_product, has_library_call, has_many_equations
-from hfac.engine import _loop, _native, _sharding
+from hfac._compiler import native, random
+from hfac._compiler.jaxpr import has_factorization, has_large_product, has_library_call, has_many_equations
+from hfac.engine import _loop, _sharding
 from hfac.types import Algorithm
 
 
@@ -29,50 +29,51 @@ class Program:
     `advance` may be called once with every record point or point by point; the numbers are the same.
     """
 
-    def __init__(self, algorithm: Algorithm, record: _loop.Record, plan: _sharding.Plan) -> None:
+    def __init__(self, algorithm: Algorithm, record: _loop.Record, plan: _sharding.Placement) -> None:
         """Prepare the programs; nothing is compiled yet."""
         self.plan = plan
         self.compile_seconds = 0.0
         self._algorithm, self._record = algorithm, record
-        self._is_native = plan.devices[0].platform == "cpu" and _native.is_known()
+        self._shared = jax.tree.map(jnp.asarray, algorithm.shared_arrays)  # one copy, whatever is called
+        self._is_native = plan.devices[0].platform == "cpu" and native.is_known()
         self._programs = self._prepare()
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     def _prepare(self) -> dict[str, Any]:
         algorithm = self._algorithm
         steps = functools.partial(_loop.advance, algorithm, self._record)
-        loop = _native.as_one_function(steps) if self._is_native else steps
+        loop = native.as_one_function(steps) if self._is_native else steps
 
-        def start(runs: Runs) -> Any:
-            return _loop.first_state(algorithm, runs.key, runs.schedules, runs.initial)
+        def start(runs: Runs, shared: Any) -> Any:
+            return _loop.first_state(algorithm.reading(shared), runs.key, runs.schedules, runs.initial)
 
-        def advance(runs: Runs, state: Any, lengths: jax.Array) -> tuple[Any, _loop.History]:
-            return loop(runs.key, runs.schedules, state, lengths)
+        def advance(runs: Runs, state: Any, lengths: jax.Array, shared: Any) -> tuple[Any, _loop.History]:
+            return loop(runs.key, runs.schedules, state, lengths, shared)
 
-        def whole(runs: Runs, lengths: jax.Array) -> tuple[Any, _loop.History]:
+        def whole(runs: Runs, lengths: jax.Array, shared: Any) -> tuple[Any, _loop.History]:
             # a constant of the start that reached the native call as an argument would abort its compilation
-            return advance(runs, jax.lax.optimization_barrier(start(runs)), lengths)
+            return advance(runs, jax.lax.optimization_barrier(start(runs, shared)), lengths, shared)
 
         return {
-            "start": jax.jit(_sharding.over_runs(start, self.plan)),
-            "advance": jax.jit(_sharding.over_runs(advance, self.plan, num_shared=1), donate_argnums=1),
-            "whole": jax.jit(_sharding.over_runs(whole, self.plan, num_shared=1)),
+            "start": jax.jit(_sharding.over_runs(start, self.plan, num_shared=1)),
+            "advance": jax.jit(_sharding.over_runs(advance, self.plan, num_shared=2), donate_argnums=1),
+            "whole": jax.jit(_sharding.over_runs(whole, self.plan, num_shared=2)),
         }
 
     def factorizes(self, runs: Runs) -> bool:
         """Whether a step factorises a matrix, which several CPU devices must not do at once."""
         states = self.shapes(runs)
         lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
-        return has_factorization(self._programs["advance"].trace(runs, states, lengths).jaxpr.jaxpr)
+        return has_factorization(self._programs["advance"].trace(runs, states, lengths, self._shared).jaxpr.jaxpr)
 
     def shapes(self, runs: Runs) -> Any:
         """Shapes of the states of all slots."""
-        return jax.eval_shape(self._programs["start"], runs)
+        return jax.eval_shape(self._programs["start"], runs, self._shared)
 
     def record_shapes(self, runs: Runs) -> Any:
         """Shapes of what one record point keeps of one run."""
         lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
-        history = jax.eval_shape(self._programs["advance"], runs, self.shapes(runs), lengths)[1]
+        history = jax.eval_shape(self._programs["advance"], runs, self.shapes(runs), lengths, self._shared)[1]
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), history.record)
 
     @property
@@ -94,13 +95,13 @@ class Program:
 
     def _call(self, name: str, *args: Any) -> Any:
         with jax.disable_jit(False):  # a sweep is a compiled program, whatever is switched off around it
-            return self._call_compiled(name, jax.tree.map(jnp.asarray, args))
+            return self._call_compiled(name, (*jax.tree.map(jnp.asarray, args), self._shared))
 
     def _call_compiled(self, name: str, args: Any) -> Any:
         signature = (name, jax.tree.structure(args), tuple((a.shape, a.dtype) for a in jax.tree.leaves(args)))
         if signature not in self._compiled:
             began = time.perf_counter()
-            with _random.pinned():
+            with random.pinned():
                 self._compiled[signature] = self._compile(name, args)
             self.compile_seconds += time.perf_counter() - began
         return self._compiled[signature](*args)
@@ -112,7 +113,7 @@ class Program:
         whole = traced.jaxpr.jaxpr
         if not any(found(whole) for found in (has_library_call, has_large_product, has_many_equations)):
             with contextlib.suppress(jax.errors.JaxRuntimeError):  # the step holds something else that cannot be nested
-                return traced.lower().compile(compiler_options=_native.OPTIONS)
+                return traced.lower().compile(compiler_options=native.OPTIONS)
         self._is_native = False
         self._programs = self._prepare()
         return self._compile(name, args)
@@ -125,6 +126,6 @@ def _held(compiled: Any) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def program(algorithm: Algorithm, record: _loop.Record, plan: _sharding.Plan) -> Program:
+def program(algorithm: Algorithm, record: _loop.Record, plan: _sharding.Placement) -> Program:
     """The programs of a sweep, made once for each algorithm, record function and plan."""
     return Program(algorithm, record, plan)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.experimental import checkify
 
-from hfac import _random
+from hfac._compiler import random
 from hfac._trees import named_leaves
 from hfac.engine._run import run
 from hfac.types import Algorithm, Key, Status
@@ -38,7 +38,7 @@ def replay(algorithm: Algorithm, key: Key, schedules: Any, num_steps: int, debug
     if status == Status.OK or not debug:
         return Replay(last, failed_at, status, ())
     before, _ = run(algorithm, key, schedules, failed_at, record_at=[failed_at])
-    step_key = _random.fold_in(_random.fold_in(key, 1), before.step)
+    step_key = random.fold_in(random.fold_in(key, 1), before.step)
     return Replay(before, failed_at, status, tuple(_findings(algorithm, step_key, before, schedules)))
 
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import _jaxpr
-from hfac.engine import _loop, _program, _sharding
+from hfac._compiler import jaxpr
+from hfac.engine import _loop, _program, _sharding, _sweep
 from hfac.types import Algorithm, Key
 
 
@@ -39,16 +39,19 @@ def run(
     Raises:
       ValueError: if num_steps or record_at is out of range.
     """
+    if not isinstance(key, jax.Array):
+        raise ValueError(f"key must be a key, as hfac.run_key(seed) makes one, got {key!r}")
+    _sweep.check_numbers(algorithm, schedules)
     points = _loop.record_points(num_steps, record_at)
     lengths = jnp.asarray(np.diff([*points, num_steps], prepend=0), jnp.int32)
     record = record or _loop.default_record(algorithm)
     one = _program.Runs(key, schedules, initial)
-    is_open = _jaxpr.is_tracing() or jax.config.jax_disable_jit  # type: ignore[attr-defined]
+    is_open = jaxpr.is_tracing() or jax.config.jax_disable_jit  # type: ignore[attr-defined]
     if is_open:  # what the problem closes over may be traced, or is to be looked at
         first = _loop.first_state(algorithm, *one)
-        state, history = _loop.advance(algorithm, record, key, schedules, first, lengths)
+        state, history = _loop.advance(algorithm, record, key, schedules, first, lengths, algorithm.shared_arrays)
     else:  # a sweep of one
-        plan = _sharding.Plan(tuple(key.devices()), num_blocks=1, width=1)
+        plan = _sharding.Placement(tuple(key.devices()), num_blocks=1, width=1)
         alone = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], one)
         whole = _program.program(algorithm, record, plan).whole(alone, lengths)
         state, history = jax.tree.map(lambda leaf: leaf[0], whole)

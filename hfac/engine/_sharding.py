@@ -19,7 +19,7 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Plan(NamedTuple):
+class Placement(NamedTuple):
     """Where every run of a sweep goes."""
 
     devices: tuple[Any, ...]
@@ -32,7 +32,7 @@ class Plan(NamedTuple):
         return len(self.devices) * self.num_blocks * self.width
 
 
-def make_plan(num_runs: int, devices: Sequence[Any], width: int | None = None) -> Plan:
+def make_plan(num_runs: int, devices: Sequence[Any], width: int | None = None) -> Placement:
     """Spread runs evenly over devices, in blocks that fit a core's cache on CPUs.
 
     Raises:
@@ -44,10 +44,10 @@ def make_plan(num_runs: int, devices: Sequence[Any], width: int | None = None) -
     per_device = -(-num_runs // len(used))
     largest = width or (CPU_BLOCK if used[0].platform == "cpu" else per_device)
     num_blocks = -(-per_device // largest)
-    return Plan(used, num_blocks, width or -(-per_device // num_blocks))
+    return Placement(used, num_blocks, width or -(-per_device // num_blocks))
 
 
-def pad(plan: Plan, tree: PyTree) -> PyTree:
+def pad(plan: Placement, tree: PyTree) -> PyTree:
     """Repeat the first run to fill every slot; leaves are host or device arrays [R, ...]."""
 
     def leaf(array: Any) -> Any:
@@ -61,7 +61,7 @@ def pad(plan: Plan, tree: PyTree) -> PyTree:
     return jax.tree.map(leaf, tree)
 
 
-def over_runs(function: Callable[..., PyTree], plan: Plan, num_shared: int = 0) -> Callable[..., PyTree]:
+def over_runs(function: Callable[..., PyTree], plan: Placement, num_shared: int = 0) -> Callable[..., PyTree]:
     """Map a function of one run over all slots: devices by `shard_map`, blocks by `lax.map`, a block by `vmap`.
 
     The last `num_shared` arguments are the same for every run. There is no communication between runs.

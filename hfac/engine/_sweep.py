@@ -9,11 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import _jaxpr, _random, results
+from hfac import _checks, results
+from hfac._compiler import jaxpr, random
 from hfac._trees import named_leaves
 from hfac.engine import _loop, _program, _sharding
-from hfac.schedules import Coordinates, Schedules
+from hfac.schedules import Coordinates, Grid, Schedules
 from hfac.types import Algorithm
+
+LONGEST_NAME = 200  # letters: names become names of files
+MAX_SEED = 2**31 - 1
 
 
 class Layout(NamedTuple):
@@ -38,7 +42,7 @@ class Layout(NamedTuple):
 
 def lay_out(
     algorithm: Algorithm,
-    schedules: Schedules | tuple[Schedules, Coordinates],
+    schedules: Schedules | Grid,
     seeds: Any,
     record: _loop.Record | None = None,
     initial: Any = None,
@@ -55,13 +59,14 @@ def lay_out(
     Raises:
       ValueError: if the seeds are not distinct whole numbers or `initial` has no run axis of the right length.
     """
-    batch, coordinates = schedules if isinstance(schedules, tuple) else (schedules, Coordinates((), {}))
+    batch, coordinates = schedules if isinstance(schedules, tuple) else Grid(schedules, Coordinates((), {}))
     distinct = check_seeds(seeds)
     num_configs = int(np.prod(coordinates.shape, dtype=int))
 
     def per_run(leaf: Any) -> np.ndarray:
         return np.repeat(np.broadcast_to(np.asarray(leaf, float), (num_configs,)), len(distinct))[chosen]
 
+    check_numbers(algorithm, batch)
     table = results.run_table(coordinates, distinct)
     chosen = np.arange(table.num_runs) if subset is None else subset
     table, seed = table.take(chosen), np.tile(distinct, num_configs)[chosen]
@@ -79,24 +84,44 @@ def lay_out(
         if len(plan.devices) == 1 or not prepared.factorizes(padded):
             break
     layout = Layout(prepared, padded, coordinates, distinct, table)
-    check_names(layout)
+    check_names(layout.record_shapes, coordinates)
     return layout
 
 
-def check_names(layout: Layout) -> None:
-    """Raise `ValueError` if a record would take the place of something else in the results."""
-    leaves = named_leaves(layout.record_shapes)
+def check_numbers(algorithm: Algorithm, schedules: Any) -> None:
+    """Raise `ValueError` unless the method has the options that schedules carry, and takes their values."""
+    if algorithm.check_number is None or not isinstance(schedules, Schedules) or _checks.is_traced(schedules):
+        return
+    for name, values in schedules.options.items():
+        for value in np.unique(np.asarray(values, float)):
+            algorithm.check_number(name, float(value))
+
+
+def check_names(record: Any, swept: Coordinates) -> None:
+    """Raise `ValueError` if a record would take the place of something else in the results, or cannot be stored.
+
+    Args:
+      record: what a record point keeps, shapes and dtypes.
+      swept: coordinates of the configurations.
+    """
+    leaves = named_leaves(record)
     axes = {f"{name}_{i}" for name, leaf in leaves.items() for i in range(len(leaf.shape))}
-    coordinates = {label for labels in layout.coordinates.values.values() for label in labels}
-    for name in leaves:
-        if name in {"samples", "seed", "step", *layout.coordinates.dims, *coordinates, *axes} or name == "zarr.json":
+    coordinates = {label for labels in swept.values.values() for label in labels}
+    for name, leaf in leaves.items():
+        if not (jnp.issubdtype(leaf.dtype, jnp.number) or leaf.dtype == bool):
+            raise ValueError(f"a record must hold numbers, got {leaf.dtype} in '{name}'")
+        if len(name) > LONGEST_NAME or not name.isascii() or name.startswith(results.PART):
+            raise ValueError(
+                f"a record cannot be called '{name[:60]}': names have at most {LONGEST_NAME} letters of a file's name"
+            )
+        if name in {"samples", "seed", "step", "judged_tau", *swept.dims, *coordinates, *axes} or name == "zarr.json":
             raise ValueError(f"a record cannot be called '{name}', as something else is; give it another name")
 
 
 def state_bytes(algorithm: Algorithm, schedules: Schedules) -> int:
     """Bytes of one run's state, of an algorithm with these schedules (or a batch of them); nothing is computed."""
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((), jnp.result_type(float)), schedules)
-    state = jax.eval_shape(functools.partial(_loop.first_state, algorithm), _random.key(0), one)
+    state = jax.eval_shape(functools.partial(_loop.first_state, algorithm), random.key(0), one)
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
@@ -106,7 +131,11 @@ def check_seeds(seeds: Any) -> np.ndarray:
     Raises:
       ValueError: if they are not distinct whole numbers >= 0 that fit 31 bits.
     """
-    array = np.asarray(seeds)
+    array = np.asarray(list(seeds) if isinstance(seeds, range) else seeds)
+    if array.dtype.kind not in "iuf" or not np.all(np.isfinite(array)):
+        raise ValueError(f"seeds must be a count >= 1 or a list of whole numbers, got {seeds!r}")
+    if array.size and array.max() > MAX_SEED:
+        raise ValueError(f"seeds must be distinct and in [0, 2**31), got {seeds}")
     if array.ndim == 0 and array == np.round(array):
         array = np.arange(int(array))
     if array.ndim != 1 or array.size == 0 or np.any(array != np.round(array.astype(float))):
@@ -118,7 +147,7 @@ def check_seeds(seeds: Any) -> np.ndarray:
 
 def sweep(
     algorithm: Algorithm,
-    schedules: Schedules | tuple[Schedules, Coordinates],
+    schedules: Schedules | Grid,
     seeds: Any,
     num_steps: int,
     record: _loop.Record | None = None,
@@ -148,7 +177,7 @@ def sweep(
     Raises:
       ValueError: if an argument is out of range.
     """
-    if _jaxpr.is_tracing():
+    if jaxpr.is_tracing():
         raise ValueError("a sweep returns labelled data on the host: call it outside of jit, grad and vmap; `run` may")
     points = _loop.record_points(num_steps, record_at)
     layout = lay_out(algorithm, schedules, seeds, record, initial, width, root)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hfac import _random
+from hfac._compiler import random
 from hfac.exact._best_response import best_response, limit_policy, penalized, penalty_objective, penalty_response
 from hfac.exact._policy import upper_grad_from, upper_objective
 from hfac.tabular import linear
@@ -167,7 +167,7 @@ def minimize(
       key: for `init_x`; key 0 unless given.
       progress: called with (pieces of the descents done, pieces in all).
     """
-    start = as_float(problem.init_x(_random.key(0) if key is None else key) if x is None else x)
+    start = as_float(problem.init_x(random.key(0) if key is None else key) if x is None else x)
     taus = np.atleast_1d(np.asarray(tau, float))
     ladder = np.arange(0, num_steps + STEPS_PER_REPORT, STEPS_PER_REPORT)[:, None] + np.arange(STEPS_PER_REPORT)
     chunks = np.minimum(ladder, num_steps).astype(float)  # the last step has length zero and may be repeated

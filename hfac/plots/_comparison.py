@@ -66,7 +66,7 @@ def comparison(
 
 
 def search(log: Sequence[Sequence[Trial]], title: str, tau: float) -> "Figure":
-    """A search by successive halving: every candidate's worth as it goes on, and against each axis of the schedules.
+    """A search by successive halving: candidates' objectives as they go on, and against each axis of the schedules.
 
     Args:
       log: trials of every rung, from `hfac.tuning.tune` or `hfac.tuning.search`.
@@ -83,27 +83,27 @@ def search(log: Sequence[Sequence[Trial]], title: str, tau: float) -> "Figure":
         layout = figure.add_gridspec(rows, columns)
         halving = figure.add_subplot(layout[0, :2])
         colors = ("#B8C4CE", "#6FA8DC", "#0072B2", "#003A5D")
-        ceiling = float(np.quantile([t.worth for t in log[0] if np.isfinite(t.worth)] or [0.0], 0.9))
+        ceiling = float(np.quantile([t.objective for t in log[0] if np.isfinite(t.objective)] or [0.0], 0.9))
         tracks: dict[int, list[Trial]] = {}
         for trial in (trial for rung in log for trial in rung):
             tracks.setdefault(trial.candidate, []).append(trial)
         for track in tracks.values():
-            seen = [(max(t.samples, t.steps), min(t.worth, ceiling)) for t in track]
+            seen = [(max(t.samples, t.steps), min(t.objective, ceiling)) for t in track]
             color = colors[min(len(track) - 1, len(colors) - 1)]
             halving.plot(
                 *zip(*seen, strict=True), marker=".", markersize=4, linewidth=0.9, color=color, zorder=len(track)
             )
-        halving.plot(max(best.samples, best.steps), best.worth, "*", color=COLORS[1], markersize=11, zorder=9)
+        halving.plot(max(best.samples, best.steps), best.objective, "*", color=COLORS[1], markersize=11, zorder=9)
         halving.set(xscale="log", ylabel=rf"$\Phi_{{{tau:g}}}$", xlabel="samples of a run")
-        halving.set_title(f"{title}: {len(tracks)} candidates, best {best.worth:.4f}", fontsize=9, loc="left")
+        halving.set_title(f"{title}: {len(tracks)} candidates, best {best.objective:.4f}", fontsize=9, loc="left")
         for k, name in enumerate(shown):
             axis = figure.add_subplot(layout[(k + 2) // columns, (k + 2) % columns], sharey=halving)
             for rung in log:
                 r = rung[0].rung
                 values = [t.setting.rates[name] for t in rung]
-                heights = [min(t.worth, ceiling) for t in rung]
+                heights = [min(t.objective, ceiling) for t in rung]
                 axis.scatter(values, heights, s=7, color=colors[min(r, len(colors) - 1)], zorder=r)
-            axis.plot(best.setting.rates[name], best.worth, "*", color=COLORS[1], markersize=9, zorder=9)
+            axis.plot(best.setting.rates[name], best.objective, "*", color=COLORS[1], markersize=9, zorder=9)
             if not name.endswith("power"):
                 axis.set_xscale("log")
             axis.set_xlabel("offset" if name == "upper.offset" else name.replace(".scale", "").replace(".", " "))

@@ -22,6 +22,7 @@ STYLE: Any = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
+OF_A_SESSION = ("backend", "backend_fallback", "interactive", "toolbar", "timezone")  # and of no figure
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 
 
@@ -46,8 +47,10 @@ def library() -> Any:
 
 
 def styled() -> Any:
-    """Context in which figures look as they should."""
-    return library().rc_context(STYLE)
+    """Context in which figures look as they should, whatever a person's own settings are."""
+    found = library()
+    plain = {key: value for key, value in found.rcParamsDefault.items() if key not in OF_A_SESSION}
+    return found.rc_context(plain | STYLE)
 
 
 def new_figure(width: float, height: float) -> "Figure":

@@ -26,7 +26,7 @@ PANELS = {
 }
 
 
-def writing(data: "xarray.Dataset", frontier: Any, tau: float, start: str = "pretrained model") -> "Figure":
+def tweets(data: "xarray.Dataset", frontier: Any, tau: float, start: str = "pretrained model") -> "Figure":
     """What is written against steps, and score against divergence beside the best that is possible.
 
     Interquartile mean and 95 % bootstrap band over seeds; dashed, where the pretrained model stands.

@@ -16,6 +16,7 @@ REGISTRY = {
     "random_mdp": "hfac.problems._random_mdp:random_mdp",
     "reward_shaping": "hfac.problems._reward_shaping:reward_shaping",
     "slippery_grid": "hfac.problems._slippery_grid:slippery_grid",
+    "tweets": "hfac.tweets._setup:tweets",
 }
 
 

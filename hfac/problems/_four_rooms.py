@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac._reduce import softmax
+from hfac._compiler.reduce import softmax
 from hfac.problems._grid import MOVES
 from hfac.tabular.mdp import TabularMDP, disjoint_union, from_successors
 from hfac.tabular.problem import Problem

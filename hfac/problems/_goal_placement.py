@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac._reduce import softmax
+from hfac._compiler.reduce import softmax
 from hfac.problems._grid import MOVES, check_grid, corner_start, grid_world
 from hfac.tabular.problem import GridLayout, Problem
 from hfac.types import Key, Rows

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac._reduce import dot
+from hfac._compiler.reduce import dot
 from hfac.problems._synthetic import TAU, check_sizes, random_dynamics
 from hfac.tabular.problem import Problem
 from hfac.types import Key

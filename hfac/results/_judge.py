@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import metrics, statistics
-from hfac._jaxpr import has_factorization
+from hfac import judging, statistics
+from hfac._compiler.jaxpr import has_factorization
 from hfac._trees import named_leaves, nested, restored
-from hfac.metrics import Metric
+from hfac.judging import OBJECTIVE, Metric
 from hfac.types import Status
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def judge(
 
     Args:
       data: a sweep that recorded what the metric reads.
-      metric: from `hfac.metrics`.
+      metric: from `hfac.metrics`, or a problem's own `judge`.
       progress: called with (runs judged, runs in all).
 
     Raises:
@@ -37,6 +37,7 @@ def judge(
     for name in ("status", "samples"):
         if name not in data:
             raise ValueError(f"a sweep is judged with its '{name}', which was not recorded; let `record` keep it")
+    _check_metric(data, metric)
     dims = data["status"].dims
     shape = data["status"].shape
     names = [n for n in data.data_vars if set(dims) <= set(data[n].dims) and ROLE not in data[n].attrs]
@@ -53,12 +54,24 @@ def judge(
     taken = sorted(set(found[0]) & set(names))
     if taken:
         raise ValueError(f"the sweep recorded '{taken[0]}', which is the name of a metric; record it by another name")
+    taken = sorted(set(found[0]) & {*map(str, {**data.sizes, **data.coords}), metric.dim})
+    if taken:
+        raise ValueError(f"a value of a metric cannot be called '{taken[0]}', as a coordinate is; give it another name")
     for name in found[0]:
         values = np.stack([row[name] for row in found])
         values = values.reshape(*shape, *values.shape[2:])
         values = np.where(has_failed.reshape(has_failed.shape + (1,) * (values.ndim - has_failed.ndim)), np.inf, values)
         judged[name] = ((*dims, metric.dim) if name in metric.vectors else dims, values, {ROLE: "metric"})
     return judged.assign_coords({metric.dim: metric.labels}) if metric.labels.size else judged
+
+
+def _check_metric(data: "xarray.Dataset", metric: Metric) -> None:
+    """Raise `ValueError` if a metric's dimension is something else of the sweep."""
+    own = {str(n) for n in data.data_vars if ROLE not in data[n].attrs}
+    judged = {str(dim) for n in data.data_vars if ROLE in data[n].attrs for dim in data[n].dims}
+    others = {str(dim) for dim in data.sizes if dim not in judged} | {str(d) for n in own for d in data[n].dims}
+    if metric.labels.size and metric.dim in own | others:
+        raise ValueError(f"the dimension of a metric cannot be called '{metric.dim}', as something else is")
 
 
 def structured(leaves: Mapping[str, Any], like: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -79,7 +92,7 @@ def _evaluate(metric: Metric, runs: list[dict[str, np.ndarray]]) -> Iterator[dic
 
     Programs that factorise matrices run one at a time: on several CPU devices they can deadlock.
     """
-    evaluate = metrics.program(metric.function)
+    evaluate = judging.program(metric.function)
     traced = evaluate.trace(*jax.tree.map(jnp.asarray, (metric.carry, runs[0])))
     devices = jax.local_devices()[: 1 if has_factorization(traced.jaxpr.jaxpr) else None]
     for i in range(0, len(runs), len(devices)):
@@ -88,7 +101,7 @@ def _evaluate(metric: Metric, runs: list[dict[str, np.ndarray]]) -> Iterator[dic
         yield from map(jax.device_get, pending)
 
 
-def summary(data: "xarray.Dataset", name: str = "hyper_objective") -> list[dict[str, Any]]:
+def summary(data: "xarray.Dataset", name: str = OBJECTIVE) -> list[dict[str, Any]]:
     """One row per configuration (and judged tau) at the last step: interquartile mean, interval, worst, diverged.
 
     Args:

@@ -35,7 +35,7 @@ class Pairs(NamedTuple):
     given_second: jax.Array | None  # [P], the same the other way round; None with anchors
 
 
-class Draw(NamedTuple):
+class Written(NamedTuple):
     """What one step sees."""
 
     batches: tuple[Episodes, ...]  # of every policy
@@ -43,7 +43,7 @@ class Draw(NamedTuple):
     num_samples: jax.Array  # int32 [], sequences written
 
 
-Source = Callable[..., Draw]  # (key, theta, ...) -> Draw
+Source = Callable[..., Written]  # (key, theta, ...) -> Written
 
 
 def sampled(
@@ -83,12 +83,12 @@ def sampled(
         second = (first + shift) % jnp.int32(batch_size)
         return Pairs(first, second, batch.tokens[second], _at(batch.rating, second), share, share)
 
-    def draw(key: Key, *thetas: PyTree) -> Draw:
+    def draw(key: Key, *thetas: PyTree) -> Written:
         keys = [jax.random.fold_in(key, 1 if coupled else 1 + i) for i in range(len(thetas))]
         tokens = [problem.policy.sample(k, theta, batch_size) for k, theta in zip(keys, thetas, strict=True)]
         batches = tuple(Episodes(each, weight, rate(each)) for each in tokens)
         pairs = pair(jax.random.fold_in(key, 0), batches[-1])
-        return Draw(batches, pairs, jnp.int32(len(thetas) * batch_size))
+        return Written(batches, pairs, jnp.int32(len(thetas) * batch_size))
 
     return draw
 
@@ -114,13 +114,13 @@ def enumerated(problem: EpisodicProblem, every: jax.Array) -> Source:
             return Pairs(first, None, tokens, rating, jnp.full(first.shape, 1 / len(others[0]), mass.dtype), None)
         return Pairs(first, second, tokens, rating, mass[second], mass[first])
 
-    def draw(key: Key, *thetas: PyTree) -> Draw:
+    def draw(key: Key, *thetas: PyTree) -> Written:
         del key
         masses = [
             jnp.exp(jax.vmap(lambda y, theta=theta: sequence_log_prob(problem.policy, theta, y))(every))
             for theta in thetas
         ]
-        return Draw(tuple(Episodes(every, mass, listed[1]) for mass in masses), pair(masses[-1]), jnp.int32(0))
+        return Written(tuple(Episodes(every, mass, listed[1]) for mass in masses), pair(masses[-1]), jnp.int32(0))
 
     return draw
 
@@ -129,6 +129,8 @@ def _anchors(problem: EpisodicProblem) -> tuple[jax.Array, PyTree] | None:
     """Anchors and their ratings, rated once and for all."""
     if problem.anchors is None:
         return None
+    if problem.anchor_ratings is not None:
+        return problem.anchors, problem.anchor_ratings
     return problem.anchors, jax.jit(jax.vmap(problem.rating))(problem.anchors)
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac import _checks, _random
+from hfac import _checks
+from hfac._compiler import random
 from hfac.lower import Draw, First, Lower
 from hfac.options import Number
 from hfac.sequences import episodes
@@ -159,7 +160,7 @@ def _linear_head(problem: EpisodicProblem, dtype: Any) -> jax.Array:
     """A critic that says zero, [d]."""
 
     def features(theta: PyTree) -> jax.Array:
-        tokens = problem.policy.sample(_random.key(0), theta, 1)[0]
+        tokens = problem.policy.sample(random.key(0), theta, 1)[0]
         return problem.policy.walk(theta, tokens).features
 
     return jnp.zeros(jax.eval_shape(features, problem.reference).shape[-1], dtype)

@@ -219,13 +219,24 @@ def soft_optimal(
       start: values to start from [S]; zero unless given. A close start saves iterations.
     """
     mask = jnp.zeros_like(rewards) if allowed is None else jnp.where(allowed, 0.0, -jnp.inf)
+    v0 = jnp.zeros_like(rewards[:, 0]) if start is None else start
+    v = _soft_fixed_point(mdp, rewards, jnp.asarray(tau), mask, v0)
+    return Response(_soft_policy(mdp, rewards, tau, mask, v), v)
+
+
+def _soft_policy(mdp: TabularMDP, rewards: jax.Array, tau: Scalar, mask: jax.Array, v: jax.Array) -> jax.Array:
+    return jax.nn.softmax(backup(mdp, rewards, v) / tau + mask)
+
+
+@jax.custom_jvp
+def _soft_fixed_point(
+    mdp: TabularMDP, rewards: jax.Array, tau: jax.Array, mask: jax.Array, start: jax.Array
+) -> jax.Array:
+    """Soft-optimal values [S], NaN where they are not reached."""
     is_dense = mdp.num_states <= linear.DENSE_LIMIT
     tolerance = linear.tolerance(rewards.dtype)
     if is_dense:  # quadratic convergence: the step after this change is exact
         tolerance = 0.1 * float(jnp.finfo(rewards.dtype).eps) ** 0.5
-
-    def policy(v: jax.Array) -> jax.Array:
-        return jax.nn.softmax(backup(mdp, rewards, v) / tau + mask)
 
     def is_open(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         _, change, iteration = carry
@@ -233,10 +244,29 @@ def soft_optimal(
 
     def improve(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         v, _, iteration = carry
-        new = soft_value(mdp, rewards, policy(v), tau) if is_dense else soft_sweeps(mdp, rewards, policy(v), tau, v)
+        pi = _soft_policy(mdp, rewards, tau, mask, v)
+        new = soft_value(mdp, rewards, pi, tau) if is_dense else soft_sweeps(mdp, rewards, pi, tau, v)
         return new, jnp.max(jnp.abs(new - v)) / (1 + jnp.max(jnp.abs(new))), iteration + 1
 
-    v0 = jnp.zeros_like(rewards[:, 0]) if start is None else start
-    v, change, _ = jax.lax.while_loop(is_open, improve, (v0, jnp.full((), jnp.inf, rewards.dtype), jnp.int32(0)))
-    v = jnp.where(change <= tolerance, v, jnp.nan)
-    return Response(policy(v), v)
+    v, change, _ = jax.lax.while_loop(is_open, improve, (start, jnp.full((), jnp.inf, rewards.dtype), jnp.int32(0)))
+    return jnp.where(change <= tolerance, v, jnp.nan)
+
+
+@_soft_fixed_point.defjvp
+def _soft_fixed_point_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
+    """The derivative of the fixed point, for forward and reverse mode.
+
+    One more evaluation of the policy that is greedy for v gives v again, and its derivative in v is zero there: so its
+    derivative in everything else is that of the fixed point. The second pass, whose value is the same, carries the
+    curvature that second derivatives need.
+    """
+    *inputs, start = primals
+    v = _soft_fixed_point(*inputs, start)
+
+    def once_more(v: jax.Array, mdp: TabularMDP, rewards: jax.Array, tau: jax.Array, mask: jax.Array) -> jax.Array:
+        return soft_value(mdp, rewards, _soft_policy(mdp, rewards, tau, mask, v), tau)
+
+    still = jnp.zeros_like(v)
+    _, moved = jax.jvp(once_more, (v, *inputs), (still, *tangents[:-1]))
+    _, moved = jax.jvp(once_more, (v, *inputs), (moved, *tangents[:-1]))
+    return v, moved

@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfac.lower import Draw, First, Lower
+from hfac.lower import First, Lower
 from hfac.schedules import Schedules
 from hfac.tabular import critics, estimators, policies, sampling
 from hfac.tabular.problem import Problem
@@ -22,7 +22,7 @@ class Seen(NamedTuple):
 def lower(
     problem: Problem,
     *,
-    sampler: Literal["markov", "iid", "exact"] = "markov",
+    sampler: sampling.SamplerName = "markov",
     batch_size: int = 1,
     coupled: bool = False,
     projection: Literal["box", "ball"] = "box",
@@ -55,9 +55,6 @@ def lower(
         theta, value = policy.init(keys[0]), critic.init(keys[1])
         return First(cast(problem.init_x(keys[2]), dtype), theta, value, source.init(keys[3]), ())
 
-    def draw(key: Key, chains: Any, *thetas: PyTree) -> Draw:
-        return Draw(*source.draw(key, chains, *thetas))
-
     def advantage(x: PyTree, seen: Seen, v: PyTree, tau: jax.Array) -> jax.Array:
         reward = estimators.soft_reward(problem, policy, x, seen.theta, seen.batch, tau)
         return estimators.temporal_difference(critic, v, seen.batch, reward)
@@ -89,7 +86,7 @@ def lower(
 
     return Lower(
         init=init,
-        draw=draw,
+        draw=source.draw,
         see=lambda theta, batch, options: Seen(theta, batch),
         advantage=advantage,
         leader_advantage=leader_advantage,

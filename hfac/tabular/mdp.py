@@ -49,7 +49,9 @@ class TabularMDP:
 
     def astype(self, dtype: Any) -> "TabularMDP":
         """The same dynamics as device arrays, floating-point leaves in `dtype`."""
-        return jax.tree.map(lambda a: jnp.asarray(a, dtype if jnp.issubdtype(a.dtype, jnp.floating) else None), self)
+        return jax.tree.map(
+            lambda a: jnp.asarray(a, dtype if jnp.issubdtype(jnp.result_type(a), jnp.floating) else None), self
+        )
 
     def continuation(self) -> jax.Array:
         """Discount after an action in each state: gamma, or 0 where the episode ends. [S]."""
@@ -88,8 +90,11 @@ def from_successors(next_states: Any, probs: Any, initial: Any, discount: float,
         raise ValueError(f"initial must have shape ({num_states},), got {initial.shape}")
     initial = _distribution("initial", initial, "distribution")
     _checks.untraced(discount=discount)
-    if not isinstance(discount, int | float | np.number | np.ndarray | jax.Array) or not 0 < discount < 1:
+    is_number = isinstance(discount, int | float | np.number | np.ndarray | jax.Array) and np.ndim(discount) == 0
+    if not is_number or not 0 < discount < 1:
         raise ValueError(f"discount must lie strictly between 0 and 1, got {discount}")
+    if np.float32(discount) == 1:
+        raise ValueError(f"discount must be below 1 in single precision, in which runs are made, got {discount!r}")
     if ends is not None:
         ends = np.asarray(ends)
         if ends.shape != (num_states,) or ends.dtype != bool:
@@ -123,6 +128,8 @@ def from_dense(kernel: Any, initial: Any, discount: float, ends: Any = None) -> 
     kernel = np.asarray(kernel)
     if kernel.ndim != 3 or kernel.shape[0] != kernel.shape[2]:
         raise ValueError(f"a dense kernel must be [S, A, S], got {kernel.shape}")
+    if kernel.size == 0:
+        raise ValueError(f"a dense kernel must not be empty, got {kernel.shape}")
     width = max(1, int((kernel != 0).sum(-1).max()))
     next_states = np.argsort(kernel == 0, axis=-1, kind="stable")[..., :width]
     probs = np.take_along_axis(kernel, next_states, axis=-1)
@@ -202,6 +209,10 @@ def _distribution(name: str, probs: np.ndarray, row_name: str) -> np.ndarray:
     Raises:
       ValueError: if a row is none, as exactly as its dtype says.
     """
+    if probs.size == 0:
+        raise ValueError(f"{name} must not be empty, got shape {probs.shape}")
+    if probs.dtype == np.float64 and np.array_equal(probs, probs.astype(np.float32)):
+        probs = probs.astype(np.float32)  # made in single precision, whatever carried it here
     is_coarse = probs.dtype.kind not in "iub" and probs.dtype != np.float64
     if probs.dtype.kind not in "iubf" and probs.dtype.name != "bfloat16":
         raise ValueError(f"{name} must be real numbers, got {probs.dtype}")

@@ -5,21 +5,21 @@
 Reward and cost are functions of ONE transition; the library vmaps them.
 """
 
-import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import _checks, _random
+from hfac import _checks
+from hfac._compiler import random
 from hfac._registry import load
 from hfac.tabular.mdp import TabularMDP, within_reach
-from hfac.types import Key, PyTree, Transition, map_values, weighted_sum
+from hfac.types import Key, PyTree, Rows, Transition, map_values, weighted_sum
 
 TransitionFn = Callable[[PyTree, jax.Array, jax.Array, jax.Array], jax.Array]
 
@@ -72,6 +72,7 @@ class Problem:
     fixed_tau: float | None = None
     layout: GridLayout | None = None
     name: str = "problem"
+    kind: ClassVar[str] = "tabular"  # of the lower level, one of `hfac.options.KINDS`
 
     def __post_init__(self) -> None:
         """Check the parts against each other before anything is compiled."""
@@ -94,6 +95,11 @@ class Problem:
         """Builds the lower level, an `hfac.lower.Lower`; options are those of `hfac.tabular.lower`."""
         return functools.partial(load("hfac.tabular.lower:lower"), self)
 
+    @property
+    def judge(self) -> Callable[..., Any]:
+        """Says how x is judged at entropy weights, an `hfac.judging.Judge`: exactly."""
+        return functools.partial(load("hfac.metrics:judge"), self)
+
     def first_x(self, key: Key) -> PyTree:
         """What `init_x` returns, as device arrays."""
         return jax.tree.map(jnp.asarray, self.init_x(key))
@@ -112,38 +118,13 @@ def as_float(function: Callable[..., Any]) -> Callable[..., jax.Array]:
     return lambda *inputs: jnp.asarray(function(*inputs), _dtype_of(inputs[-1]))
 
 
-_UNTRACEABLE = {  # what jax says of a function that it cannot trace -> what that means, and what to write
-    jax.errors.TracerArrayConversionError: "hands a traced value to NumPy or indexes a NumPy table by it; hold the "
-    "table as jnp.asarray(table), and write jnp for np",
-    jax.errors.TracerBoolConversionError: "branches on a traced value (if, while, and, or); write jnp.where",
-    jax.errors.TracerIntegerConversionError: "needs a traced value as a Python integer (a list's index, range); hold "
-    "the list as jnp.asarray(values)",
-    jax.errors.NonConcreteBooleanIndexError: "indexes by a mask of traced values; write jnp.where",
-    jax.errors.ConcretizationTypeError: "turns a traced value into a Python number (float, int, .item()); write jnp",
-}
-
-
-@contextlib.contextmanager
-def explained(name: str) -> Iterator[None]:
-    """What jax says, at length, of a function that cannot be traced, as one line that names it and the remedy.
-
-    Raises:
-      ValueError: if the function in the block cannot be traced.
-    """
-    try:
-        yield
-    except tuple(_UNTRACEABLE) as error:
-        words = next(words for kind, words in _UNTRACEABLE.items() if isinstance(error, kind))
-        raise ValueError(f"{name} cannot be compiled: it {words}") from None
-
-
 def _check_functions(problem: Problem) -> None:
     """Raise `ValueError` unless every function takes what it is given and returns finite scalars for the first x.
 
     Inside `jit`, `grad` and `vmap` values may be traced; then only their shapes are known.
     """
-    key, mdp = _random.key(0), problem.mdp
-    with explained("init_x"):
+    key, mdp = random.key(0), problem.mdp
+    with _checks.explained("init_x"):
         jax.eval_shape(problem.init_x, key)
     with jax.ensure_compile_time_eval():
         x = problem.init_x(key)
@@ -159,7 +140,7 @@ def _check_functions(problem: Problem) -> None:
             if function is None:
                 continue
             index = jax.ShapeDtypeStruct((), jnp.int32)
-            with explained(name):
+            with _checks.explained(name):
                 shape = jax.eval_shape(function, *((x, index, index, index) if inputs is None else inputs))
             _check_scalar(name, shape, "for one transition, " if inputs is None else "")
 
@@ -168,8 +149,28 @@ def _check_functions(problem: Problem) -> None:
                     return jnp.asarray(function(x, *inputs[1:]), float)
                 return transition_table(function, within_reach(mdp), x, name).astype(float)
 
-            is_derived = getattr(problem, f"{name}_grad", None) is None
-            _check_finite(name, evaluate, x, possible if inputs is None else None, is_derived)
+            own_grad = getattr(problem, f"{name}_grad", None)
+            _check_finite(name, evaluate, x, possible if inputs is None else None, own_grad is None)
+            if own_grad is not None:
+                _check_gradient(f"{name}_grad", own_grad, x)
+
+
+def _check_gradient(name: str, function: Any, x: PyTree) -> None:
+    """Raise `ValueError` unless a given gradient has the structure and shapes of x, or says which `Rows` it touches."""
+    index = jax.ShapeDtypeStruct((), jnp.int32)
+
+    def evaluate(x: PyTree, s: jax.Array, a: jax.Array, n: jax.Array) -> PyTree:
+        return jax.tree.map(jnp.asarray, function(x, s, a, n), is_leaf=lambda node: isinstance(node, list))
+
+    with _checks.explained(name):
+        found = jax.eval_shape(evaluate, x, index, index, index)
+    parts = zip(jax.tree.leaves(x), jax.tree.leaves(found, is_leaf=lambda node: isinstance(node, Rows)), strict=False)
+    is_like: bool = jax.tree.structure(x) == jax.tree.structure(found, is_leaf=lambda node: isinstance(node, Rows))  # type: ignore[operator]
+    if not is_like or any(not isinstance(b, Rows) and a.shape != b.shape for a, b in parts):
+        raise ValueError(
+            f"{name} must return a gradient like x, {jax.tree.map(lambda leaf: leaf.shape, x)}, or hfac.Rows; got "
+            f"{jax.tree.map(lambda leaf: leaf.shape, found)}"
+        )
 
 
 def _dtype_of(x: PyTree) -> Any:

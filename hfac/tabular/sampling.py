@@ -10,16 +10,29 @@ Every sampler has the marginal law d^pi(s) pi(a|s) P(s'|s, a) for each policy; `
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from hfac import _checks, _random
+from hfac import _checks
+from hfac._compiler import random
+from hfac._registry import load
+from hfac.lower import Draw
 from hfac.tabular.dynamics import occupancy
 from hfac.tabular.mdp import TabularMDP, sample_next, sample_start, within_reach
 from hfac.tabular.policies import Policy, policy_table, sample_action
 from hfac.types import Key, PyTree, Transition
+
+SAMPLERS = {
+    "markov": "hfac.tabular.sampling:markov",
+    "iid": "hfac.tabular.sampling:iid",
+    "exact": "hfac.tabular.sampling:exact",
+}
+if TYPE_CHECKING:
+    SamplerName = str
+else:
+    SamplerName = Literal[tuple(SAMPLERS)]  # flags offer these
 
 
 class Chain(NamedTuple):
@@ -27,14 +40,6 @@ class Chain(NamedTuple):
 
     state: jax.Array  # int32 [B]
     is_over: jax.Array | None  # bool [B], the episode has ended and waits for its restart; None: episodes never end
-
-
-class Draw(NamedTuple):
-    """What a sampler hands to a step."""
-
-    batches: tuple[Transition, ...]  # one of B transitions for each policy
-    chains: Any  # to be carried
-    num_samples: jax.Array  # int32 [], environment transitions used
 
 
 class Sampler(NamedTuple):
@@ -50,7 +55,7 @@ def build(
     """The sampler called `name`.
 
     Args:
-      name: markov, iid or exact.
+      name: one of `SAMPLERS`.
       mdp: dynamics, in the dtype of every float that is drawn.
       policy: gives action probabilities; each policy is a parameter tree of it.
       batch_size: transitions per policy and step, B >= 1.
@@ -60,14 +65,10 @@ def build(
     Raises:
       ValueError: if the name is none of them, the batch is no positive whole number, or `exact` is asked to draw.
     """
-    if name not in ("markov", "iid", "exact"):
-        raise ValueError(f"sampler must be 'markov', 'iid' or 'exact', got '{name}'")
+    if name not in SAMPLERS:
+        raise ValueError(f"sampler must be {' or '.join(map(repr, SAMPLERS))}, got '{name}'")
     _checks.count("batch_size", batch_size)
-    if name == "exact" and (is_coupled or batch_size != 1):
-        raise ValueError("the exact sampler draws nothing; drop coupled and batch_size, or use markov or iid")
-    if name == "exact":
-        return exact(mdp, policy)
-    return {"markov": markov, "iid": iid}[name](mdp, policy, batch_size, is_coupled, num_policies)
+    return load(SAMPLERS[name])(mdp, policy, batch_size, is_coupled, num_policies)
 
 
 def markov(mdp: TabularMDP, policy: Policy, batch_size: int, is_coupled: bool, num_policies: int = 2) -> Sampler:
@@ -108,7 +109,7 @@ def iid(mdp: TabularMDP, policy: Policy, batch_size: int, is_coupled: bool, num_
         return ()
 
     def draw(key: Key, chains: tuple[()], *thetas: PyTree) -> Draw:
-        firsts = uniforms(_random.fold_in(key, 0), 4)
+        firsts = uniforms(random.fold_in(key, 0), 4)
         times = [jnp.floor(jnp.log1p(-u[0]) / jnp.log(mdp.discount)).astype(jnp.int32) for u in firsts]
         longest = functools.reduce(jnp.maximum, [jnp.max(time) for time in times])
 
@@ -119,7 +120,7 @@ def iid(mdp: TabularMDP, policy: Policy, batch_size: int, is_coupled: bool, num_
             return chain, count + jnp.sum((batch.weight > 0) & is_walking, dtype=jnp.int32)
 
         def walk(t: jax.Array, carries: Any) -> Any:
-            each = zip(carries, thetas, uniforms(_random.fold_in(key, t + 1), 2), times, strict=True)
+            each = zip(carries, thetas, uniforms(random.fold_in(key, t + 1), 2), times, strict=True)
             return [follow(carry, theta, u, t < time) for carry, theta, u, time in each]
 
         carries = [(_start(mdp, u[1]), jnp.int32(0)) for u in firsts]
@@ -131,8 +132,17 @@ def iid(mdp: TabularMDP, policy: Policy, batch_size: int, is_coupled: bool, num_
     return Sampler(init, draw)
 
 
-def exact(mdp: TabularMDP, policy: Policy) -> Sampler:
-    """Every transition, weighted by d^pi(s) pi(a|s) P(s'|s, a): noiseless, needs the model, uses no samples."""
+def exact(
+    mdp: TabularMDP, policy: Policy, batch_size: int = 1, is_coupled: bool = False, num_policies: int = 2
+) -> Sampler:
+    """Every transition, weighted by d^pi(s) pi(a|s) P(s'|s, a): noiseless, needs the model, uses no samples.
+
+    Raises:
+      ValueError: if it is asked to draw.
+    """
+    del num_policies
+    if is_coupled or batch_size != 1:
+        raise ValueError("the exact sampler draws nothing; drop coupled and batch_size, or use markov or iid")
     shape = mdp.next_states.shape
     num_states, num_actions = shape[:2]
     state = jnp.broadcast_to(jnp.arange(num_states)[:, None, None], shape).ravel()
@@ -161,7 +171,7 @@ def _uniforms(mdp: TabularMDP, batch_size: int, is_coupled: bool, num_policies: 
 
     def uniforms(key: Key, num: int) -> jax.Array:
         shape = (num_streams, num, batch_size)
-        u = _random.uniform(key, math.prod(shape), mdp.probs.dtype).reshape(shape)
+        u = random.uniform(key, math.prod(shape), mdp.probs.dtype).reshape(shape)
         return jnp.broadcast_to(u, (num_policies, *shape[1:]))
 
     return uniforms

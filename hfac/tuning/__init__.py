@@ -1,10 +1,10 @@
 """Search for settings: what may be tried, and rounds of successive halving, the same for every method."""
 
-from hfac.tuning._keep import Kept as Kept
+from hfac.tuning._finished import FinishedRungs as FinishedRungs
 from hfac.tuning._search import FIRST_SEED as FIRST_SEED
 from hfac.tuning._search import NUM_PARENTS as NUM_PARENTS
-from hfac.tuning._search import Plan as Plan
 from hfac.tuning._search import Rung as Rung
+from hfac.tuning._search import SearchPlan as SearchPlan
 from hfac.tuning._search import Trial as Trial
 from hfac.tuning._search import affordable as affordable
 from hfac.tuning._search import rungs as rungs
@@ -20,6 +20,7 @@ from hfac.tuning._space import Range as Range
 from hfac.tuning._space import Setting as Setting
 from hfac.tuning._space import Space as Space
 from hfac.tuning._space import around as around
+from hfac.tuning._space import check_rate as check_rate
 from hfac.tuning._space import cross as cross
 from hfac.tuning._space import draw as draw
 from hfac.tuning._space import is_rate as is_rate

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from hfac import metrics, options, results, schedules
+from hfac import judging, options, results, schedules
 from hfac.engine import Layout, Piece, first_shapes, lay_out, stream
-from hfac.tabular.problem import Problem
-from hfac.tuning._keep import Kept, Outcome
-from hfac.tuning._space import SETTINGS, WIDTH, Setting, Space, around, draw, to_schedules
+from hfac.settings import METHOD, RATE_SETTINGS, SettingName
+from hfac.tuning._finished import FinishedRungs, Outcome
+from hfac.tuning._space import WIDTH, Setting, Space, around, draw, to_schedules
 from hfac.types import Algorithm, PyTree, Status
 
 FIRST_SEED = 1_000_000  # seeds from here on tune and are never reported
@@ -35,7 +35,7 @@ class Trial(NamedTuple):
     rung: int
     steps: int
     samples: float  # environment transitions of one run, mean over seeds
-    worth: float  # mean over seeds of the hyper-objective, +inf if one diverged: a setting must not need luck
+    objective: float  # mean over seeds of the hyper-objective, +inf if one diverged: a setting must not need luck
     diverged: int
     setting: Setting
 
@@ -66,7 +66,7 @@ def affordable(budget: float, samples: float, num_seeds: int, num_rungs: int = 2
     return int(budget / (samples * num_seeds * cost))
 
 
-class Plan(NamedTuple):
+class SearchPlan(NamedTuple):
     """How a search spends its budget: the same for every method that is to be compared."""
 
     num_samples: int  # environment transitions of a run that goes all the way; steps for a method that uses none
@@ -90,13 +90,13 @@ class Plan(NamedTuple):
 
 
 def tune(
-    problem: Problem,
+    problem: Any,
     builder: Callable[..., Algorithm],
     space: Space,
-    plan: Plan,
+    plan: SearchPlan,
     tau: float,
     progress: Callable[[float, float], None] = lambda done, total: None,
-    kept: Kept | None = None,
+    kept: FinishedRungs | None = None,
 ) -> Iterator[list[Trial]]:
     """A whole search by random candidates; yields the trials of every rung of every round.
 
@@ -134,7 +134,7 @@ def tune(
             round=r,
         ):
             yield [t._replace(candidate=offset + t.candidate) for t in found]
-        best = [trial.setting for trial in found[:NUM_PARENTS] if math.isfinite(trial.worth)]
+        best = [trial.setting for trial in found[:NUM_PARENTS] if math.isfinite(trial.objective)]
         offset += count
 
 
@@ -151,7 +151,7 @@ class _Group(NamedTuple):
 
 
 def search(
-    problem: Problem,
+    problem: Any,
     builder: Callable[..., Algorithm],
     candidates: Sequence[Setting],
     num_samples: int,
@@ -161,7 +161,7 @@ def search(
     num_rungs: int = 2,
     reduction: int = 4,
     progress: Callable[[float, float], None] = lambda done, total: None,
-    kept: Kept | None = None,
+    kept: FinishedRungs | None = None,
     round: int = 0,
 ) -> Iterator[list[Trial]]:
     """Successive halving; yields the trials of every rung, best first. The first of the last rung is the winner.
@@ -184,11 +184,11 @@ def search(
         search.
     """
     plan = rungs(len(candidates), num_rungs, reduction)
-    metric = metrics.exact(problem, tau)
+    metric = judging.judge_of(problem, tau).metric
     is_first_known = kept is not None and kept.outcomes(round, 0) is not None
     by_value = is_first_known and kept is not None and kept.is_grouped_by_value(round)
     groups = _groups(problem, builder, candidates, num_samples, seeds, by_value)
-    stands = [_Stand(None, 0, 0.0) for _ in candidates]
+    stands = [_Paused(None, 0, 0.0) for _ in candidates]
     alive = set(range(len(candidates)))
     total = sum(_average_steps(group.horizon, plan) * len(group.members) for group in groups) * len(seeds)
     done = 0.0
@@ -198,7 +198,7 @@ def search(
         if known is not None:
             trials = [Trial(round, o.candidate, r, *o[1:], candidates[o.candidate]) for o in known]
             for trial in trials:
-                stands[trial.candidate] = _Stand(None, trial.steps, trial.samples)
+                stands[trial.candidate] = _Paused(None, trial.steps, trial.samples)
             done += sum((t.steps - _steps_before(groups, t.candidate, plan, r)) * len(seeds) for t in trials)
         for g, group in enumerate(groups if known is None else ()):
             members = [i for i in group.members if i in alive]
@@ -211,21 +211,21 @@ def search(
             for piece in stream(layout, [goal - before]):
                 progress(min(done + piece.step * layout.num_runs, total), total)
             done += (goal - before) * layout.num_runs
-            worth, failed = _judge(layout, piece, goal, metric)
-            for i, value, count, states, used in zip(members, worth, failed, *_ends(layout, piece), strict=True):
-                stands[i] = _Stand(states, goal, stands[i].samples + used)
+            objectives, failed = _judge(layout, piece, goal, metric)
+            for i, value, count, states, used in zip(members, objectives, failed, *_ends(layout, piece), strict=True):
+                stands[i] = _Paused(states, goal, stands[i].samples + used)
                 trials.append(Trial(round, i, r, goal, stands[i].samples, value, count, candidates[i]))
-        trials.sort(key=lambda trial: trial.worth)
+        trials.sort(key=lambda trial: trial.objective)
         alive = {trial.candidate for trial in trials[: plan[r + 1].num_candidates]} if r + 1 < len(plan) else set()
         if kept is not None and known is None:
             survivors = {g: [stands[i].states for i in group.members if i in alive] for g, group in enumerate(groups)}
-            outcomes = [Outcome(t.candidate, t.steps, t.samples, t.worth, t.diverged) for t in trials]
+            outcomes = [Outcome(t.candidate, t.steps, t.samples, t.objective, t.diverged) for t in trials]
             kept.keep(round, r, outcomes, {g: _stack(states) for g, states in survivors.items() if states})
         yield trials
     progress(total, total)
 
 
-class _Stand(NamedTuple):
+class _Paused(NamedTuple):
     """Where a candidate stands between two rungs."""
 
     states: PyTree  # leaves [N, ...], or None at the start
@@ -244,12 +244,12 @@ def _steps_before(groups: Sequence[_Group], candidate: int, plan: Sequence[Rung]
 
 
 def _states(
-    kept: Kept | None,
+    kept: FinishedRungs | None,
     round: int,
     rung: int,
     index: int,
     group: _Group,
-    stands: Sequence[_Stand],
+    stands: Sequence[_Paused],
     seeds: Sequence[int],
 ) -> PyTree:
     """Where a group's survivors stand at the end of a rung, from memory or from what was kept."""
@@ -281,7 +281,7 @@ def _average_steps(horizon: int, plan: Sequence[Rung]) -> float:
 
 
 def _groups(
-    problem: Problem,
+    problem: Any,
     builder: Callable[..., Algorithm],
     candidates: Sequence[Setting],
     num_samples: int,
@@ -316,16 +316,15 @@ def steps_for(num_samples: int, rate: float) -> int:
     return max(1, round(num_samples / rate)) if rate > 0 else num_samples
 
 
-def _grid(
-    builder: Callable[..., Algorithm], settings: Sequence[Setting]
-) -> tuple[schedules.Schedules, schedules.Coordinates]:
+def _grid(builder: Callable[..., Algorithm], settings: Sequence[Setting]) -> schedules.Grid:
     """The settings as one dimension of a sweep: rates, and what else of them is a number per run."""
     each = [to_schedules(setting) for setting in settings]
-    rows = [tuple(float(getattr(getattr(s, rate), field)) for rate, field in map(_parts, SETTINGS)) for s in each]
+    rows = [tuple(float(getattr(getattr(s, name.owner), name.field)) for name in RATE_SETTINGS) for s in each]
     numbers = [_split(builder, setting)[1] for setting in settings]
     names = sorted(numbers[0])
     rows = [row + tuple(float(own[name]) for name in names) for row, own in zip(rows, numbers, strict=True)]
-    return schedules.grid(schedules.attenuating(), {(*SETTINGS, *(f"algorithm.{name}" for name in names)): rows})
+    paths = [name.path for name in (*RATE_SETTINGS, *(SettingName(METHOD, name) for name in names))]
+    return schedules.grid(schedules.attenuating(), {tuple(paths): rows})
 
 
 def _split(builder: Callable[..., Algorithm], setting: Setting) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -338,17 +337,12 @@ def _split(builder: Callable[..., Algorithm], setting: Setting) -> tuple[dict[st
     )
 
 
-def _parts(name: str) -> tuple[str, str]:
-    rate, _, field = name.partition(".")
-    return rate, field
-
-
-def _judge(layout: Layout, piece: Piece, step: int, metric: metrics.Metric) -> tuple[list[float], list[int]]:
+def _judge(layout: Layout, piece: Piece, step: int, metric: judging.Metric) -> tuple[list[float], list[int]]:
     """Mean of the hyper-objective, +inf if not finite, and failed runs, of every candidate."""
     record = jax.tree.map(lambda leaf: leaf[:, None], piece.record)
     samples = piece.num_samples[:, None]
     data = results.dataset(record, samples, np.array([step]), layout.seeds, layout.coordinates, {})
     judged = results.judge(data, metric)
-    worth = judged["hyper_objective"].isel(step=0, judged_tau=0).mean("seed", skipna=False).values
+    objectives = judged[judging.OBJECTIVE].isel(step=0, judged_tau=0).mean("seed", skipna=False).values
     failed = (judged["status"].isel(step=0) != Status.OK).sum("seed").values
-    return np.where(np.isfinite(worth), worth, np.inf).tolist(), failed.tolist()
+    return np.where(np.isfinite(objectives), objectives, np.inf).tolist(), failed.tolist()

@@ -7,21 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hfac import options, schedules
+from hfac import _checks, options, schedules, settings
+from hfac.settings import Range
 from hfac.types import Algorithm, Needs
 
 WIDTH = 0.1  # of a draw around a parent, as a part of a range's logarithm
 CHANGE = 0.25  # chance that such a draw moves a listed value to its neighbour
 PENALTY_RATIO = "penalty_over_entropy"  # the penalty's scale in units of the entropy's
 UPPER_RATIO = "upper_over_penalty"  # the upper scale in units of the penalty's: what x moves by, zeta / w
-SETTINGS = tuple(f"{rate}.{field}" for rate in schedules.RATES for field in schedules.FIELDS)
-
-
-class Range(NamedTuple):
-    """Any number between two positive ends, uniform in the logarithm."""
-
-    low: float
-    high: float
+SETTINGS = tuple(name.path for name in settings.RATE_SETTINGS)
 
 
 Axis = Range | tuple[Any, ...]  # a range, or the values to choose from
@@ -55,6 +49,12 @@ class Setting(NamedTuple):
 def is_rate(name: str) -> bool:
     """Whether an axis belongs to the schedules; all others are options of the method."""
     return name in ("offset", PENALTY_RATIO, UPPER_RATIO) or name in SETTINGS
+
+
+def check_rate(name: str, value: Any) -> None:
+    """Raise `ValueError` unless an axis of the schedules may have a value."""
+    is_strict = name in ("offset", PENALTY_RATIO, UPPER_RATIO) or name.endswith((".scale", ".offset"))
+    _checks.number(name, value, f"be finite and {'>' if is_strict else '>='} 0", 0, is_strict)
 
 
 def options_of(builder: Callable[..., Algorithm]) -> list[str]:

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac import _random
-from hfac.sequences import episodes
+from hfac._compiler import random
+from hfac.sequences import episodes, judging
 from hfac.sequences.episodes import Episodes
 from hfac.sequences.policies import written
 from hfac.sequences.problem import EpisodicProblem
@@ -26,7 +26,7 @@ def record(problem: EpisodicProblem, count: int = NUM_TWEETS) -> Callable[[Any, 
 
     def keep(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
         del info
-        tokens = problem.policy.sample(_random.key(SAME_NUMBERS), state.theta, count)
+        tokens = problem.policy.sample(random.key(SAME_NUMBERS), state.theta, count)
         batch = Episodes(tokens, jnp.full(count, 1 / count, jnp.float32), ())
         own, _ = episodes.path(problem, state.theta, batch)
         reference, _ = episodes.path(problem, problem.reference, batch)
@@ -101,7 +101,7 @@ def writing(
     return Writing(*(np.asarray(leaf).reshape(lead) for leaf in found))
 
 
-class Worth(NamedTuple):
+class Response(NamedTuple):
     """The best response to a reward, by importance weights on tweets of the reference policy."""
 
     objective: Any  # f(x, pi*_tau(x))
@@ -110,7 +110,13 @@ class Worth(NamedTuple):
     effective: Any  # tweets that carry the weights, (sum w)^2 / sum w^2
 
 
-def worth(problem: EpisodicProblem, xs: PyTree, tau: float, tokens: np.ndarray, num_opponents: int = 256) -> Worth:
+def response(
+    problem: EpisodicProblem,
+    xs: PyTree,
+    tau: float,
+    tokens: np.ndarray,
+    num_opponents: int = judging.NUM_OPPONENTS,
+) -> Response:
     """Judge rewards by f(x, pi*_tau(x)), pi* ~ pi_ref exp(R_x / tau).
 
     Args:
@@ -120,44 +126,18 @@ def worth(problem: EpisodicProblem, xs: PyTree, tau: float, tokens: np.ndarray, 
       tokens: written by the reference policy [M, L].
       num_opponents: that every tweet is compared with, where the leader compares.
     """
-    count = len(tokens)
 
     def one(x: PyTree, every: jax.Array, rating: jax.Array) -> Any:
-        tilt = jax.vmap(problem.reward, (None, 0))(x, every) / tau
-        weight = jax.nn.softmax(tilt)
-        divergence = weight @ tilt - (jax.nn.logsumexp(tilt) - jnp.log(jnp.asarray(count, tilt.dtype)))
-        batch = Episodes(every, weight, rating)
-        objective = weight @ episodes.costs(problem, x, batch)
-        if problem.h is not None:
-            objective += problem.h(x)
-        if problem.pair_loss is not None:
-            objective += _expected_pair_loss(problem, x, batch, num_opponents)
-        return Worth(objective, weight @ rating, divergence, 1 / jnp.sum(weight**2))
+        batch, divergence = judging.best_response(problem, x, every, rating, tau)
+        value = judging.objective(problem, x, batch, num_opponents)
+        return Response(value, batch.weight @ rating, divergence, judging.effective(batch))
 
     @jax.jit
     def judge(xs: PyTree, every: jax.Array) -> Any:
         rating = jax.vmap(problem.rating)(every)
         return jax.lax.map(lambda x: one(x, every, rating), xs)
 
-    return Worth(*(np.asarray(leaf) for leaf in judge(xs, jnp.asarray(tokens))))
-
-
-def _expected_pair_loss(problem: EpisodicProblem, x: PyTree, batch: Episodes, num_opponents: int) -> jax.Array:
-    """E[l(x, y, y')], y weighted and y' drawn from the weights, or the anchors, by equally spaced quantiles."""
-    loss: Any = jax.vmap(problem.pair_loss, (None, 0, 0, None, None))  # type: ignore[type-var]
-    if problem.anchors is None:
-        spaced = jnp.asarray((np.arange(num_opponents) + 0.5) / num_opponents, batch.weight.dtype)
-        chosen = jnp.searchsorted(jnp.cumsum(batch.weight), spaced).clip(0, len(batch.tokens) - 1)
-        others, ratings = batch.tokens[chosen], batch.rating[chosen]
-    else:
-        chosen = jnp.asarray(np.linspace(0, len(problem.anchors) - 1, num_opponents), jnp.int32)
-        others = problem.anchors[chosen]
-        ratings = jax.vmap(problem.rating)(others)
-
-    def against(other: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return batch.weight @ loss(x, batch.tokens, batch.rating, *other)
-
-    return jnp.mean(jax.lax.map(against, (others, ratings)))
+    return Response(*(np.asarray(leaf) for leaf in judge(xs, jnp.asarray(tokens))))
 
 
 class Frontier(NamedTuple):

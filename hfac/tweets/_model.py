@@ -145,7 +145,7 @@ def policy(size: Size) -> SequencePolicy:
 
         def write(carry: tuple[jax.Array, Cache], position: jax.Array) -> tuple[tuple[jax.Array, Cache], jax.Array]:
             log_probs, cache = jax.vmap(one, (0, 0, None))(*carry, position)
-            token = race(jax.random.fold_in(key, position), log_probs)
+            token = draw_by_clocks(jax.random.fold_in(key, position), log_probs)
             return (token, cache), token
 
         first = jnp.full(batch_size, BOS, jnp.int32)
@@ -174,14 +174,14 @@ def from_apply(
     def sample(key: Key, theta: PyTree, batch_size: int) -> jax.Array:
         def write(position: jax.Array, tokens: jax.Array) -> jax.Array:
             log_probs = jax.vmap(lambda row: walk(theta, row).log_probs[position])(tokens)
-            return tokens.at[:, position].set(race(jax.random.fold_in(key, position), log_probs))
+            return tokens.at[:, position].set(draw_by_clocks(jax.random.fold_in(key, position), log_probs))
 
         return ended(jax.lax.fori_loop(0, length, write, jnp.full((batch_size, length), PAD, jnp.int32)))
 
     return SequencePolicy(init, sample, walk, EOS)
 
 
-def race(key: Key, log_probs: jax.Array) -> jax.Array:
+def draw_by_clocks(key: Key, log_probs: jax.Array) -> jax.Array:
     """Draw tokens [B] from log-probabilities [B, V]: the first of exponential clocks, one per token, to ring.
 
     Two policies that race the same clocks draw the same token wherever they nearly agree.

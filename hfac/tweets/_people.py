@@ -19,7 +19,7 @@ HELD_OUT_OF, HELD_OUT = 10, 7  # tweets whose id leaves this rest are never fitt
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class FitRecipe:
     """How a rater is fitted; found on tweets with id % 10 == 3."""
 
     epochs: int = 6
@@ -48,7 +48,7 @@ def preferences(tweets: Sequence[Tweet]) -> np.ndarray:
     return mass @ (np.cumsum(mass, 1) - mass / 2).T
 
 
-def fit(tweets: Sequence[Tweet], tokenizer: Tokenizer, key: Key, recipe: Recipe = Recipe()) -> PyTree:
+def fit(tweets: Sequence[Tweet], tokenizer: Tokenizer, key: Key, recipe: FitRecipe = FitRecipe()) -> PyTree:
     """Fit a reward to people's preferences by the Bradley-Terry log-loss of all pairs in a batch.
 
     The embeddings start from VADER's valences. Its values are log-odds.

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hfac import _files, _random
+from hfac import _files
+from hfac._compiler import random
 from hfac._trees import named_leaves, restored
 from hfac.sequences.policies import written
 from hfac.tweets import _model
@@ -185,7 +186,7 @@ def load_model(path: Path) -> tuple[_model.Size, PyTree]:
             tensors = {name: jnp.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no language model: {error}") from None
-    expected = jax.eval_shape(lambda: _model.init(size, _random.key(0)))
+    expected = jax.eval_shape(lambda: _model.init(size, random.key(0)))
     shapes = {name: leaf.shape for name, leaf in named_leaves(expected).items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
         raise ValueError(f"{path} is no language model: its tensors do not have the shapes of {size}")

@@ -1,5 +1,6 @@
 """What a sweep of tweets shows: its records judged, one row per measure, samples beside each other."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -7,16 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from hfac import _random, plots, results, statistics
+from hfac import comparison, plots, results, statistics
+from hfac._compiler import random
 from hfac.tweets import _judge, _people
 from hfac.tweets._reward import reward
 from hfac.tweets._setup import Setup
 from hfac.types import Status
 
+SHOWN = 8  # tweets in the printed table
 NUM_REFERENCE = 8_192  # tweets of the pretrained decoder that rewards are judged on
 ENDS = {"before": 0, "after": -1}  # record points
 SCORES = ("score", "happy", "divergence", "entropy", "perplexity", "distinct", "repetition", "length", "accuracy")
-RESPONSE = tuple(f"response_{name}" for name in _judge.Worth._fields)
+RESPONSE = tuple(f"response_{name}" for name in _judge.Response._fields)
 
 
 def judge(setup: Setup, data: xarray.Dataset, tau: float, reference: np.ndarray) -> xarray.Dataset:
@@ -31,14 +34,14 @@ def judge(setup: Setup, data: xarray.Dataset, tau: float, reference: np.ndarray)
     lead = data["status"].shape[:-1]
     last = jax.tree.map(lambda leaf: leaf[..., -1, *(slice(None),) * (leaf.ndim - len(lead) - 1)], record["x"])
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(lead) :]), last)
-    worth = _judge.worth(setup.problem, flat, tau, reference)
-    for name, value in zip(worth._fields, worth, strict=True):
+    response = _judge.response(setup.problem, flat, tau, reference)
+    for name, value in zip(response._fields, response, strict=True):
         found[f"response_{name}"] = (dims[:-1], value.reshape(lead))
     return data.assign(found).assign_coords(judged_tau=[tau], reference=("judged_tau", [np.nan]))
 
 
 def _like(setup: Setup) -> dict[str, Any]:
-    return {"x": jax.eval_shape(setup.problem.init_x, _random.key(0))}
+    return {"x": jax.eval_shape(setup.problem.init_x, random.key(0))}
 
 
 def summary(setup: Setup, data: xarray.Dataset) -> list[dict[str, Any]]:
@@ -66,10 +69,10 @@ def people(setup: Setup, data: xarray.Dataset) -> dict[str, np.ndarray]:
     for i in range(data.sizes["seed"]):
         x = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), record["x"])
 
-        def worth(tokens: jax.Array, x: Any = x) -> jax.Array:
+        def learned(tokens: jax.Array, x: Any = x) -> jax.Array:
             return reward(x, tokens)
 
-        found.append(_people.agreement(worth, setup.tokenizer, setup.judges, setup.size.length))
+        found.append(_people.agreement(learned, setup.tokenizer, setup.judges, setup.size.length))
     return {
         "rank correlation with people": np.array([a.spearman for a in found]),
         "log-loss of people's preferences": np.array([a.log_loss for a in found]),
@@ -89,6 +92,26 @@ def _row(name: str, start: float, values: np.ndarray, configuration: str) -> dic
         "most": float(values.max()),
         "seeds": values.size,
     }
+
+
+def lines(rows: list[dict[str, Any]], shown: Sequence[Mapping[str, Any]], tau: float, num_seeds: int) -> list[str]:
+    """Samples before and after, then the measures."""
+    found = []
+    for row in shown[:SHOWN]:
+        found += [f"{row['score_before']:+.2f}  {row['before']}", f"  -> {row['score_after']:+.2f}  {row['after']}"]
+    seeds = f"{num_seeds} seed{'s' if num_seeds > 1 else ''}"
+    found += ["", f"measures of 256 tweets, {seeds}; the best response to a reward is judged at tau {tau:.3g}"]
+    cells = [
+        {
+            "measure": f"{row['configuration']} {row['measure']}".strip(),
+            "before": "" if np.isnan(row["before"]) else f"{row['before']:.3f}",
+            "after [95 %]": statistics.format_interval(row["interquartile_mean"], row["low"], row["high"], 3),
+            "least": f"{row['least']:.3f}",
+            "most": f"{row['most']:.3f}",
+        }
+        for row in rows
+    ]
+    return found + comparison.lines(cells)
 
 
 def samples(setup: Setup, data: xarray.Dataset) -> list[dict[str, Any]]:

@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
+from hfac import _files
+
 METHODS = ("hfac", "partial", "decoupled", "nested")
 TWO_POLICIES = ("hfac", "nested")  # methods that track a penalised policy too
 Method = Literal["hfac", "partial", "decoupled", "nested"]
@@ -47,7 +49,25 @@ class Options:
     """Of pretraining."""
 
 
+DEFAULTS = {"steps": 1_500, "seeds": 1}  # of a sweep; a step writes 64 tweets
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
     "large": {"vocabulary": 8_192, "length": 40, "width": 256, "heads": 8, "epochs": 12},
 }
+
+
+def check(options: Options) -> None:
+    """Raise `ValueError` unless options are in range, go together, and name files that are there."""
+    if options.rater == "people" and options.ratings is None:
+        raise ValueError("--rater people needs --ratings: people's preferences are learned from them")
+    for name in ("vocabulary", "length", "layers", "width", "heads", "epochs"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(options, name)}")
+    if options.width % options.heads:
+        raise ValueError(f"--width must be a multiple of --heads = {options.heads}, got {options.width}")
+    if options.ridge < 0:
+        raise ValueError(f"--ridge must be at least 0, got {options.ridge:g}")
+    for name in ("corpus", "ratings"):
+        path: Path | None = getattr(options, name)
+        if path is not None and not path.is_file():
+            raise ValueError(f"--{name} {_files.shown(path)}: there is no such file")

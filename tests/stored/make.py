@@ -26,9 +26,9 @@ RUNS = {
 def make(name: str, folder: Path) -> None:
     """Run one of `RUNS` into a folder."""
     from hfac.cli import main
-    from hfac.engine import _durable
+    from hfac.engine import _parts
 
-    _durable.LEAST_SECONDS = 0.0  # a checkpoint at every record point
+    _parts.LEAST_SECONDS = 0.0  # a checkpoint at every record point
     main([*RUNS[name].split(), "--out", str(folder)])
     if name == "stopped":
         newest = max(path for path in (folder / "checkpoints" / "part-000").iterdir() if path.name.isdigit())

@@ -21,11 +21,11 @@ class Outcome(NamedTuple):
     candidate: int
     steps: int
     samples: float
-    worth: float
+    objective: float
     diverged: int
 
 
-class Kept:
+class FinishedRungs:
     """A folder of finished rungs: their outcomes, and the states of the candidates that go on."""
 
     def __init__(self, folder: Path, belongs_to: Mapping[str, Any]) -> None:
@@ -50,8 +50,8 @@ class Kept:
             content = json.loads(path.read_text(encoding="utf-8"))
             belongs_to = content["belongs_to"]
             found = [
-                Outcome(candidate, steps, samples, math.inf if worth is None else worth, diverged)
-                for candidate, steps, samples, worth, diverged in content["outcomes"]
+                Outcome(candidate, steps, samples, math.inf if value is None else value, diverged)
+                for candidate, steps, samples, value, diverged in content["outcomes"]
             ]
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             raise ValueError(f"{path} is damaged; remove {path.parent}, and the round is run again") from None
@@ -84,7 +84,7 @@ class Kept:
         nothing = np.zeros(1, np.int64)
         for group, leaves in states.items():
             self._checkpoints(round, group).save(Snapshot(rung + 1, rung + 1, nothing, nothing, leaves))
-        rows = [[*row[:3], row.worth if math.isfinite(row.worth) else None, row.diverged] for row in outcomes]
+        rows = [[*row[:3], row.objective if math.isfinite(row.objective) else None, row.diverged] for row in outcomes]
         shares = not (rung and self.is_grouped_by_value(round))
         content = {"belongs_to": self._belongs_to, "numbers_share_programs": shares, "outcomes": rows}
         path = self._log(round, rung)

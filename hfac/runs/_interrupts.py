@@ -19,7 +19,7 @@ class Interrupts:
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[Interrupts]:
+def deferred_interrupts() -> Iterator[Interrupts]:
     """Hold back SIGINT and SIGTERM within a block; the block asks `is_set` when it can stop."""
     asked = Interrupts()
     before = {number: signal.signal(number, asked._ask) for number in (signal.SIGINT, signal.SIGTERM)}

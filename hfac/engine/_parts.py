@@ -21,7 +21,7 @@ def first_shapes(layout: Layout) -> PyTree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((layout.num_runs, *leaf.shape[1:]), leaf.dtype), slots)
 
 
-def durable(
+def advance_part(
     layout: Layout,
     part: Part,
     checkpoints: Checkpoints,

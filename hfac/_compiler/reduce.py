@@ -14,7 +14,7 @@ FOLDS = 8  # pieces laid over each other in one pass
 dot = functools.partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
 
 
-def total(values: jax.Array) -> jax.Array:
+def sum_all(values: jax.Array) -> jax.Array:
     """Sum of all entries: a product with ones, which is vectorised everywhere."""
     flat = values.ravel()
     return dot(flat, jnp.ones_like(flat))
@@ -35,4 +35,4 @@ def largest(values: jax.Array) -> jax.Array:
 def softmax(logits: jax.Array) -> jax.Array:
     """Softmax over all entries of a vector."""
     weights = jnp.exp(logits - jax.lax.stop_gradient(largest(logits)))
-    return weights / total(weights)
+    return weights / sum_all(weights)

@@ -16,8 +16,9 @@ _PARITY = np.uint32(0x1BD11BDA)
 
 
 def key(seed: Any) -> jax.Array:
-    """A key of the library's own generator."""
-    return jax.random.key(seed, impl=GENERATOR)
+    """A key of the library's own generator, whatever offset the process has set for its seeds."""
+    offset = jax.config.jax_random_seed_offset  # type: ignore[attr-defined]
+    return jax.random.key(seed - offset if offset else seed, impl=GENERATOR)
 
 
 def pinned() -> Any:

@@ -9,29 +9,38 @@ from pathlib import Path
 from typing import Any
 
 from hfac import _files
-from hfac.cli import InputError
+from hfac._errors import InputError, Stopped
+from hfac.runs._processes import ALIVE, ALONE, Processes
 
-CONFIG, LOCK, ALIVE = "config.json", ".lock", "alive"
+CONFIG, LOCK = "config.json", ".lock"
 RESULTS, CHECKPOINTS = "results.zarr", "checkpoints"
+TABLES = ("problem_options", "algorithm_options")
+BY_CONTENT = ("corpus", "ratings", "pretrained", "run")  # paths: what they hold counts, not where they lie
+UNSAID: tuple[Any, ...] = (None, [], False, 0, "keep")  # values of settings that a configuration need not name
 UNIMPORTANT = (  # change no number
     *("devices", "cache", "figures", "quiet", "checkpoint_minutes"),
     *("shard", "distributed", "coordinator", "num_processes", "process_id"),
 )
 
+OPTIONS_OF_TWEETS = (  # that version 0.1 kept beside the settings of a sweep
+    *("corpus", "ratings", "pretrained", "leader", "pairs", "rater", "ridge", "vocabulary", "length", "layers"),
+    *("width", "heads", "epochs", "model_seed"),
+)
 
-def check_new(out: Path | None, content: Mapping[str, Any]) -> None:
+
+def check_new(out: Path | None, configuration: Mapping[str, Any]) -> None:
     """Raise `InputError` unless the folder is new or empty; says what differs if it holds a run.
 
     Args:
       out: the folder, or None for one that will be made.
-      content: of the configuration that is about to run.
+      configuration: that is about to run.
     """
     if out is None or is_free(out):
         return
     start = f"--out {out} already holds something; nothing is overwritten"
     if not (out / CONFIG).is_file():
         raise InputError(f"{start}, choose another folder")
-    differ = differences(read_config(out), content)
+    differ = differences(read_config(out), configuration)
     if differ:
         raise InputError(f"{start}: it differs in {', '.join(differ)}; choose another folder, or see `hfac extend`")
     raise InputError(f"{start}: it holds this very run; `hfac resume {out}` goes on with it")
@@ -63,12 +72,18 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         return found
 
     first, second = flat(old), flat(new)
-    keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
+
+    def differs(key: str) -> bool:
+        if key in first and key in second:
+            return bool(first[key] != second[key])
+        return first.get(key, second.get(key)) not in UNSAID
+
+    keys = [key for key in {**first, **second} if differs(key)]
     return [f"{key} ({first.get(key)}, not {second.get(key)})" for key in keys]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration that a run was started with.
+    """The configuration that a run was started with, as this version writes it.
 
     Raises:
       InputError: if there is none, or it cannot be read.
@@ -84,7 +99,22 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged: {error}; restore it from a copy") from None
     if not isinstance(content, dict) or "command" not in content:
         raise InputError(f"{path} is no configuration of a run: it names no command")
-    return content
+    return upgraded(content)
+
+
+def upgraded(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration, or the identity of a checkpoint, as this version writes it, whichever version wrote it."""
+    found = dict(configuration)
+    if found.get("problem") != "tweets" or TABLES[0] in found:
+        return found
+    moved = {name: found.pop(name) for name in OPTIONS_OF_TWEETS if name in found}
+    if "command" in found:
+        found["command"] = "sweep"
+        found["preset"] = None
+    else:  # an identity knows paths by what they hold
+        found.pop("preset", None)
+        moved = {name: value for name, value in moved.items() if name not in BY_CONTENT}
+    return found | {TABLES[0]: moved}
 
 
 def make(out: Path | None, stem: str) -> Path:
@@ -114,6 +144,55 @@ def write_config(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
+def open_folder(
+    configuration: Mapping[str, Any],
+    out: Path | None,
+    stem: str,
+    can_resume: bool = True,
+    is_new: bool = True,
+    processes: Processes = ALONE,
+) -> Iterator[Path]:
+    """The folder that a command writes to, its own until the end, with the configuration in it.
+
+    Args:
+      configuration: of the run, with every default filled in.
+      out: the folder, or None for a new one.
+      stem: of the folder's name where none is given.
+      can_resume: whether a run of this kind can go on after it was stopped.
+      is_new: whether the folder must hold nothing yet.
+      processes: at work on it; the first one makes it.
+
+    Raises:
+      InputError: if the folder cannot be had or holds something else.
+      Stopped: if somebody interrupts a run that can go on.
+    """
+    if not processes.is_first:
+        assert out is not None
+        with reported(out, True):
+            yield out
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            if is_new:
+                check_new(out, configuration)
+            folder = make(out, stem)
+            stack.enter_context(reported(folder, can_resume))
+            stack.enter_context(locked(folder))
+            if not (folder / CONFIG).exists():
+                write_config(folder, configuration)
+        except (InputError, OSError):
+            if processes.count > 1 and out is not None and out.is_dir():
+                processes.tell(out, "stop")
+            raise
+        try:
+            yield folder
+        except KeyboardInterrupt as stop:
+            if str(stop) or not can_resume:
+                raise
+            raise Stopped(f"interrupted; `hfac resume {folder}` goes on from there") from None
+
+
+@contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder; a process that is killed lets it go.
 
@@ -138,12 +217,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reported(folder: Path, can_go_on: bool) -> Iterator[None]:
+def reported(folder: Path, can_resume: bool) -> Iterator[None]:
     """What cannot be written in a folder, as on a full disk, is one clear line.
 
     Args:
       folder: of a run.
-      can_go_on: whether `hfac resume` takes it.
+      can_resume: whether `hfac resume` takes it.
 
     Raises:
       InputError: if something cannot be written.
@@ -154,7 +233,7 @@ def reported(folder: Path, can_go_on: bool) -> Iterator[None]:
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        remedy = f", `hfac resume {folder}` goes on from there" if can_go_on else ""
+        remedy = f", `hfac resume {folder}` goes on from there" if can_resume else ""
         raise InputError(
             f"cannot write to {folder}: {where}{error.strerror or error}; what was written before is whole{remedy}"
         ) from None

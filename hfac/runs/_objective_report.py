@@ -1,0 +1,115 @@
+"""The report of a job by its objective: judged records, one row per configuration, curves."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray
+
+from hfac import comparison, judging, plots, results, statistics
+from hfac._progress import Progress, clock, say
+from hfac.judging import Judge
+from hfac.runs._execution import Execution
+from hfac.runs._folder import RESULTS
+from hfac.runs._job import Job
+from hfac.runs._report import FIGURES, SUMMARY, Report, drawing, list_failures
+
+NOT_LABELS = ("interquartile_mean", "low", "high", "worst", "diverged", "seeds", "samples", "judged_tau", "reference")
+
+
+def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], execution: Execution) -> Report:
+    """Judge every record, beside the lowest objective known where there is one; store, tabulate, draw."""
+    quiet = execution.quiet
+    judges = [judging.judge_of(variant.problem, taus) for variant in job.variants]
+    judged = judge(job, data, judges, quiet)
+    if judges[0].reference is not None:
+        say("descending the exact objective for the reference lines", quiet)
+    lowest = references(job, judges, len(taus), quiet)
+    judged = judged.assign_coords(reference=((*job.axes.dims, "judged_tau"), lowest))
+    results.save(judged, folder / RESULTS)
+    rows = results.summary(judged)
+    comparison.write_csv(folder / SUMMARY, rows)
+    list_failures(judged, quiet)
+    if execution.figures:
+        with drawing(quiet):
+            draw(job, judged, folder / FIGURES)
+    return Report(judged, tuple(lines(rows)), (SUMMARY, *([f"{FIGURES}/"] if execution.figures else [])))
+
+
+def judge(job: Job, data: xarray.Dataset, judges: Sequence[Judge], quiet: bool) -> xarray.Dataset:
+    """Records judged, those of every problem by its own judge."""
+    progress = Progress(job.num_runs, "runs judged", quiet)
+    done = 0
+
+    def show(own: int, _: int) -> None:
+        progress.update(done + own)
+
+    pieces = []
+    for judge, pick in zip(judges, _picks(job), strict=True):
+        pieces.append(results.judge(data.isel(pick), judge.metric, show))
+        done += job.runs_per_variant
+    say(f"judged in {clock(progress.close())}", quiet)
+    return _joined(pieces, job.axes.dims, job.axes.shape).assign_attrs(data.attrs)
+
+
+def _picks(job: Job) -> list[dict[str, int]]:
+    """Where the records of every problem stand."""
+    return [dict(zip(job.axes.dims, where, strict=True)) for where in np.ndindex(*job.axes.shape)]
+
+
+def _joined(pieces: list[xarray.Dataset], dims: Sequence[str], shape: Sequence[int]) -> xarray.Dataset:
+    """Datasets in the order of a grid as one dataset with its dimensions."""
+    for dim, size in zip(reversed(dims), reversed(shape), strict=True):
+        groups = [pieces[i : i + size] for i in range(0, len(pieces), size)]
+        pieces = [xarray.concat(group, dim, data_vars="all", coords="minimal", compat="override") for group in groups]
+    return pieces[0]
+
+
+def references(job: Job, judges: Sequence[Judge], num_taus: int, quiet: bool) -> np.ndarray:
+    """Lowest objective known of every problem at every tau, [..., taus]; nan where none is known."""
+    found = []
+    for judge in judges:
+        if judge.reference is None:
+            found.append(np.full(num_taus, np.nan))
+            continue
+        progress = Progress(1, "pieces of the exact descents", quiet)
+
+        def show(done: int, total: int, progress: Progress = progress) -> None:
+            progress.update(done, total=total)
+
+        found.append(judge.reference(show))
+        progress.close()
+    return np.reshape(found, (*job.axes.shape, num_taus))
+
+
+def draw(job: Job, judged: xarray.Dataset, folder: Path) -> None:
+    """Every figure that applies, in a folder of its own for each problem where there are several."""
+    for variant, pick in zip(job.variants, _picks(job), strict=True):
+        own = judged.isel(pick)
+        lowest = dict(zip(map(float, own["judged_tau"].values), own["reference"].values.tolist(), strict=True))
+        name = "_".join(f"{dim.partition('.')[2]}={float(own[dim]):g}" for dim in pick)
+        plots.save_all(own, variant.problem, lowest, folder / name if name else folder)
+
+
+def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line per configuration and judged tau."""
+    labels = [key for key in rows[0] if key not in NOT_LABELS]
+    head = [*labels, "judged at", "samples", "interquartile mean [95 %]", "worst", "diverged"]
+    has_reference = any(np.isfinite(row["reference"]) for row in rows)
+    cell: Callable[[float], str] = "{:.4f}".format
+    table = [
+        [
+            *(f"{row[label]:.4g}" for label in labels),
+            f"{row['judged_tau']:g}",
+            f"{row['samples']:.3g}",
+            statistics.format_interval(row["interquartile_mean"], row["low"], row["high"]),
+            cell(row["worst"]) if np.isfinite(row["worst"]) else "diverged",
+            f"{row['diverged']} of {row['seeds']}",
+            *([cell(row["reference"])] if has_reference else []),
+        ]
+        for row in rows
+    ]
+    head += ["exact descent"] if has_reference else []
+    widths = [max(len(line[i]) for line in [head, *table]) for i in range(len(head))]
+    return ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in [head, *table]]

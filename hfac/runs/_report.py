@@ -1,0 +1,77 @@
+"""What a finished job shows: its records judged, a table, figures, and the runs that failed."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import xarray
+
+from hfac import plots
+from hfac._errors import as_input_error
+from hfac._progress import say
+from hfac._registry import load
+from hfac.runs._execution import Execution
+from hfac.runs._job import Job
+from hfac.types import Status
+
+REPORTS = {  # what a problem says it is reported as -> what reports it
+    "objective": "hfac.runs._objective_report:report",
+    "tweets": "hfac.runs._tweets_report:report",
+}
+SUMMARY, FIGURES = "summary.csv", "figures"
+
+
+class Report(NamedTuple):
+    """A finished job, judged."""
+
+    data: xarray.Dataset
+    lines: tuple[str, ...]  # the table
+    files: tuple[str, ...]  # that were written
+
+
+def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], execution: Execution) -> Report:
+    """Judge the records, store the metrics, write the table and the figures.
+
+    Args:
+      job: that has run.
+      data: its records.
+      folder: to write to.
+      taus: entropy weights to judge at, > 0.
+      execution: figures or none, quiet or not.
+
+    Raises:
+      InputError: if the problem cannot be judged there.
+    """
+    write = load(REPORTS[getattr(job.problem, "reported_as", "objective")])
+    with as_input_error():
+        return write(job, data, folder, taus, execution)
+
+
+@contextlib.contextmanager
+def drawing(quiet: bool) -> Iterator[None]:
+    """Figures never decide a run: what goes wrong with one, short of a full disk, is a note."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        say(f"note: a figure could not be drawn: {type(error).__name__}: {' '.join(str(error).split())[:200]}", quiet)
+
+
+def list_failures(data: xarray.Dataset, quiet: bool, at_most: int = 10) -> None:
+    """Say which runs diverged, with configuration and first bad step."""
+    status = data["status"].isel(step=-1)
+    failed = np.argwhere(status.values != Status.OK)
+    for where in failed[:at_most]:
+        pick = dict(zip(status.dims, (int(i) for i in where), strict=True))
+        run = data.isel(pick)
+        config = plots.describe(data, {str(dim): i for dim, i in pick.items() if dim != "seed"})
+        meaning = Status(int(status.isel(pick))).meaning
+        say(
+            f"diverged: {config}, seed {int(run['seed'])}, at step {int(run['failed_at'].isel(step=-1)):,}: {meaning}",
+            quiet,
+        )
+    if len(failed) > at_most:
+        say(f"diverged: {len(failed) - at_most} more", quiet)

@@ -1,0 +1,150 @@
+"""Sweeps that are stored: started, gone on with, made larger, repeated one run at a time."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray
+
+from hfac import _files
+from hfac._errors import InputError, as_input_error
+from hfac._progress import say
+from hfac.runs import _configuration, _folder, _memory, _report, _work
+from hfac.runs._execution import Execution
+from hfac.runs._job import Job, as_paths, build, number_options
+from hfac.runs._report import Report
+from hfac.types import Algorithm
+
+PLAIN = Execution(figures=False)
+
+
+def start(job: Job, folder: str | Path | None = None, execution: Execution = PLAIN) -> xarray.Dataset | None:
+    """Run a job into a new folder: records as they come, checkpoints, then the judged results and a summary.
+
+    Args:
+      job: from `job`.
+      folder: to write to, new or empty; the next free runs/PROBLEM-NNN unless given.
+      execution: how it is run.
+
+    Returns:
+      The judged results, as `hfac.results.load(folder)` gives them too; None where only a share was run.
+
+    Raises:
+      ValueError: if the folder holds something, or the runs do not fit into memory.
+      KeyboardInterrupt: if it was interrupted; `resume` goes on from there.
+    """
+    with as_input_error():
+        place = None if folder is None else _files.place(folder)
+    return _data(run(job, place, execution), job, place, execution)
+
+
+def resume(
+    folder: str | Path,
+    execution: Execution = PLAIN,
+    problem: Any = None,
+    algorithm: Callable[..., Algorithm] | None = None,
+) -> xarray.Dataset | None:
+    """Go on with a run that was stopped; its numbers are those of a run that was not.
+
+    Args:
+      folder: of the run.
+      execution: how it is run.
+      problem: that it is about, where that is your own.
+      algorithm: builder of the method, where that is your own.
+
+    Raises:
+      ValueError: if the folder holds no sweep, or something in it is damaged.
+    """
+    place = _files.place(folder)
+    job = _of_folder(place, {}, problem, algorithm)
+    return _data(run(job, place, execution, is_new=False), job, place, execution)
+
+
+def extend(
+    folder: str | Path,
+    execution: Execution = PLAIN,
+    problem: Any = None,
+    algorithm: Callable[..., Algorithm] | None = None,
+    **larger: Any,
+) -> xarray.Dataset | None:
+    """Make a run larger; every value that is there stays as it is.
+
+    Args:
+      folder: of the run.
+      execution: how it is run.
+      problem: that it is about, where that is your own.
+      algorithm: builder of the method, where that is your own.
+      **larger: steps, seeds, first_seed, judge, settings, problem_options or algorithm_options, as for `job`; a list
+        must hold what it held.
+
+    Raises:
+      ValueError: if something would be smaller or another than it was.
+    """
+    place = _files.place(folder)
+    job = _of_folder(place, larger, problem, algorithm)
+    return _data(run(job, place, execution, is_new=False), job, place, execution)
+
+
+def _of_folder(
+    folder: Path, larger: Mapping[str, Any], problem: Any, algorithm: Callable[..., Algorithm] | None
+) -> Job:
+    stored = as_paths(_folder.read_config(folder))
+    if stored["command"] != "sweep":
+        raise InputError(f"{folder} holds a run of `hfac {stored['command']}`; `hfac resume {folder}` goes on with it")
+    changed = dict(larger)
+    settings = _configuration.from_settings(changed.pop("settings", {}))
+    if not settings["zip"]:
+        del settings["zip"]
+    known = ("steps", "seeds", "first_seed", "judge", *_folder.TABLES)
+    unknown = [name for name in changed if name not in known]
+    if unknown:
+        raise InputError(f"a run keeps its {', '.join(unknown)}; only {', '.join(known)} and settings can grow")
+    for table in _folder.TABLES:
+        if table in changed:
+            changed[table] = (stored.get(table) or {}) | changed[table]
+    if isinstance(changed.get("judge"), int | float):
+        changed["judge"] = (changed["judge"],)
+    wanted = stored | settings | changed
+    _configuration.check_growth(stored, wanted, number_options(stored))
+    return build(wanted, problem, algorithm, folder)
+
+
+def _data(report: Report | None, job: Job, folder: Path | None, execution: Execution) -> xarray.Dataset | None:
+    if report is not None:
+        return report.data
+    if folder is None or execution.share != (1, 1) or not execution.processes.is_first:
+        return None
+    return _work.load(job, folder)
+
+
+def run(job: Job, folder: Path | None, execution: Execution, is_new: bool = True) -> Report | None:
+    """Run a job, or go on with it, and report it; everything is checked before anything is written.
+
+    Args:
+      job: to run.
+      folder: to write to, or None for a new one.
+      execution: how.
+      is_new: whether the folder must hold nothing yet.
+
+    Returns:
+      The report; None where another process gives it, where it was given before, or where only a share was run.
+
+    Raises:
+      InputError: if it cannot be run or written.
+      Stopped: if somebody asked to stop.
+    """
+    if is_new:
+        _folder.check_new(folder, job.configuration)
+    _memory.check_memory(job, execution, None if is_new else folder)
+    stem = str(job.configuration["problem"])
+    with _folder.open_folder(job.configuration, folder, stem, is_new=is_new, processes=execution.processes) as place:
+        if execution.processes.is_first and hasattr(job.problem, "save"):
+            with as_input_error():
+                job.problem.save(place)
+        _work.announce(job, execution.quiet)
+        if not _work.record(job, place, execution, _report.SUMMARY):
+            return None
+        done = _report.report(job, _work.load(job, place), place, job.judge, execution)
+        files = ", ".join((_folder.CONFIG, _folder.RESULTS, *done.files))
+        say(f"written to {place}/: {files}", execution.quiet)
+        return done

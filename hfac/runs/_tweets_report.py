@@ -1,0 +1,44 @@
+"""The report of a job of tweets: samples before and after, measures, what the learned rewards ask for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import xarray
+
+from hfac import comparison, plots, results, tweets
+from hfac._progress import say
+from hfac.runs._execution import Execution
+from hfac.runs._folder import RESULTS
+from hfac.runs._job import Job
+from hfac.runs._report import FIGURES, SUMMARY, Report, drawing, list_failures
+
+SAMPLES = "samples.csv"
+
+
+def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], execution: Execution) -> Report:
+    """Judge the records, store the metrics, write samples.csv, summary.csv and the figures."""
+    setup, quiet = job.problem, execution.quiet
+    tau = taus[0]
+    reference = tweets.write(setup, tweets.NUM_REFERENCE)
+    frontier = tweets.frontier(np.asarray(jax.jit(jax.vmap(setup.rater))(reference)))
+    judged = tweets.judge(setup, data, tau, reference)
+    results.save(judged, folder / RESULTS)
+    rows = tweets.summary(setup, judged)
+    comparison.write_csv(folder / SUMMARY, rows)
+    shown = tweets.samples(setup, data)
+    comparison.write_csv(folder / SAMPLES, shown)
+    list_failures(data, quiet)
+    effective = float(judged["response_effective"].min())
+    if effective < tweets.MIN_EFFECTIVE:
+        say(
+            f"note: {effective:.0f} tweets carry the weights of a best response; below {tweets.MIN_EFFECTIVE} do not "
+            "trust it",
+            quiet,
+        )
+    if execution.figures:
+        with drawing(quiet), plots.styled():
+            plots.save(plots.tweets(judged, frontier, tau), folder / FIGURES / "tweets.png")
+    files = (SUMMARY, SAMPLES, *([f"{FIGURES}/"] if execution.figures else []))
+    return Report(judged, tuple(tweets.lines(rows, shown, tau, data.sizes["seed"])), files)
