@@ -1,9 +1,10 @@
 """Registries map a public name to "module:function", so that listing them imports nothing."""
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any
+
+from hfac._errors import InputError, nearest
 
 
 def resolve(registry: Mapping[str, str], name: str, kind: str) -> Any:
@@ -13,9 +14,18 @@ def resolve(registry: Mapping[str, str], name: str, kind: str) -> Any:
       AttributeError: if there is none; the message names the nearest entry.
     """
     if name not in registry:
-        near = difflib.get_close_matches(name, registry, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(sorted(registry))}"
-        raise AttributeError(f"no {kind} is called '{name}'{hint}")
+        raise AttributeError(f"no {kind} is called '{name}'{nearest(name, sorted(registry))}")
+    return load(registry[name])
+
+
+def find(registry: Mapping[str, str], name: str, kind: str) -> Any:
+    """The same for a name that a person gave.
+
+    Raises:
+      InputError: if there is none.
+    """
+    if name not in registry:
+        raise InputError(f"unknown {kind} '{name}'{nearest(name, registry)}")
     return load(registry[name])
 
 

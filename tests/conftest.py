@@ -21,3 +21,11 @@ os.environ.pop("XLA_FLAGS") if given is None else os.environ.update(XLA_FLAGS=gi
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(20_260_116)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in; commands leave jax as the tests set it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
+    return tmp_path

@@ -46,14 +46,6 @@ def as_users_have_it():
         yield
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty folder to work in; jax stays as the tests set it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
-    return tmp_path
-
-
 def refused(capsys, *args: str) -> str:
     """What a command says that ends with exit code 2, in one line."""
     with pytest.raises(SystemExit) as stop:

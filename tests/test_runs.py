@@ -139,9 +139,9 @@ def test_problems_and_methods_of_ones_own(tmp_path):
     data = runs.start(job(**mine), tmp_path / "a", QUIET)
     again = runs.extend(tmp_path / "a", QUIET, problem, own_method, seeds=3)
     np.testing.assert_array_equal(again["x"].sel(seed=[0, 1]), data["x"])
-    with pytest.raises(ValueError, match="about a problem of its own"):
+    with pytest.raises(ValueError, match="the run's problem is in no registry"):
         runs.resume(tmp_path / "a", QUIET)
-    with pytest.raises(ValueError, match="about a algorithm of its own"):
+    with pytest.raises(ValueError, match="the run's algorithm is in no registry"):
         runs.resume(tmp_path / "a", QUIET, problem)
     with pytest.raises(ValueError, match="it belongs to another run: mdp was"):
         runs.extend(tmp_path / "a", QUIET, cases.goal(discount=0.6), own_method, steps=70)

@@ -28,13 +28,6 @@ def as_users_have_it():
         yield
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
-    return tmp_path
-
-
 # flags and files
 
 

@@ -9,6 +9,7 @@ import tyro
 
 from hfac import _files
 from hfac._errors import InputError
+from hfac._registry import find
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import _config, _sweep, _tune
 from hfac.cli._request import Request
@@ -105,7 +106,7 @@ def check(settings: Compare) -> None:
     if not settings.algorithms:
         raise InputError("--algorithms is empty; name at least one method")
     for name in settings.algorithms:
-        _config.lookup(ALGORITHMS, name, "algorithm")
+        find(ALGORITHMS, name, "algorithm")
         if settings.algorithms.count(name) > 1:
             raise InputError(f"--algorithms lists '{name}' twice")
     for path in settings.settings:

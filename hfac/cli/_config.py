@@ -20,7 +20,6 @@ import tyro
 
 from hfac import _files, options
 from hfac._errors import InputError, as_input_error, nearest
-from hfac._registry import resolve
 from hfac.cli._values import MAX_LIST, Count, OneOrMore, OneOrMoreWhole, Real, expand
 from hfac.settings import key_of
 
@@ -160,17 +159,6 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if repeated:
         raise ValueError(f"'{repeated[0]}' is given twice")
     return dict(pairs)
-
-
-def lookup(registry: Mapping[str, str], name: str, kind: str) -> Any:
-    """A registry entry, imported.
-
-    Raises:
-      InputError: if there is none.
-    """
-    if name not in registry:
-        raise InputError(f"unknown {kind} '{name}'{nearest(name, registry)}")
-    return resolve(registry, name, kind)
 
 
 def option_hints(builder: Any, kind: str = "tabular") -> dict[str, Any]:

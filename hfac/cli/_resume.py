@@ -105,7 +105,7 @@ def request_of(stored: Mapping[str, Any], args: Sequence[str] = ()) -> Request:
     for kind in ("problem", "algorithm"):
         if stored.get(f"own_{kind}"):
             raise InputError(
-                f"the run is about a {kind} of its own; hfac.runs.resume(folder, {kind}=...) goes on with it"
+                f"the run's {kind} is in no registry; hfac.runs.resume(folder, {kind}=...) goes on with it"
             )
     able = [name for name, each in COMMANDS.items() if each.can_resume]
     if command not in able:

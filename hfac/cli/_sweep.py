@@ -11,6 +11,7 @@ import tyro
 
 from hfac import options
 from hfac._errors import InputError, as_input_error
+from hfac._registry import find
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import _config, parse
 from hfac.cli._request import Request
@@ -99,7 +100,7 @@ def resolve(
         return None
     tables = TABLES if has_algorithm else TABLES[:1]
     plain, nested = _config.apply_file(loaded, config, tables)
-    builders = {"problem_options": _config.lookup(PROBLEMS, name, "problem")}
+    builders = {"problem_options": find(PROBLEMS, name, "problem")}
     kind = options.kind_of(builders["problem_options"])
     known = {field.name for field in dataclasses.fields(config)}
     own = getattr(builders["problem_options"], "defaults", {}) if config is Sweep else {}
@@ -108,7 +109,7 @@ def resolve(
     if has_algorithm:
         algorithm = _config.last(rest, "--algorithm") or plain.get("algorithm", "hfac")
         preset = _config.last(rest, "--preset") or plain.get("preset")
-        builders["algorithm_options"] = _config.lookup(ALGORITHMS, algorithm, "algorithm")
+        builders["algorithm_options"] = find(ALGORITHMS, algorithm, "algorithm")
         if any(field.name == "preset" for field in dataclasses.fields(config)):
             defaults["algorithm_options"] = _algorithm_defaults(name, algorithm, preset)
     unprefixed = operator.getitem(tyro.conf.OmitArgPrefixes, config)

@@ -4,7 +4,8 @@ from typing import Any
 
 from hfac import options, runs
 from hfac._errors import InputError
-from hfac.cli import _config, _sweep
+from hfac._registry import find
+from hfac.cli import _sweep
 from hfac.cli._request import Request
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.runs import Execution, Job
@@ -24,7 +25,7 @@ def prepare(request: Request) -> tuple[Job, Execution]:
     Raises:
       InputError: if a builder refuses an option.
     """
-    builder = _config.lookup(PROBLEMS, request.problem, "problem")
+    builder = find(PROBLEMS, request.problem, "problem")
     _check_shares(request, getattr(builder, "shared_from", None))
     execution = begin(request, options.kind_of(builder) == "tabular")  # whose oracle needs float64
     if not request.is_resumed and hasattr(builder, "waits_for"):

@@ -14,8 +14,9 @@ from hfac import _files, algorithms, comparison, plots, runs, tuning
 from hfac import options as library_options
 from hfac._errors import InputError, as_input_error
 from hfac._progress import Progress, clock, say
+from hfac._registry import find
 from hfac.algorithms import REGISTRY as ALGORITHMS
-from hfac.cli import _config, _sweep, _sweep_run, _tune
+from hfac.cli import _sweep, _sweep_run, _tune
 from hfac.cli._request import Request
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.runs import Interrupts
@@ -31,7 +32,7 @@ def execute(request: Request) -> None:
     _sweep_run.begin(request)
     problem, configuration = configured(request)
     settings, name = request.settings, request.problem
-    builder = _config.lookup(ALGORITHMS, settings.algorithm, "algorithm")
+    builder = find(ALGORITHMS, settings.algorithm, "algorithm")
     space = space_of(builder, settings, overrides_of(builder, problem, request), algorithms.needs(settings.algorithm))
     check_values(builder, problem, space)
     plan = plan_of(settings)
@@ -66,7 +67,7 @@ def configured(request: Request) -> tuple[Any, dict[str, Any]]:
     Raises:
       InputError: if the builder refuses an option, or an option is a list.
     """
-    builder = _config.lookup(PROBLEMS, request.problem, "problem")
+    builder = find(PROBLEMS, request.problem, "problem")
     chosen = dataclasses.asdict(request.problem_options)
     for option in library_options.lists(builder):
         if isinstance(chosen[option], tuple):
@@ -297,7 +298,7 @@ def command_line(request: Request, tau: float, algorithm: str, best: Trial) -> s
     for name, value in found.items():
         if value or name.field != "floor":
             words += [f"--{name.flag}", f"{value:.6g}"]
-    problem_builder = _config.lookup(PROBLEMS, request.problem, "problem")
+    problem_builder = find(PROBLEMS, request.problem, "problem")
     for table, options in (
         (PROBLEM, changed(problem_builder, request.problem_options)),
         (METHOD, best.setting.options),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from hfac._errors import InputError, as_input_error
+from hfac._registry import find
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import _config, _sweep, parse
 from hfac.cli._request import Request
@@ -66,7 +67,7 @@ def request(args: Sequence[str]) -> Request | None:
     ]
     is_quick = any(arg in ("-h", "--help") for arg in rest) and "--algorithm" not in rest  # help without jax
     if algorithm in METHODS and not is_quick:
-        builder = _config.lookup(ALGORITHMS, algorithm, "algorithm")
+        builder = find(ALGORITHMS, algorithm, "algorithm")
         from hfac import recommended
 
         known = recommended.options(PROBLEM, algorithm)

@@ -1,6 +1,7 @@
 """Values on the command line: counts, lists and ranges of numbers."""
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
@@ -107,40 +108,25 @@ Real = Annotated[
 ]
 
 
-def one_or_more(texts: list[str]) -> float | tuple[float, ...]:
+def one_or_more(texts: list[str], as_type: Callable[[float], Any] = float) -> Any:
     """One number, or a list of several."""
-    found = numbers(texts)
+    found = tuple(map(as_type, numbers(texts)))
     return found[0] if len(found) == 1 else found
 
 
-OneOrMore = Annotated[
-    float | tuple[float, ...],
-    tyro.constructors.PrimitiveConstructorSpec(
+def _several(metavar: str, as_type: Callable[[float], Any]) -> Any:
+    """How tyro reads one number or several."""
+    return tyro.constructors.PrimitiveConstructorSpec(
         nargs="*",
-        metavar="X|A:B:N|log:A:B:N ...",
-        instance_from_str=lambda texts: one_or_more(list(texts)),
+        metavar=metavar,
+        instance_from_str=lambda texts: one_or_more(list(texts), as_type),
         is_instance=lambda value: isinstance(value, int | float | tuple) and not isinstance(value, bool),
         str_from_instance=lambda value: [f"{v}" for v in (value if isinstance(value, tuple) else (value,))],
-    ),
-]
+    )
 
 
-def one_or_more_whole(texts: list[str]) -> int | tuple[int, ...]:
-    """One whole number, or a list of several."""
-    found = tuple(whole(repr(value)) for value in numbers(texts))
-    return found[0] if len(found) == 1 else found
-
-
-OneOrMoreWhole = Annotated[
-    int | tuple[int, ...],
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="N ...",
-        instance_from_str=lambda texts: one_or_more_whole(list(texts)),
-        is_instance=lambda value: isinstance(value, int | tuple) and not isinstance(value, bool),
-        str_from_instance=lambda value: [f"{v}" for v in (value if isinstance(value, tuple) else (value,))],
-    ),
-]
+OneOrMore = Annotated[float | tuple[float, ...], _several("X|A:B:N|log:A:B:N ...", float)]
+OneOrMoreWhole = Annotated[int | tuple[int, ...], _several("N ...", lambda value: whole(repr(value)))]
 
 
 def describe(value: Any) -> str:

@@ -2,6 +2,12 @@
 
 from hfac._errors import InputError as InputError
 from hfac._errors import Stopped as Stopped
+from hfac.runs._build import as_paths as as_paths
+from hfac.runs._build import build as build
+from hfac.runs._build import call as call
+from hfac.runs._build import default_options as default_options
+from hfac.runs._build import job as job
+from hfac.runs._build import number_options as number_options
 from hfac.runs._configuration import GROWS as GROWS
 from hfac.runs._configuration import LISTS as LISTS
 from hfac.runs._configuration import check_growth as check_growth
@@ -25,13 +31,6 @@ from hfac.runs._interrupts import Interrupts as Interrupts
 from hfac.runs._interrupts import deferred_interrupts as deferred_interrupts
 from hfac.runs._job import Job as Job
 from hfac.runs._job import Variant as Variant
-from hfac.runs._job import as_paths as as_paths
-from hfac.runs._job import build as build
-from hfac.runs._job import call as call
-from hfac.runs._job import default_options as default_options
-from hfac.runs._job import find as find
-from hfac.runs._job import job as job
-from hfac.runs._job import number_options as number_options
 from hfac.runs._memory import LOADED as LOADED
 from hfac.runs._memory import at_once as at_once
 from hfac.runs._memory import check_beside as check_beside

@@ -11,7 +11,8 @@ from hfac._errors import InputError
 from hfac._trees import named_leaves
 from hfac.engine import Replay
 from hfac.runs import _folder, _work
-from hfac.runs._job import Job, as_paths, build
+from hfac.runs._build import as_paths, build
+from hfac.runs._job import Job
 from hfac.settings import find
 from hfac.types import Algorithm
 

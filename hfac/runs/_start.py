@@ -10,8 +10,9 @@ from hfac import _files
 from hfac._errors import InputError, as_input_error
 from hfac._progress import say
 from hfac.runs import _configuration, _folder, _memory, _report, _work
+from hfac.runs._build import as_paths, build, number_options
 from hfac.runs._execution import Execution
-from hfac.runs._job import Job, as_paths, build, number_options
+from hfac.runs._job import Job
 from hfac.runs._report import Report
 from hfac.types import Algorithm
 
