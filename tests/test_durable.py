@@ -276,6 +276,6 @@ def test_no_run_to_resume(tmp_path):
     (tmp_path / "config.json").write_text('{"command": "sweep", "steps": 1')
     done = command("resume", str(tmp_path))
     assert done.returncode == 2 and "is damaged" in done.stderr and done.stderr.count("\n") == 1
-    (tmp_path / "config.json").write_text('{"command": "compare"}')
+    (tmp_path / "config.json").write_text('{"command": "report"}')
     done = command("resume", str(tmp_path))
     assert done.returncode == 2 and "cannot go on" in done.stderr

@@ -24,7 +24,7 @@ def execute(request: Request) -> None:
         diagnostics.inside(record_points(settings.steps)[1:], settings.fitted)
     job, execution = _sweep_run.prepare(request)
     check_one_problem(job, "rates")
-    if not request.is_resumed:
+    if not request.is_resumed and execution.processes.is_first:
         runs.check_new(settings.out, job.configuration)
     runs.check_memory(job, execution, settings.out if request.is_resumed else None)
     stem = f"rates-{request.problem}"

@@ -28,7 +28,7 @@ def prepare(request: Request) -> tuple[Job, Execution]:
     builder = find(PROBLEMS, request.problem, "problem")
     _check_shares(request, getattr(builder, "shared_from", None))
     execution = begin(request, options.kind_of(builder) == "tabular")  # whose oracle needs float64
-    if not request.is_resumed and hasattr(builder, "waits_for"):
+    if not request.is_resumed and execution.processes.is_first and hasattr(builder, "waits_for"):
         runs.check_new(request.settings.out, _sweep.content(request))  # before minutes of making the problem
     folder = request.settings.out if request.is_resumed else None
     return runs.build(_sweep.content(request), folder=folder, quiet=execution.quiet), execution

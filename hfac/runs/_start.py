@@ -134,7 +134,7 @@ def run(job: Job, folder: Path | None, execution: Execution, is_new: bool = True
       InputError: if it cannot be run or written.
       Stopped: if somebody asked to stop.
     """
-    if is_new:
+    if is_new and execution.processes.is_first:
         _folder.check_new(folder, job.configuration)
     _memory.check_memory(job, execution, None if is_new else folder)
     stem = str(job.configuration["problem"])
