@@ -80,11 +80,13 @@ def check_growth(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     changed = {words.partition(" ")[0] for words in runs.differences(old, new)} - {"version", *GROWS}
     if changed:
         raise InputError(f"a comparison keeps its {', '.join(sorted(changed))}; seeds, samples and methods can grow")
-    for name in ("samples", "seeds"):
+    for name in ("samples", "seeds", "model_steps"):
         if new[name] < old[name]:
             raise InputError(f"--{name} can only grow: the comparison has {old[name]:,}, got {new[name]:,}")
-    if new["first_seed"] > old["first_seed"]:
-        raise InputError(f"--first-seed can only fall: the comparison has {old['first_seed']}, got {new['first_seed']}")
+    ends = [(each["first_seed"], each["first_seed"] + each["seeds"]) for each in (old, new)]
+    if ends[1][0] > ends[0][0] or ends[1][1] < ends[0][1]:
+        have, got = (f"{first} to {end - 1}" for first, end in ends)
+        raise InputError(f"--seeds can only grow: the comparison has {have}, got {got}")
     lost = [name for name in old["algorithms"] if name not in new["algorithms"]]
     if lost:
         raise InputError(f"--algorithms must hold what it held: {', '.join(old['algorithms'])}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfac import _files, algorithms, comparison, judging, plots, results, runs, statistics, tuning
-from hfac._errors import InputError, as_input_error
+from hfac._errors import InputError, Stopped, as_input_error
 from hfac._progress import Progress, clock, say
 from hfac.cli import _compare, _config, _sweep_run, _tune, _tune_run
 from hfac.cli._request import Request
@@ -124,6 +124,13 @@ def run_all(
     return entries
 
 
+def reached(folder: Path) -> int:
+    """The last record point that a method's runs have room for, -1 without any: others can only come after it."""
+    if not (folder / runs.RESULTS).exists():
+        return -1
+    return max((int(part.points[-1]) for part in results.Store(folder / runs.RESULTS).parts), default=-1)
+
+
 def replace_results(data: "xarray.Dataset", path: Path) -> None:
     """Keep judged results, whole or not at all, in place of those of fewer seeds or samples."""
     unfinished = path.with_name(f"{path.name}.new")
@@ -162,13 +169,16 @@ def run(
         record=None,
         configuration=own,
         preset="found",
-        record_at=pace.record_at,
+        record_at=tuple(point for point in pace.record_at if point > reached(folder)),
     )
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / runs.CONFIG).exists():
         runs.write_config(folder, job.configuration)
-    with as_input_error(f"{method}: "):
-        runs.record(job, folder, execution, "nothing")
+    try:
+        with as_input_error(f"{method}: "):
+            runs.record(job, folder, execution, None)
+    except Stopped:
+        raise Stopped(f"stopped; `hfac resume {folder.parent.parent}` goes on from there") from None
     data = runs.load(job, folder)
     progress = Progress(len(seeds), f"runs of {method} judged", execution.quiet)
     judged = results.judge(data, judging.judge_of(problem, tau).metric, lambda done, total: progress.update(done))

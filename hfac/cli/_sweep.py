@@ -102,6 +102,8 @@ def resolve(
     plain, nested = _config.apply_file(loaded, config, tables)
     builders = {"problem_options": find(PROBLEMS, name, "problem")}
     kind = options.kind_of(builders["problem_options"])
+    if kind != "tabular" and command not in ("sweep", "plan"):
+        raise InputError(f"hfac {command} needs a tabular problem, and {name} is none")
     known = {field.name for field in dataclasses.fields(config)}
     own = getattr(builders["problem_options"], "defaults", {}) if config is Sweep else {}
     plain = {key: value for key, value in own.items() if key in known} | plain

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from hfac import algorithms, engine, metrics, options, problems, recommended, schedules
+from hfac import _files, algorithms, engine, metrics, options, problems, recommended, schedules
 from hfac._compiler import random
 from hfac._errors import InputError, as_input_error
 from hfac._progress import Progress
@@ -60,15 +60,16 @@ def job(
         raise InputError(f"problem_options are of named problems, got {', '.join(problem_options)} beside a problem")
     name = problem if own_problem is None else own_problem.name
     method = algorithm if isinstance(algorithm, str) else getattr(algorithm, "__name__", "method")
-    configuration = {
+    problem_options, algorithm_options = _plain(problem_options or {}), _plain(algorithm_options or {})
+    configuration: dict[str, Any] = {
         "command": "sweep",
         "version": _version(),
         "problem": name,
         "algorithm": method,
         "preset": preset,
-        "steps": steps,
-        "seeds": seeds,
-        "first_seed": first_seed,
+        "steps": _plain(steps),
+        "seeds": _plain(seeds),
+        "first_seed": _plain(first_seed),
         "judge": tuple(np.atleast_1d(np.asarray(judge, float)).tolist()),
         "record": record,
         "deterministic": False,
@@ -80,9 +81,10 @@ def job(
     }
     if own_problem is None and own_method is None:
         configuration["algorithm_options"] = default_options(name, method, preset) | configuration["algorithm_options"]
-    for option, value in configuration["algorithm_options"].items():
-        if not _can_be_written(value):
-            raise InputError(f"algorithm_options: {option} cannot be written down; let a builder of your own give it")
+    for table in TABLES:
+        for option, value in configuration[table].items():
+            if not _can_be_written(value):
+                raise InputError(f"{table}: {option} cannot be written down; let a builder of your own give it")
     if own_problem is not None:
         configuration["problem_options"] = None
     elif own_method is None:
@@ -101,6 +103,17 @@ def _all_options(
     own = options.of(find(registry, name, kind_of_thing), kind).items()
     plain = {option: found.default for option, found in own if options.is_plain(found.hint)}
     return plain | dict(given)
+
+
+def _plain(value: Any, name: str = "") -> Any:
+    """NumPy's and jax's numbers as Python's, and paths where they are."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each, key) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_plain(each, name) for each in value)
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        return _plain(np.asarray(value).tolist(), name) if np.ndim(value) < 2 else value
+    return _files.place(value) if name in BY_CONTENT and isinstance(value, str | Path) else value
 
 
 def _can_be_written(value: Any) -> bool:
@@ -159,15 +172,17 @@ def build(
     chosen = given.get("algorithm_options") or {}
     first, method_axes = _configuration.option_axes(METHOD, chosen, numbers)
     _check_values(method, each[0], first, method_axes)
-    variants = tuple(
-        Variant(own, call(method, (own,), _with_defaults(own, given) | first, "algorithm")) for own in each
-    )
+    variants = tuple(_variant(own, method, given, first) for own in each)
     base, preset = base_schedules(given)
     schedule_axes = _configuration.schedule_axes(given)
     grid = crossed(base, schedule_axes | method_axes)
     judge = tuple(given.get("judge") or ()) or (_judged_at(each[0], grid, given["steps"]),)
     if any(not tau > 0 for tau in judge):
         raise InputError(f"--judge must be positive, got {min(judge):g}")
+    if len(set(judge)) < len(judge):
+        raise InputError("--judge lists a value twice")
+    if len(judge) > 1 and hasattr(each[0], "reported_as"):
+        raise InputError(f"--judge takes one weight for {given['problem']}, got {len(judge)}")
     record = getattr(each[0], "record", None)
     if given.get("record") == "tables":
         record = metrics.state
@@ -246,6 +261,12 @@ def _check_shapes(job: Job) -> None:
     """Raise `InputError` unless the problems have upper variables of one shape: their records are one dataset."""
     if len(job.variants) == 1:
         return
+    if job.record is metrics.state:
+        sizes = [variant.problem.mdp.next_states.shape[:2] for variant in job.variants]
+        if len(set(sizes)) > 1:
+            raise InputError(
+                f"{', '.join(job.axes.dims)}: tables of one sweep have one shape, got {sizes}; record x only"
+            )
     found = [jax.eval_shape(variant.problem.init_x, random.key(0)) for variant in job.variants]
     for other in found[1:]:
         if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), other) != jax.tree.map(

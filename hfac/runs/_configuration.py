@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hfac._errors import InputError, nearest
 from hfac.runs._folder import BY_CONTENT, TABLES, UNIMPORTANT, differences
 from hfac.settings import RATE_SETTINGS, RATES, SettingName, find
@@ -196,7 +198,10 @@ def from_settings(settings: Mapping[str | tuple[str, ...], Any]) -> dict[str, An
     groups: list[str] = []
     for words, values in settings.items():
         names = [_rate_setting(word) for word in ((words,) if isinstance(words, str) else words)]
-        rows = values if isinstance(values, list | tuple) or hasattr(values, "__len__") else [values]
+        is_list = hasattr(values, "__len__") and np.ndim(values) > 0
+        rows = values if is_list else [values]
+        if not len(rows):
+            raise InputError(f"the list for {words} is empty; give at least one number")
         columns = [rows] if isinstance(words, str) else list(zip(*rows, strict=True))
         for key, column in zip(names, columns, strict=True):
             if key in flat:

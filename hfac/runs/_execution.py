@@ -22,6 +22,21 @@ class Execution:
     figures: bool = True
     quiet: bool = False  # no progress and no notes on stderr
 
+    def __post_init__(self) -> None:
+        """Check every number.
+
+        Raises:
+          InputError: if one is out of range.
+        """
+        mine, shares = self.share
+        if not 1 <= mine <= shares:
+            raise InputError(f"share must be (I, N) with 1 <= I <= N, got {self.share}")
+        if self.block_width < 0 or not 0 < self.checkpoint_minutes < float("inf"):
+            got = f"{self.block_width} and {self.checkpoint_minutes}"
+            raise InputError(f"block_width must be >= 0 and checkpoint_minutes positive and finite, got {got}")
+        if self.on_divergence not in ("keep", "stop"):
+            raise InputError(f"on_divergence must be 'keep' or 'stop', got '{self.on_divergence}'")
+
 
 def configure(devices: int = 0, cache: bool = True, x64: bool = True, deterministic: bool = False) -> None:
     """One CPU device per core, float64 for exact judging, compiled programs kept between processes.

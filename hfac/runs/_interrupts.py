@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,9 @@ class Interrupts:
 def deferred_interrupts() -> Iterator[Interrupts]:
     """Hold back SIGINT and SIGTERM within a block; the block asks `is_set` when it can stop."""
     asked = Interrupts()
+    if threading.current_thread() is not threading.main_thread():  # only that one hears of signals
+        yield asked
+        return
     before = {number: signal.signal(number, asked._ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked

@@ -7,13 +7,27 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hfac import results, schedules
+from hfac._compiler import random
 from hfac.engine import record_points
 from hfac.runs import _configuration
 from hfac.schedules import Coordinates, Grid
 from hfac.settings import METHOD, PROBLEM, RATES
-from hfac.types import Algorithm, Shared
+from hfac.tabular.problem import Problem, transition_table
+from hfac.types import Algorithm, Shared, cast
 
 OWN_PROBLEM, OWN_METHOD = "own_problem", "own_algorithm"  # marks of what has no name in a registry
+
+
+def _digests(problem: Problem) -> dict[str, str]:
+    """What a table of one's own holds: its dynamics, and its functions at the first x, in single precision."""
+    x = cast(problem.first_x(random.key(0)), np.float32)
+    functions = {"reward": problem.reward, "cost": problem.cost}
+    tables = {
+        name: np.asarray(transition_table(function, problem.mdp, x, name), np.float32)
+        for name, function in functions.items()
+        if function is not None
+    }
+    return {"mdp": Shared(problem.mdp).digest, **{name: Shared(table).digest for name, table in tables.items()}}
 
 
 class Variant(NamedTuple):
@@ -103,8 +117,10 @@ class Job:
         found = _configuration.identity(self.configuration, self.lists)
         if self.algorithm.shared is not None:
             found["shared"] = self.algorithm.shared.digest
-        if self.configuration.get(OWN_PROBLEM) and hasattr(self.problem, "mdp"):
-            found["mdp"] = Shared(self.problem.mdp).digest
+        if self.configuration.get(OWN_PROBLEM):
+            found["problem"] = self.problem.name
+            if isinstance(self.problem, Problem):
+                found |= _digests(self.problem)
         return found
 
     def alone(self, index: int) -> "Job":

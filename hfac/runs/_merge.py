@@ -11,6 +11,7 @@ from hfac import _files, results
 from hfac._errors import InputError, as_input_error
 from hfac.engine import Checkpoints
 from hfac.runs import _configuration, _folder, _start
+from hfac.runs._build import as_paths, build
 from hfac.runs._execution import Execution
 
 
@@ -29,6 +30,8 @@ def merge(
       ValueError: if the folders are no shares of one sweep, or `out` holds something.
     """
     places = [_files.place(folder) for folder in folders]
+    for place in places[:1]:
+        build(as_paths(_folder.read_config(place)), own.get("problem"), own.get("algorithm"), place)  # or refuse it now
     join(places, _files.place(out))
     return _start.resume(out, execution, **own)
 

@@ -62,6 +62,8 @@ def replay(
     """
     place = _files.place(folder)
     stored = as_paths(_folder.read_config(place))
+    if stored["command"] not in ("sweep", "rates"):
+        raise InputError(f"{place} holds a run of `hfac {stored['command']}`; replay takes a sweep's or rates'")
     return repeat(build(stored, problem, algorithm, place), place, seed, which or {}, debug)
 
 

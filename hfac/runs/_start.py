@@ -1,12 +1,13 @@
 """Sweeps that are stored: started, gone on with, made larger, repeated one run at a time."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import xarray
 
-from hfac import _files
+from hfac import _files, options
 from hfac._errors import InputError, as_input_error
 from hfac._progress import say
 from hfac.runs import _configuration, _folder, _memory, _report, _work
@@ -58,6 +59,7 @@ def resume(
     """
     place = _files.place(folder)
     job = _of_folder(place, {}, problem, algorithm)
+    execution = _as_before(job, execution)
     return _data(run(job, place, execution, is_new=False), job, place, execution)
 
 
@@ -83,6 +85,7 @@ def extend(
     """
     place = _files.place(folder)
     job = _of_folder(place, larger, problem, algorithm)
+    execution = _as_before(job, execution)
     return _data(run(job, place, execution, is_new=False), job, place, execution)
 
 
@@ -106,8 +109,40 @@ def _of_folder(
     if isinstance(changed.get("judge"), int | float):
         changed["judge"] = (changed["judge"],)
     wanted = stored | settings | changed
-    _configuration.check_growth(stored, wanted, number_options(stored))
+    numbers = number_options(stored)
+    if algorithm is not None:
+        kind = options.kind_of(problem) if problem is not None else "tabular"
+        numbers |= {f"algorithm_options.{name}" for name in options.lists(algorithm, kind)}
+    _configuration.check_growth(stored, wanted, numbers)
     return build(wanted, problem, algorithm, folder)
+
+
+def share_words(execution: Execution) -> str:
+    """The share as I/N."""
+    return "/".join(map(str, execution.share))
+
+
+def _said_by(execution: Execution) -> dict[str, Any]:
+    """What of an execution is stored with the run, as it goes on with it."""
+    found: dict[str, Any] = {}
+    if execution.share != (1, 1):
+        found["shard"] = share_words(execution)
+    for name in ("block_width", "on_divergence"):
+        if getattr(execution, name) != getattr(PLAIN, name):
+            found[name] = getattr(execution, name)
+    return found
+
+
+def _as_before(job: Job, execution: Execution) -> Execution:
+    """An execution with what the run was started with, where nothing else is said."""
+    stored, changed = job.configuration, dict[str, Any]()
+    if stored.get("shard") and execution.share == (1, 1):
+        mine, shares = map(int, str(stored["shard"]).split("/"))
+        changed["share"] = (mine, shares)
+    for name in ("block_width", "on_divergence"):
+        if stored.get(name) and getattr(execution, name) == getattr(PLAIN, name):
+            changed[name] = stored[name]
+    return dataclasses.replace(execution, **changed)
 
 
 def _data(report: Report | None, job: Job, folder: Path | None, execution: Execution) -> xarray.Dataset | None:
@@ -134,6 +169,10 @@ def run(job: Job, folder: Path | None, execution: Execution, is_new: bool = True
       InputError: if it cannot be run or written.
       Stopped: if somebody asked to stop.
     """
+    if is_new:
+        job = dataclasses.replace(job, configuration={**job.configuration, **_said_by(execution)})
+        if job.num_runs < execution.share[0]:
+            raise InputError(f"--shard {share_words(execution)} is empty: there are {job.num_runs} runs")
     if is_new and execution.processes.is_first:
         _folder.check_new(folder, job.configuration)
     _memory.check_memory(job, execution, None if is_new else folder)

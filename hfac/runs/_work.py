@@ -47,14 +47,14 @@ def announce(job: Job, quiet: bool) -> None:
         say(f"note: {remark}", quiet)
 
 
-def record(job: Job, folder: Path, execution: Execution, report: str) -> bool:
+def record(job: Job, folder: Path, execution: Execution, report: str | None) -> bool:
     """Run to the last record point, or go on to it: records to the store, states to checkpoints.
 
     Args:
       job: to run.
       folder: to write to, held by `hfac.runs.open_folder`.
       execution: how it is run.
-      report: file that is written when all is done.
+      report: file that is written when all is done, if there is one.
 
     Returns:
       Whether there is something to report: False for a run that was finished before, report and all.
@@ -66,7 +66,7 @@ def record(job: Job, folder: Path, execution: Execution, report: str) -> bool:
     processes, quiet = execution.processes, execution.quiet
     has_grown = processes.is_first and _has_grown(job, folder)
     store = _planned_store(job, folder, execution)
-    if processes.is_first and (has_grown or _unfinished(store, folder)):
+    if processes.is_first and report is not None and (has_grown or _unfinished(store, folder)):
         (folder / report).unlink(missing_ok=True)  # it tells of less than is to come
     ran, compiled = store.attributes.get("run_seconds", 0.0), store.attributes.get("compile_seconds", 0.0)
     has_moved = False
@@ -87,7 +87,7 @@ def record(job: Job, folder: Path, execution: Execution, report: str) -> bool:
         mine, shares = execution.share
         say(f"share {mine}/{shares} is finished; `hfac merge` puts the shares together", quiet)
         return False
-    if not has_moved and (folder / report).exists():
+    if not has_moved and report is not None and (folder / report).exists():
         say(f"{folder} is finished: {job.num_runs} runs x {job.steps:,} steps", quiet)
         return False
     return True
@@ -212,12 +212,13 @@ def _run_part(
     if start is not None or refused:
         say(f"going on from step {0 if start is None else start.step:,}", execution.quiet)
     program, num_runs = layout.program, layout.num_runs
-    progress = Progress(job.steps, "steps", execution.quiet)
+    progress, before = Progress(job.steps, "steps", execution.quiet), program.compile_seconds
     began, first = time.perf_counter(), 0 if start is None else int(start.samples.sum())
     stops: list[str] = []
 
     def watch(piece: Piece, samples: np.ndarray) -> bool:
-        rate = (int(samples.sum()) - first) / max(time.perf_counter() - began - program.compile_seconds, 1e-9)
+        running = time.perf_counter() - began - (program.compile_seconds - before)
+        rate = (int(samples.sum()) - first) / max(running, 1e-9)
         progress.update(piece.step, f"{num_runs} runs, {rate:,.0f} samples/s")
         execution.processes.sign_of_life(folder)
         if execution.on_divergence == "stop" and piece.record is not None:
@@ -233,9 +234,7 @@ def _run_part(
         if stops[0] == "asked to":
             raise Stopped(f"{reached}; `hfac resume {folder}` goes on from there")
         raise Stopped(f"{reached}: {stops[0]}; `hfac extend {folder} --on-divergence keep` goes on with the others")
-    rate = num_runs * (job.steps - (0 if start is None else start.step)) / max(seconds - program.compile_seconds, 1e-9)
-    say(
-        f"ran in {clock(seconds)} ({program.compile_seconds:.1f} s of it compiling): {rate:,.0f} run-steps/s",
-        execution.quiet,
-    )
-    return seconds - program.compile_seconds, program.compile_seconds
+    compiling = program.compile_seconds - before
+    rate = num_runs * (job.steps - (0 if start is None else start.step)) / max(seconds - compiling, 1e-9)
+    say(f"ran in {clock(seconds)} ({compiling:.1f} s of it compiling): {rate:,.0f} run-steps/s", execution.quiet)
+    return seconds - compiling, compiling
