@@ -236,3 +236,56 @@ def test_a_named_grid_is_a_pair():
     assert found.size == 4 and batch is found.schedules and coordinates is found.coordinates
     assert found.one(3).upper.scale == 2.0 and found.one(3).entropy.scale == 0.2
     assert schedules.single(base).size == 1 and schedules.single(base).one(0).actor.scale == base.actor.scale
+
+
+# what a review found
+
+
+def test_a_share_stays_one_whoever_goes_on_with_it(tmp_path):
+    share = dataclasses.replace(QUIET, share=(1, 2), block_width=2)
+    assert runs.start(job(), tmp_path / "a", share) is None
+    assert runs.resume(tmp_path / "a", QUIET) is None  # and not the whole sweep
+    assert json.loads((tmp_path / "a" / "config.json").read_text())["shard"] == "1/2"
+    assert sum(part.table.num_runs for part in results.Store(tmp_path / "a" / "results.zarr").parts) == 2
+
+
+def test_an_empty_share_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="--shard 5/5 is empty: there are 4 runs"):
+        runs.start(job(), tmp_path / "a", dataclasses.replace(QUIET, share=(5, 5)))
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"share": (0, 2)}, {"share": (3, 2)}, {"block_width": -1}, {"on_divergence": "kep"}])
+def test_wrong_executions(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Execution(**wrong)
+
+
+def test_numbers_of_other_libraries_are_stored_as_numbers(tmp_path):
+    options = SMALL | {"size": np.int64(4), "slip": np.array([0.0, 0.2])}
+    runs.start(job(seeds=np.int32(1), steps=np.int64(20), problem_options=options), tmp_path / "a", QUIET)
+    stored = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert (stored["seeds"], stored["steps"], stored["problem_options"]["slip"]) == (1, 20, [0.0, 0.2])
+    assert runs.resume(tmp_path / "a", QUIET).sizes["problem.slip"] == 2
+
+
+def test_another_reward_is_another_problem(tmp_path):
+    problem = cases.goal()
+    other = dataclasses.replace(problem, reward=lambda x, s, a, n: 0 * x[0], reward_grad=None)
+    runs.start(job(problem=problem, problem_options=None), tmp_path / "a", QUIET)
+    with pytest.raises(ValueError, match="it belongs to another run: reward was"):
+        runs.extend(tmp_path / "a", QUIET, other, steps=80)
+
+
+def test_a_run_in_a_thread(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        data = pool.submit(runs.start, job(seeds=1, steps=10), tmp_path / "a", QUIET).result(timeout=200)
+    assert data.sizes["seed"] == 1
+
+
+def test_times_are_of_this_run_alone(tmp_path):
+    made = job(seeds=1, steps=10)
+    for name in ("a", "b"):
+        assert runs.start(made, tmp_path / name, QUIET).attrs["run_seconds"] >= 0
