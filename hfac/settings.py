@@ -6,6 +6,7 @@ RATES = ("upper", "actor", "critic", "penalty", "entropy")
 FIELDS = ("scale", "power", "offset", "floor")
 ALIASES = {"tau": "entropy"}  # other names of the rates, wherever one is named
 METHOD, PROBLEM = "algorithm", "problem"  # owners of options
+TABLES = (f"{PROBLEM}_options", f"{METHOD}_options")  # of a configuration
 JUDGE = 0.003  # entropy weight that x is judged at, where neither a person nor the problem says another
 
 

@@ -18,7 +18,7 @@ from hfac.cli._request import Request
 from hfac.cli._settings import Checkpointing, Distribution, Execution, FromProblem, Lists, Output
 from hfac.cli._values import Count
 from hfac.problems import REGISTRY as PROBLEMS
-from hfac.settings import SettingName
+from hfac.settings import TABLES, SettingName
 
 DESCRIPTIONS = {
     "sweep": "Run a method over seeds and schedules on PROBLEM, judge every record exactly, store and draw it.",
@@ -28,7 +28,6 @@ DESCRIPTIONS = {
     "diagnose": "Look at a run on PROBLEM: the theory's condition along it, the lower level, what limits it.",
     "plan": "Say what a sweep would cost, without running it: runs, bytes, compilations, expected time.",
 }
-TABLES = ("problem_options", "algorithm_options")
 
 
 @dataclasses.dataclass(frozen=True)

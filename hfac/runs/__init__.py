@@ -8,8 +8,6 @@ from hfac.runs._build import call as call
 from hfac.runs._build import default_options as default_options
 from hfac.runs._build import job as job
 from hfac.runs._build import number_options as number_options
-from hfac.runs._configuration import GROWS as GROWS
-from hfac.runs._configuration import LISTS as LISTS
 from hfac.runs._configuration import check_growth as check_growth
 from hfac.runs._configuration import identity as identity
 from hfac.runs._configuration import schedule_axes as schedule_axes
@@ -53,7 +51,6 @@ from hfac.runs._start import resume as resume
 from hfac.runs._start import run as run
 from hfac.runs._start import start as start
 from hfac.runs._work import announce as announce
-from hfac.runs._work import lay_out as lay_out
 from hfac.runs._work import load as load
 from hfac.runs._work import record as record
 from hfac.runs._work import update_configuration as update_configuration

@@ -11,10 +11,10 @@ from typing import Any
 from hfac import _files
 from hfac._errors import InputError, Stopped
 from hfac.runs._processes import ALIVE, ALONE, Processes
+from hfac.settings import TABLES
 
 CONFIG, LOCK = "config.json", ".lock"
 RESULTS, CHECKPOINTS = "results.zarr", "checkpoints"
-TABLES = ("problem_options", "algorithm_options")
 BY_CONTENT = ("corpus", "ratings", "pretrained", "run")  # paths: what they hold counts, not where they lie
 UNSAID: tuple[Any, ...] = (None, [], False, 0, "keep")  # values of settings that a configuration need not name
 UNIMPORTANT = (  # change no number

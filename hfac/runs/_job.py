@@ -90,11 +90,6 @@ class Job:
         return results.run_table(self.coordinates, np.asarray(self.seeds))
 
     @property
-    def command(self) -> str:
-        """What kind of work it belongs to: "sweep", unless another command runs it."""
-        return str(self.configuration["command"])
-
-    @property
     def name(self) -> str:
         """Problem and method in words."""
         return f"{self.configuration['problem']} / {self.configuration['algorithm']}"

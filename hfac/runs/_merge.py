@@ -30,8 +30,8 @@ def merge(
       ValueError: if the folders are no shares of one sweep, or `out` holds something.
     """
     places = [_files.place(folder) for folder in folders]
-    for place in places[:1]:
-        build(as_paths(_folder.read_config(place)), own.get("problem"), own.get("algorithm"), place)  # or refuse it now
+    if places:  # what cannot be gone on with is refused before anything is copied
+        build(as_paths(_folder.read_config(places[0])), own.get("problem"), own.get("algorithm"), places[0])
     join(places, _files.place(out))
     return _start.resume(out, execution, **own)
 

@@ -57,10 +57,7 @@ def resume(
     Raises:
       ValueError: if the folder holds no sweep, or something in it is damaged.
     """
-    place = _files.place(folder)
-    job = _of_folder(place, {}, problem, algorithm)
-    execution = _as_before(job, execution)
-    return _data(run(job, place, execution, is_new=False), job, place, execution)
+    return extend(folder, execution, problem, algorithm)
 
 
 def extend(
