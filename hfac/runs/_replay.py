@@ -102,13 +102,13 @@ def _find(job: Job, which: Mapping[str, float], seed: int) -> tuple[int, str]:
         raise InputError(f"--seed {seed}: the sweep has {job.seeds[0]} to {job.seeds[-1]}")
     for word, value in which.items():
         setting = find(word)
-        path, flag = (word, word) if setting is None else (setting.path, setting.flag)
+        path = word if setting is None else setting.path
         if path not in table.labels:
-            raise InputError(f"--{flag}: the sweep has no list of these; its runs differ in {', '.join(table.labels)}")
+            raise InputError(f"--{word}: the sweep has no list of these; its runs differ in {', '.join(table.labels)}")
         near = np.isclose(table.labels[path], value, rtol=1e-3, atol=0)
         if not near.any():
             held = ", ".join(f"{v:.6g}" for v in dict.fromkeys(table.labels[path].tolist()))
-            raise InputError(f"--{flag} {value:g}: the sweep has {held}")
+            raise InputError(f"--{word} {value:g}: the sweep has {held}")
         chosen &= near
     places = np.flatnonzero(chosen)
     if len(places) != 1:
