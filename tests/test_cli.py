@@ -236,7 +236,7 @@ def test_report_of_nothing(tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"command": "tune"}')
     with pytest.raises(SystemExit):
         main(["report", str(tmp_path)])
-    assert "holds a run of `hfac tune`; reported are sweeps and tweets" in capsys.readouterr().err
+    assert "holds a run of `hfac tune`; report takes sweep" in capsys.readouterr().err
 
 
 def test_interrupted_run_says_so(tmp_path):

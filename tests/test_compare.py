@@ -95,12 +95,17 @@ def test_it_grows_by_seeds_samples_and_methods(whole, tmp_path, capsys):
         np.testing.assert_array_equal(kept["x"], before["x"])
         own = [json.loads((each / "settings" / f"{method}.json").read_text()) for each in (whole, folder)]
         assert own[0] == own[1]
+    found = json.loads((folder / "settings" / "partial.json").read_text())
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(found | {"upper": 0.5}))
     capsys.readouterr()
     for wrong, words in (
         (["--seeds", "2"], "--seeds can only grow"),
         (["--samples", "400"], "--samples can only grow"),
         (["--algorithms", "hfac", "nested"], "--algorithms must hold what it held"),
         (["--rounds", "2"], "a comparison keeps its rounds"),
+        (["--budget", "3200"], "a comparison keeps its budget"),
+        (["--settings", str(other)], "--settings: the comparison has settings of partial and keeps them"),
     ):
         with pytest.raises(SystemExit):
             main(["extend", str(folder), *wrong])

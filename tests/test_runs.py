@@ -56,6 +56,16 @@ def test_a_job_runs_what_a_sweep_runs(stored):
     assert {"config.json", "results.zarr", "summary.csv"} <= {child.name for child in folder.iterdir()}
 
 
+def test_one_of_several_pairs_grows(tmp_path):
+    rates = {("entropy", "actor"): [(0.01, 0.1), (0.03, 0.2)], ("critic", "upper"): [(0.1, 0.01), (0.2, 0.02)]}
+    folder = tmp_path / "a"
+    before = runs.start(job(settings=rates, steps=3, seeds=1), folder, QUIET)
+    more = {("actor", "entropy"): [(0.1, 0.01), (0.2, 0.03), (0.3, 0.1)]}
+    after = runs.extend(folder, QUIET, settings=more)
+    assert after["x"].shape[:2] == (3, 2) and before["x"].shape[:2] == (2, 2)
+    np.testing.assert_array_equal(after["x"][:2], before["x"])
+
+
 def made_width(folder):
     return results.Store(folder / "results.zarr").parts[0].width
 

@@ -1,4 +1,4 @@
-"""The table of commands: what each is called, who parses it, who runs it, and whether its runs can go on."""
+"""The table of commands: what each is called, who parses it, who runs it, and what can be done with its runs."""
 
 from typing import NamedTuple
 
@@ -10,32 +10,87 @@ class Command(NamedTuple):
     help: str
     parse: str  # "module:function" of arguments -> request
     run: str = ""  # "module:function" of what was parsed; whoever parses runs it too unless given
+    description: str = ""  # above its options, where a problem is named
+    takes_any_kind: bool = False  # of problem; tabular ones alone unless so
     can_resume: bool = False  # whether `hfac resume` and `hfac extend` take its folders
+    can_replay: bool = False  # whether `hfac replay` does
+    can_report: bool = False  # whether `hfac report` does
     check_growth: str = ""  # "module:function" of (old, new) configurations; that of sweeps unless given
 
 
 COMMANDS = {
     command.name: command
     for command in (
-        Command("sweep", "run a method over seeds and schedules on a problem", "hfac.cli._sweep:request",
-                "hfac.cli._sweep_run:execute", can_resume=True),
+        Command(
+            "sweep",
+            "run a method over seeds and schedules on a problem",
+            "hfac.cli._sweep:request",
+            "hfac.cli._sweep_run:execute",
+            "Run a method over seeds and schedules on PROBLEM, judge every record exactly, store and draw it.",
+            takes_any_kind=True,
+            can_resume=True,
+            can_replay=True,
+            can_report=True,
+        ),
         Command("resume", "go on with a run that was stopped, to the same numbers", "hfac.cli._resume:resume"),
-        Command("extend", "more seeds, steps or configurations; what is there stays as it is",
-                "hfac.cli._resume:extend"),
+        Command(
+            "extend", "more seeds, steps or configurations; what is there stays as it is", "hfac.cli._resume:extend"
+        ),
         Command("merge", "shares of a sweep, run apart with --shard, in one folder", "hfac.cli._merge:main"),
         Command("replay", "one run of a sweep again, and what went wrong in it", "hfac.cli._replay:main"),
-        Command("tune", "search for a method's settings, on seeds that are never reported", "hfac.cli._tune:request",
-                "hfac.cli._tune_run:execute", can_resume=True, check_growth="hfac.cli._tune:check_growth"),
-        Command("compare", "methods tuned alike on the same seeds and samples: table and figures",
-                "hfac.cli._compare:request", "hfac.cli._compare_run:execute", can_resume=True,
-                check_growth="hfac.cli._compare:check_growth"),
-        Command("rates", "measured convergence rates, with intervals, beside the theory's", "hfac.cli._rates:request",
-                "hfac.cli._rates_run:execute", can_resume=True),
-        Command("diagnose", "the theory's condition along a run, curvature, and what limits it",
-                "hfac.cli._diagnose:parse", "hfac.cli._diagnose_run:execute", can_resume=True),
-        Command("tweets", "a language model learns to write happy tweets, its reward is learned too",
-                "hfac.cli._tweets:request", "hfac.cli._sweep_run:execute"),
-        Command("plan", "what a sweep would cost: runs, bytes, compilations, expected time", "hfac.cli._plan:main"),
+        Command(
+            "tune",
+            "search for a method's settings, on seeds that are never reported",
+            "hfac.cli._tune:request",
+            "hfac.cli._tune_run:execute",
+            "Search for a method's settings on PROBLEM by successive halving, on seeds that are never reported.",
+            can_resume=True,
+            check_growth="hfac.cli._tune:check_growth",
+        ),
+        Command(
+            "compare",
+            "methods tuned alike on the same seeds and samples: table and figures",
+            "hfac.cli._compare:request",
+            "hfac.cli._compare_run:execute",
+            "Tune methods alike on PROBLEM, run them on the same fresh seeds and samples, judge, tabulate, draw.",
+            can_resume=True,
+            check_growth="hfac.cli._compare:check_growth",
+        ),
+        Command(
+            "rates",
+            "measured convergence rates, with intervals, beside the theory's",
+            "hfac.cli._rates:request",
+            "hfac.cli._rates_run:execute",
+            "Measure how fast gradients and residuals fall on PROBLEM, with intervals, beside the theory's exponents.",
+            can_resume=True,
+            can_replay=True,
+        ),
+        Command(
+            "diagnose",
+            "the theory's condition along a run, curvature, and what limits it",
+            "hfac.cli._diagnose:parse",
+            "hfac.cli._diagnose_run:execute",
+            "Look at a run on PROBLEM: the theory's condition along it, the lower level, what limits it.",
+            can_resume=True,
+        ),
+        Command(
+            "tweets",
+            "a language model learns to write happy tweets, its reward is learned too",
+            "hfac.cli._tweets:request",
+            "hfac.cli._sweep_run:execute",
+        ),
+        Command(
+            "plan",
+            "what a sweep would cost: runs, bytes, compilations, expected time",
+            "hfac.cli._plan:main",
+            description="Say what a sweep would cost, without running it: runs, bytes, compilations, expected time.",
+            takes_any_kind=True,
+        ),
         Command("report", "table and figures of a stored sweep, judged again if asked", "hfac.cli._report:main"),
     )
-}  # fmt: skip
+}
+
+
+def those_that(can: str) -> list[str]:
+    """Names of the commands with an ability, such as "can_replay"."""
+    return [name for name, command in COMMANDS.items() if getattr(command, can)]

@@ -34,7 +34,8 @@ class Compare:
     settings: tuple[Path, ...] = ()
     """Files best.json of `hfac tune`; the methods they name are not tuned again."""
     budget: Count = 0
-    """Samples of every method's search; 0 stands for 100 times --samples. Steps where no samples are counted."""
+    """Samples of every method's search; 0 stands for 100 times --samples. Steps where no samples are counted. A
+    comparison keeps it: a method that comes later is tuned as the others were."""
     tuning_seeds: Count = 2
     """Seeds of every candidate in a search's first round, from 1,000,000 on: they are never reported."""
     design: Literal["random", "grid"] = "random"
@@ -65,7 +66,7 @@ class Compare:
     """Print errors and the tables only."""
 
 
-GROWS = ("samples", "model_steps", "seeds", "first_seed", "algorithms", "target", "judge", "settings", "budget")
+GROWS = ("samples", "model_steps", "seeds", "first_seed", "algorithms", "target", "judge", "settings")
 
 
 def request(args: Sequence[str], stored: Mapping[str, Any] | None = None) -> Request | None:

@@ -1,5 +1,7 @@
 """Running a comparison: every method tuned alike, run on the same seeds, judged, tabulated, drawn."""
 
+import dataclasses
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,12 +32,17 @@ SETTINGS, SEARCH, METHODS, JUDGED = "settings", "search", "methods", "results"  
 def execute(request: Request) -> None:
     """Tune, run, judge, tabulate and draw; each method's search and runs are stored as they come."""
     execution = _sweep_run.begin(request)
+    request = with_budget(request)
     problem, configuration = _tune_run.configured(request)
     settings, name, tau = request.settings, request.problem, configuration["judge"]
     methods = ["hfac", *(method for method in settings.algorithms if method != "hfac")]
     given = read_settings(settings.settings, name, methods)
     if request.is_resumed:
-        given |= stored_settings(settings.out, methods)
+        kept = stored_settings(settings.out, methods)
+        for method in kept:
+            if given.get(method, kept[method]) != kept[method]:
+                raise InputError(f"--settings: the comparison has settings of {method} and keeps them")
+        given |= kept
     for method in methods:
         options = given[method].options if method in given else {}
         built = runs.call(getattr(algorithms, method), (problem,), options, f"algorithms: {method}")
@@ -43,6 +50,7 @@ def execute(request: Request) -> None:
     with runs.open_folder(configuration, settings.out, f"compare-{name}", is_new=not request.is_resumed) as folder:
         if request.is_resumed:
             _tune_run.update_configuration(configuration, folder)
+        keep_settings(settings.settings, folder)
         entries = run_all(problem, methods, given, request, configuration, folder, execution)
         start, reference = reference_values(entries[0], problem, tau, settings.quiet)
         target = settings.target
@@ -87,6 +95,24 @@ def read_settings(paths: Sequence[Path], problem: str, methods: Sequence[str]) -
         rates = {name.path: float(names[name]) for name in RATE_SETTINGS if name in names}
         found[method] = Setting(dict(content.get("algorithm_options", {})), rates)
     return found
+
+
+def keep_settings(paths: Sequence[Path], folder: Path) -> None:
+    """Copy the files that were given beside those that are found."""
+    (folder / SETTINGS).mkdir(exist_ok=True)
+    for path in paths:
+        file = _files.shown(path)
+        kept = folder / SETTINGS / f"{_config.read_file(file, '--settings')['algorithm']}.json"
+        if not kept.exists():
+            _files.replace(kept, json.dumps(_config.read_file(file, "--settings"), indent=2) + "\n")
+
+
+def with_budget(request: Request) -> Request:
+    """The request with the samples of every search, which stay as they are when the runs' samples grow."""
+    settings = request.settings
+    samples = runs.read_config(settings.out)["samples"] if request.is_resumed else settings.samples
+    budget = settings.budget or _tune.RUNS_PAID_FOR * samples
+    return request._replace(settings=dataclasses.replace(settings, budget=budget))
 
 
 def stored_settings(folder: Path, methods: Sequence[str]) -> dict[str, Setting]:
@@ -207,7 +233,6 @@ def tune(
     with runs.deferred_interrupts() as asked:
         log_file = folder / SEARCH / f"{method}.csv"
         log = _tune_run.search(problem, builder, space, own, tau, method, log_file, asked, kept, folder)
-    (folder / SETTINGS).mkdir(exist_ok=True)
     _tune_run.write_best(folder / SETTINGS / f"{method}.json", request, tau, method, log[-1][0])
     if settings.figures:
         with runs.drawing(settings.quiet):
@@ -219,10 +244,9 @@ def tune(
 def search_settings(settings: Any, horizon: int, axes: Sequence[str] = ()) -> SimpleNamespace:
     """The settings of `hfac tune` for one method's search, whose longest runs take `horizon` samples or steps."""
     shared = ("design", "rounds", "rungs", "reduction", "search_seed", "quiet")
-    budget = settings.budget or _tune.RUNS_PAID_FOR * settings.samples
     return SimpleNamespace(
         samples=horizon,
-        budget=round(budget * horizon / settings.samples),
+        budget=round(settings.budget * horizon / settings.samples),
         seeds=settings.tuning_seeds,
         first_seed=_tune.Tune.first_seed,
         search=axes,

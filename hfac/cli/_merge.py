@@ -29,5 +29,7 @@ def main(args: Sequence[str]) -> None:
     settings = parse(Merge, args, "hfac merge", "Put the shares of a sweep together; runs that are missing are run.")
     from hfac import runs
 
+    if settings.dirs:  # what cannot be gone on with is refused before anything is copied
+        _resume.request_of(runs.read_config(settings.dirs[0]))
     runs.join(settings.dirs, settings.out)
     _resume.resume_folder(_resume.Resume(settings.out, figures=settings.figures, quiet=settings.quiet))

@@ -3,7 +3,7 @@
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
     from hfac.cli._request import Request
     from hfac.engine import Layout
+    from hfac.judging import Progress
     from hfac.runs import Execution, Job
 
 PROGRAMS = 4  # that are compiled for every problem
 CALIBRATION_SECONDS = 2.5  # of all intervals; the best counts, as others may be at work on the machine
 SAMPLE = 65_536  # runs that are timed, at most; time and memory of more are in proportion
 JUDGED = 4  # runs per device
+REFERENCE_PIECES = 3  # that are timed; the first compiles
 NUM_WRITES = 8  # record points written to a temporary folder
 
 
@@ -142,7 +144,7 @@ def _judge_a_little(problem: Any, taus: Sequence[float], records: list[Any], num
     import jax
     import numpy as np
 
-    from hfac import exact, judging, results
+    from hfac import judging, results
     from hfac.schedules import Coordinates
 
     own, steps = judging.judge_of(problem, taus), np.arange(len(records))
@@ -162,10 +164,33 @@ def _judge_a_little(problem: Any, taus: Sequence[float], records: list[Any], num
     seconds *= num_points / len(records)
     if own.reference is None:
         return seconds, 0.0
+    return seconds, _begin_reference(own.reference)
+
+
+class _EnoughError(Exception):
+    """A reference was computed for long enough."""
+
+
+def _begin_reference(reference: Callable[["Progress"], Any]) -> float:
+    """Seconds that a reference would take, by its first pieces."""
+    import numpy as np
+
     times: list[float] = []
-    exact.minimize(problem, taus[0], progress=lambda done, total: times.append(time.perf_counter()), num_steps=100)
-    per_step = float(np.median(np.diff(times))) / exact.STEPS_PER_REPORT
-    return seconds, per_step * exact.DESCENT_STEPS * len(exact.DESCENT_RATES) * len(taus)
+    pieces = 1
+
+    def watch(done: int, total: int) -> None:
+        nonlocal pieces
+        pieces = total
+        times.append(time.perf_counter())
+        if len(times) > REFERENCE_PIECES:
+            raise _EnoughError
+
+    began = time.perf_counter()
+    try:
+        reference(watch)
+    except _EnoughError:
+        return float(np.median(np.diff(times))) * pieces
+    return time.perf_counter() - began
 
 
 def _write_a_little(layout: "Layout", record: Any, num_samples: Any, num_points: int) -> float:

@@ -9,6 +9,7 @@ import tyro
 
 from hfac._errors import InputError
 from hfac.cli import _config, _resume, parse
+from hfac.cli._commands import those_that
 from hfac.cli._values import Count
 from hfac.settings import ALIASES, FIELDS, RATES, SettingName
 
@@ -44,8 +45,8 @@ def main(args: Sequence[str]) -> None:
     from hfac.cli import _sweep_run
 
     stored = runs.read_config(settings.dir)
-    if stored["command"] not in ("sweep", "rates"):
-        raise InputError(f"{settings.dir} holds a run of `hfac {stored['command']}`; replay takes a sweep's or rates'")
+    if stored["command"] not in (able := those_that("can_replay")):
+        raise InputError(f"{settings.dir} holds a run of `hfac {stored['command']}`; replay takes {' and '.join(able)}")
     request = _resume.request_of(stored)
     request = request._replace(settings=dataclasses.replace(request.settings, out=settings.dir), is_resumed=True)
     job, _ = _sweep_run.prepare(request)

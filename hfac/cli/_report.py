@@ -10,6 +10,7 @@ import tyro
 from hfac._errors import InputError, as_input_error
 from hfac._progress import say
 from hfac.cli import parse
+from hfac.cli._commands import those_that
 from hfac.cli._values import Numbers
 
 
@@ -38,8 +39,8 @@ def main(args: Sequence[str]) -> None:
     from hfac.cli import _resume, _sweep_run
 
     stored = runs.read_config(settings.dir)
-    if stored["command"] != "sweep":
-        raise InputError(f"{settings.dir} holds a run of `hfac {stored['command']}`; reported are sweeps and tweets")
+    if stored["command"] not in (able := those_that("can_report")):
+        raise InputError(f"{settings.dir} holds a run of `hfac {stored['command']}`; report takes {' and '.join(able)}")
     with runs.locked(settings.dir), runs.reported(settings.dir, can_resume=False):
         request = _resume.request_of(stored)
         own = dataclasses.replace(request.settings, figures=settings.figures, quiet=settings.quiet, out=settings.dir)

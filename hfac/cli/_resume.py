@@ -11,7 +11,7 @@ from hfac import _files
 from hfac._errors import InputError, as_input_error, nearest
 from hfac._registry import load
 from hfac.cli import _config, parse
-from hfac.cli._commands import COMMANDS
+from hfac.cli._commands import COMMANDS, those_that
 from hfac.cli._request import Request
 from hfac.cli._sweep import content
 from hfac.cli._values import Count, Real
@@ -107,8 +107,7 @@ def request_of(stored: Mapping[str, Any], args: Sequence[str] = ()) -> Request:
             raise InputError(
                 f"the run's {kind} is in no registry; hfac.runs.resume(folder, {kind}=...) goes on with it"
             )
-    able = [name for name, each in COMMANDS.items() if each.can_resume]
-    if command not in able:
+    if command not in (able := those_that("can_resume")):
         raise InputError(f"a run of `hfac {command}` cannot go on{nearest(command, able)}")
     module = COMMANDS[command].parse.partition(":")[0]
     return load(f"{module}:request")(list(args), stored)

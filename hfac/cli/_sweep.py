@@ -14,20 +14,12 @@ from hfac._errors import InputError, as_input_error
 from hfac._registry import find
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import _config, parse
+from hfac.cli._commands import COMMANDS
 from hfac.cli._request import Request
 from hfac.cli._settings import Checkpointing, Distribution, Execution, FromProblem, Lists, Output
 from hfac.cli._values import Count
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.settings import TABLES, SettingName
-
-DESCRIPTIONS = {
-    "sweep": "Run a method over seeds and schedules on PROBLEM, judge every record exactly, store and draw it.",
-    "tune": "Search for a method's settings on PROBLEM by successive halving, on seeds that are never reported.",
-    "compare": "Tune methods alike on PROBLEM, run them on the same fresh seeds and samples, judge, tabulate, draw.",
-    "rates": "Measure how fast gradients and residuals fall on PROBLEM, with intervals, beside the theory's exponents.",
-    "diagnose": "Look at a run on PROBLEM: the theory's condition along it, the lower level, what limits it.",
-    "plan": "Say what a sweep would cost, without running it: runs, bytes, compilations, expected time.",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +79,7 @@ def resolve(
     name = rest.pop(0) if rest and not rest[0].startswith("-") else in_file
     if in_file not in (None, name) and loaded.get("problem_options"):
         raise InputError(f"--config: [problem_options] are of {in_file}, not of {name}")
-    description = DESCRIPTIONS[command]
+    description = COMMANDS[command].description
     has_algorithm = any(field.name == "algorithm" for field in dataclasses.fields(config))
     usage = f"PROBLEM is one of: {', '.join(PROBLEMS)}. `hfac {command} PROBLEM --help` adds its options"
     usage += " and the method's. " if has_algorithm else ". "
@@ -101,7 +93,7 @@ def resolve(
     plain, nested = _config.apply_file(loaded, config, tables)
     builders = {"problem_options": find(PROBLEMS, name, "problem")}
     kind = options.kind_of(builders["problem_options"])
-    if kind != "tabular" and command not in ("sweep", "plan"):
+    if kind != "tabular" and not COMMANDS[command].takes_any_kind:
         raise InputError(f"hfac {command} needs a tabular problem, and {name} is none")
     known = {field.name for field in dataclasses.fields(config)}
     own = getattr(builders["problem_options"], "defaults", {}) if config is Sweep else {}

@@ -176,6 +176,12 @@ def check_growth(old: Mapping[str, Any], new: Mapping[str, Any], numbers: Collec
             raise InputError(f"--{flag} must hold what it held: {', '.join(map('{:g}'.format, held))}")
 
 
+def regrouped(held: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+    """The groups of lists that go together once a run has grown: its own, and those that are new."""
+    known = {frozenset(map(find, group.split(","))) for group in held}
+    return (*held, *(group for group in given if frozenset(map(find, group.split(","))) not in known))
+
+
 def _at(configuration: Mapping[str, Any], key: str) -> Sequence[Any]:
     """A list, or an option of a table as one."""
     table, _, name = key.rpartition(".")

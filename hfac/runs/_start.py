@@ -94,8 +94,7 @@ def _of_folder(
         raise InputError(f"{folder} holds a run of `hfac {stored['command']}`; `hfac resume {folder}` goes on with it")
     changed = dict(larger)
     settings = _configuration.from_settings(changed.pop("settings", {}))
-    if not settings["zip"]:
-        del settings["zip"]
+    settings["zip"] = _configuration.regrouped(stored.get("zip") or (), settings["zip"])
     known = ("steps", "seeds", "first_seed", "judge", *_folder.TABLES)
     unknown = [name for name in changed if name not in known]
     if unknown:
