@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO ?= runs/demo
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-slow stress lint study bench clean
+.PHONY: install demo test test-slow stress lint docs study bench clean
 
 install: $(VENV)/installed
 
@@ -31,6 +31,14 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+$(VENV)/documented: $(VENV)/installed docs/requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r docs/requirements.lock
+	@touch $@
+
+docs: $(VENV)/documented
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 study: install
 	$(BIN)/python -m experiments.goal_placement

@@ -1,4 +1,4 @@
-"""The skeletons of docs/extending.md run as they stand: a problem, a method, a kind of lower level."""
+"""The skeletons of docs/guides/extending.md run as they stand: a problem, a method, a kind of lower level."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ from hfac.runs import Execution
 from hfac.runs._report import REPORTS
 from hfac.tabular.sampling import SAMPLERS
 
-PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+PAGE = Path(__file__).parents[1] / "docs" / "guides" / "extending.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 PROBLEM, METHOD, KIND = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 QUIET = Execution(figures=False, quiet=True)

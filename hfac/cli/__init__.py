@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from hfac._errors import InputError, as_input_error, nearest
 from hfac._registry import load
-from hfac.cli._commands import COMMANDS
+from hfac.cli._commands import COMMANDS, GROUPS
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -29,8 +29,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if args[0] == "--version":
         from hfac import __version__
+        from hfac.cli import _version
 
-        print(f"hfac {__version__}")
+        print("\n".join(_version.lines()) if "--verbose" in args[1:] else f"hfac {__version__}")
         return
     if args[0] not in COMMANDS:
         fail("hfac", f"unknown command '{args[0]}'{nearest(args[0], COMMANDS)}")
@@ -68,8 +69,18 @@ def _overview() -> str:
         "Bi-level reinforcement learning: compiled, vectorised, exact where exactness is possible.",
         "",
     ]
-    lines += ["commands:"] + [f"  {command.name:<8} {command.help}" for command in COMMANDS.values()]
-    return "\n".join([*lines, "", "options:", "  --help, --version", "", "`hfac COMMAND --help` explains a command."])
+    for group, words in GROUPS.items():
+        own = [command for command in COMMANDS.values() if command.group == group]
+        lines += [f"{words}:", *(f"  {command.name:<8} {command.help}" for command in own), ""]
+    return "\n".join(
+        [
+            *lines,
+            "options:",
+            "  --help, --version, --version --verbose",
+            "",
+            "`hfac COMMAND --help` explains a command.",
+        ]
+    )
 
 
 def fail(program: str, message: str) -> NoReturn:

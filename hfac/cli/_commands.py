@@ -2,11 +2,19 @@
 
 from typing import NamedTuple
 
+GROUPS = {
+    "run": "run, go on and grow",
+    "look": "look at a run, or ahead of one",
+    "tune": "tune and compare",
+    "theory": "measure the theory",
+}
+
 
 class Command(NamedTuple):
     """A command; whoever parses it needs no jax and returns None where nothing is to be run."""
 
     name: str
+    group: str  # where `hfac --help` lists it, one of `GROUPS`
     help: str
     parse: str  # "module:function" of arguments -> request
     run: str = ""  # "module:function" of what was parsed; whoever parses runs it too unless given
@@ -23,6 +31,7 @@ COMMANDS = {
     for command in (
         Command(
             "sweep",
+            "run",
             "run a method over seeds and schedules on a problem",
             "hfac.cli._sweep:request",
             "hfac.cli._sweep_run:execute",
@@ -32,13 +41,17 @@ COMMANDS = {
             can_replay=True,
             can_report=True,
         ),
-        Command("resume", "go on with a run that was stopped, to the same numbers", "hfac.cli._resume:resume"),
+        Command("resume", "run", "go on with a run that was stopped, to the same numbers", "hfac.cli._resume:resume"),
         Command(
-            "extend", "more seeds, steps or configurations; what is there stays as it is", "hfac.cli._resume:extend"
+            "extend",
+            "run",
+            "more seeds, steps or configurations; what is there stays as it is",
+            "hfac.cli._resume:extend",
         ),
-        Command("merge", "shares of a sweep, run apart with --shard, in one folder", "hfac.cli._merge:main"),
-        Command("replay", "one run of a sweep again, and what went wrong in it", "hfac.cli._replay:main"),
+        Command("merge", "run", "shares of a sweep, run apart with --shard, in one folder", "hfac.cli._merge:main"),
+        Command("replay", "look", "one run of a sweep again, and what went wrong in it", "hfac.cli._replay:main"),
         Command(
+            "tune",
             "tune",
             "search for a method's settings, on seeds that are never reported",
             "hfac.cli._tune:request",
@@ -49,6 +62,7 @@ COMMANDS = {
         ),
         Command(
             "compare",
+            "tune",
             "methods tuned alike on the same seeds and samples: table and figures",
             "hfac.cli._compare:request",
             "hfac.cli._compare_run:execute",
@@ -58,6 +72,7 @@ COMMANDS = {
         ),
         Command(
             "rates",
+            "theory",
             "measured convergence rates, with intervals, beside the theory's",
             "hfac.cli._rates:request",
             "hfac.cli._rates_run:execute",
@@ -67,6 +82,7 @@ COMMANDS = {
         ),
         Command(
             "diagnose",
+            "theory",
             "the theory's condition along a run, curvature, and what limits it",
             "hfac.cli._diagnose:parse",
             "hfac.cli._diagnose_run:execute",
@@ -75,18 +91,22 @@ COMMANDS = {
         ),
         Command(
             "tweets",
+            "run",
             "a language model learns to write happy tweets, its reward is learned too",
             "hfac.cli._tweets:request",
             "hfac.cli._sweep_run:execute",
         ),
         Command(
             "plan",
+            "look",
             "what a sweep would cost: runs, bytes, compilations, expected time",
             "hfac.cli._plan:main",
             description="Say what a sweep would cost, without running it: runs, bytes, compilations, expected time.",
             takes_any_kind=True,
         ),
-        Command("report", "table and figures of a stored sweep, judged again if asked", "hfac.cli._report:main"),
+        Command(
+            "report", "look", "table and figures of a stored sweep, judged again if asked", "hfac.cli._report:main"
+        ),
     )
 }
 

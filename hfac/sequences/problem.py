@@ -49,7 +49,7 @@ class EpisodicProblem(NamedTuple):
 
     @property
     def shared(self) -> Shared:
-        """What is large: the reference policy, anchors with their ratings, and arrays of `jax.tree_util.Partial`s."""
+        """What is large: the reference policy, anchors with their ratings, arrays of each `jax.tree_util.Partial`."""
         found = {name: getattr(self, name) for name in FROZEN}
         if self.anchors is not None and self.anchor_ratings is None:
             found["anchor_ratings"] = jax.jit(jax.vmap(self.rating))(self.anchors)
