@@ -1,7 +1,13 @@
 """Shared settings: float64 for oracles, strict dtypes and ranks, two CPU devices, every warning an error."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
+programs = tempfile.mkdtemp(prefix="hfac-tests-")  # compiled by this process and by those that it starts
+atexit.register(shutil.rmtree, programs, ignore_errors=True)
+os.environ |= {"JAX_COMPILATION_CACHE_DIR": programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
 os.environ.setdefault("MPLBACKEND", "Agg")
 given = os.environ.get("XLA_FLAGS")
 # hundreds of small programs, each run once: compiling them is most of the work

@@ -18,6 +18,8 @@ SMALL = {
     "reward_shaping": {"size": 6},
 }  # the others are small by default
 ALL = [(name, problem) for name in algorithms.REGISTRY for problem in cases.TABULAR]
+RUN = [(name, cases.TABULAR[i % len(cases.TABULAR)]) for i, name in enumerate(algorithms.REGISTRY)]  # all of both
+FEW_FITS = {"decoupled": {"fit_steps": 5}}
 
 
 @functools.cache
@@ -25,17 +27,36 @@ def small(problem):
     return getattr(problems, problem)(**SMALL.get(problem, {}))
 
 
+goal = functools.cache(cases.goal)
+
+
 @pytest.mark.parametrize(("name", "problem"), ALL)
-def test_every_method_runs_on_every_problem_or_says_why_not(name, problem):
+def test_every_method_steps_on_every_problem_or_says_why_not(name, problem):
+    """A step's types and shapes are those of the state it is given, as a scan needs."""
     try:
-        algorithm = getattr(algorithms, name)(small(problem), **({"fit_steps": 5} if name == "decoupled" else {}))
+        algorithm = getattr(algorithms, name)(small(problem), **FEW_FITS.get(name, {}))
     except ValueError as refusal:
         assert small(problem).g is not None  # the one part of f that sampled returns cannot replace
         assert problem in str(refusal)
         assert "use hfac" in str(refusal)
         return
-    rates = cases.gentle(upper=1e-4, entropy=1.0)
-    key = hfac.run_key(0)
+    rates, key = cases.gentle(), hfac.run_key(0)
+    first = jax.eval_shape(lambda: algorithm.init(key, rates))
+    after = jax.eval_shape(lambda state: advance(algorithm, key, 0, state, rates), first)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), first) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), after
+    )
+    assert jax.tree.map(jnp.shape, jax.eval_shape(algorithm.solution, first).x) == jax.tree.map(
+        jnp.shape, small(problem).first_x(key)
+    )
+
+
+@pytest.mark.parametrize(("name", "problem"), RUN)
+def test_a_method_runs(name, problem):
+    if is_refused(name, small(problem)):
+        problem = "goal_placement"
+    algorithm = getattr(algorithms, name)(small(problem), **FEW_FITS.get(name, {}))
+    rates, key = cases.gentle(upper=1e-4, entropy=1.0), hfac.run_key(0)
     first = algorithm.init(key, rates)
     step = jax.jit(lambda state: jax.lax.fori_loop(0, 10, lambda k, s: advance(algorithm, key, k, s, rates), state))
     state = step(first)
@@ -67,25 +88,34 @@ def is_refused(name, problem):
 
 
 STEPS = {"a_parl": (0.1, 20), "hpgd": (0.05, 40), "m_sobirl": (0.02, 300)}  # upper rate, steps
+SHORT = dict.fromkeys(("a_parl", "hpgd"), {"horizon": 20})  # what is cut off weighs 0.5^20
+
+
+@functools.cache
+def random_problem():
+    """A problem on which everybody is judged, and the judge of many x."""
+    problem = helpers.small_random(0, discount=0.5)
+    return problem, jax.jit(jax.vmap(lambda x: exact.hyper_objective(problem, x.astype(float), 0.3)))
 
 
 @pytest.mark.parametrize("name", algorithms.REGISTRY)
 def test_every_method_improves_on_its_start(name):
-    problem = helpers.small_random(0, discount=0.5)
-    needs, algorithm = algorithms.needs(name), getattr(algorithms, name)(problem)
+    problem, judge = random_problem()
+    needs, algorithm = algorithms.needs(name), getattr(algorithms, name)(problem, **SHORT.get(name, {}))
     usual = (0.02, 100) if needs.model else (0.01, 3_000) if needs.nested else (0.003, 3_000)
     upper, num_steps = STEPS.get(name, usual)
     rates = cases.constant(upper=upper, actor=0.5, critic=0.3, penalty=2.0, entropy=0.3)
-    keys = jax.vmap(hfac.run_key)(jnp.arange(6))
-    starts = jax.vmap(lambda key: algorithm.solution(algorithm.init(jax.random.fold_in(key, 0), rates)).x)(keys)
-    states = jax.vmap(lambda key: hfac.run(algorithm, key, rates, num_steps)[0])(keys)
-    judge = jax.jit(jax.vmap(lambda x: exact.hyper_objective(problem, x.astype(float), 0.3)))
-    gains = np.asarray(judge(starts) - judge(algorithm.solution(states).x))
+
+    def run(key):
+        return hfac.run(algorithm, key, rates, num_steps, record_at=[0, num_steps])[1].record["x"]
+
+    xs = jax.jit(jax.vmap(run))(jax.vmap(hfac.run_key)(jnp.arange(6)))
+    gains = np.asarray(judge(xs[:, 0]) - judge(xs[:, 1]))
     assert np.mean(gains) > 2 * np.std(gains, ddof=1) / np.sqrt(len(gains))
 
 
 def test_nested_with_one_inner_step_is_hfac():
-    problem, rates = cases.goal(), cases.gentle()
+    problem, rates = goal(), cases.gentle()
     ours, theirs = (
         hfac.run(build(problem), hfac.run_key(0), rates, 30)[0]
         for build in (lambda p: algorithms.nested(p, inner_steps=1), algorithms.hfac)
@@ -94,7 +124,7 @@ def test_nested_with_one_inner_step_is_hfac():
 
 
 def test_nested_moves_x_at_every_nth_step_only():
-    algorithm = algorithms.nested(cases.goal(), inner_steps=5)
+    algorithm = algorithms.nested(goal(), inner_steps=5)
     _, history = hfac.run(algorithm, hfac.run_key(0), cases.gentle(), 12, record_at=range(13))
     moved = np.any(np.diff(history.record["x"], axis=0) != 0, axis=1)
     np.testing.assert_array_equal(np.flatnonzero(moved) + 1, [5, 10])
@@ -104,11 +134,11 @@ def test_nested_moves_x_at_every_nth_step_only():
 @pytest.mark.parametrize("steps", [0, 1.5, -2])
 def test_inner_steps_must_be_a_count(steps):
     with pytest.raises(ValueError, match="inner_steps must be a whole number >= 1"):
-        algorithms.nested(cases.goal(), inner_steps=steps)
+        algorithms.nested(goal(), inner_steps=steps)
 
 
 def test_partial_uses_one_chain_and_drops_the_policys_answer():
-    problem = cases.goal()
+    problem = goal()
     algorithm = algorithms.partial(problem)
     state, history = hfac.run(algorithm, hfac.run_key(0), cases.gentle(upper=1.0), 50)
     assert int(np.sum(history.num_samples)) == 50
@@ -117,7 +147,7 @@ def test_partial_uses_one_chain_and_drops_the_policys_answer():
 
 
 def test_exact_gradient_descends_and_counts_no_samples():
-    problem = cases.goal()
+    problem = goal()
     record = lambda state, info, schedules: info.hyper_objective  # noqa: E731
     algorithm = algorithms.exact_gradient(problem)
     _, history = hfac.run(algorithm, hfac.run_key(0), cases.constant(upper=0.5, entropy=0.1), 60, record=record)
@@ -127,7 +157,7 @@ def test_exact_gradient_descends_and_counts_no_samples():
 
 
 def test_pen_rate_slows_the_penalised_actor_alone():
-    problem, rates = cases.goal(), cases.constant(upper=0.1, actor=0.5, critic=0.3)
+    problem, rates = goal(), cases.constant(upper=0.1, actor=0.5, critic=0.3)
     key = jax.random.key(0)
     moved = {}
     for pen_rate in (1.0, 0.25):

@@ -1,20 +1,28 @@
 """The benchmarks run at toy size and store what they promise; speed decides nothing here."""
 
+import importlib
 import json
 import shutil
-import subprocess
-import sys
+from unittest import mock
 
+import jax
 import pytest
+import tyro
+
+
+def benchmark(name: str, *args: str) -> None:
+    """``python -m benchmarks.NAME ARGS`` in this process, whose devices and precision stay as they are."""
+    module = importlib.import_module(f"benchmarks.{name}")
+    with mock.patch.object(jax.config, "update"), jax.numpy_dtype_promotion("standard"):
+        with jax.numpy_rank_promotion("allow"), jax.enable_x64(True):
+            module.main(tyro.cli(module.main.__annotations__["config"], args=args))
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the C reference needs gcc")
 def test_throughput(tmp_path):
     file = tmp_path / "throughput.json"
     args = ["--runs", "4", "--alternations", "2", "--seconds", "0.05", "--quality-steps", "500", "--json", str(file)]
-    command = [sys.executable, "-m", "benchmarks.throughput", *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
+    benchmark("throughput", *args)
     found = json.loads(file.read_text())
     assert found["runs"] == 4 and found["ratio_to_c"] > 0 and found["ratio_to_c_all_cores"] > 0
     assert found["c_ns_per_step"] > 0 and isinstance(found["valid"], bool)
@@ -23,10 +31,8 @@ def test_throughput(tmp_path):
 
 def test_scaling(tmp_path):
     file = tmp_path / "scaling.json"
-    sizes = ["--runs", "1", "4", "--sizes", "4", "8", "--actions", "2", "3", "--batches", "1", "2", "--seconds", "0.01"]
-    command = [sys.executable, "-m", "benchmarks.scaling", *sizes, "--json", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stderr
+    sizes = ["--runs", "4", "--sizes", "4", "8", "--actions", "3", "--batches", "2", "--seconds", "0.01"]
+    benchmark("scaling", *sizes, "--json", str(file))
     found = json.loads(file.read_text())
     assert [row["size"] for row in found["states"]["rows"]] == [16, 64]
     assert all(
@@ -37,28 +43,25 @@ def test_scaling(tmp_path):
     assert found["states"]["exponents"]["program_bytes_per_run"] > 0.5
 
 
-def test_tweets(tmp_path):
+def test_tweets(tmp_path, capsys):
     file = tmp_path / "tweets.json"
     small = ["--batch", "4", "--opponents", "2", "--sampled", "8", "--sampled-length", "4", "--length", "6"]
     small += ["--layers", "1", "--width", "8", "--repeats", "1", "--vocabulary", "60"]
-    command = [sys.executable, "-m", "benchmarks.tweets", *small, "--json", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
+    benchmark("tweets", *small, "--json", str(file))
     found = json.loads(file.read_text())
     assert found["step"] > 0 and all(took > 0 for took in {**found["parts"], **found["writing"]}.values())
-    assert "the rest" in done.stdout and "with the cache" in done.stdout
+    said = capsys.readouterr().out
+    assert "the rest" in said and "with the cache" in said
 
 
-def test_peers(tmp_path):
+def test_peers(tmp_path, capsys):
     file = tmp_path / "peers.json"
     args = ["--runs", "2", "--seconds", "0.01", "--repeats", "1", "--sizes", "10", "5", "--episodes", "4"]
-    command = [sys.executable, "-m", "benchmarks.peers", *args, "--horizon", "20", "--json", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
+    benchmark("peers", *args, "--horizon", "20", "--json", str(file))
     small, rooms = json.loads(file.read_text())
     assert small["case"] == "m_sobirl S=10 A=5" and rooms["case"] == "hpgd four_rooms"
     for row in (small, rooms):
         assert row["ms_alone"] > 0 and row["ms_together"] > 0 and row["is_healthy"]
         assert row["ratio_alone"] == pytest.approx(row["released_ms"][0] / row["ms_alone"])
     assert small["samples_per_iteration"] == 0 and 4 <= rooms["samples_per_iteration"] <= 80
-    assert "Python loops" in done.stdout  # where the ratio comes from
+    assert "Python loops" in capsys.readouterr().out  # where the ratio comes from

@@ -2,29 +2,20 @@
 
 import csv
 import json
-import os
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from commands import Done, command
 
 from hfac.cli import main
+from hfac.cli._commands import COMMANDS, GROUPS
 from hfac.cli._values import expand, numbers, whole
-
-TIMEOUT = 240  # seconds; a hang is a failure
-
-
-def hfac(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
-    return subprocess.run(
-        [sys.executable, "-m", "hfac", *args],
-        capture_output=True, text=True, timeout=TIMEOUT, cwd=cwd, env=environment, check=False,
-    )  # fmt: skip
-
 
 WRONG = {
     "no problem": ([], "which problem?"),
@@ -143,6 +134,20 @@ def test_values():
     assert whole("200_000") == whole("2e5") == 200_000
 
 
+def test_help_lists_every_command_in_its_group(capsys):
+    main([])
+    said = capsys.readouterr().out
+    assert all(f"\n  {name:<8} {command.help}" in said for name, command in COMMANDS.items())
+    assert [said.index(words) for words in GROUPS.values()] == sorted(said.index(words) for words in GROUPS.values())
+
+
+def test_versions_that_a_report_should_name(capsys):
+    done = command("--version", "--verbose")
+    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert rows["hfac"] == command("--version").stdout.split()[1] and rows["jax"] == jax.__version__
+    assert {"jaxlib", "numpy", "platform", "devices", "compiled"} <= set(rows) and "cpu" in rows["devices"]
+
+
 def test_help_needs_no_jax():
     code = "import sys; from hfac.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
     code += "assert 'jax' not in sys.modules and 'numpy' not in sys.modules, 'help imported too much'"
@@ -155,17 +160,17 @@ def test_help_needs_no_jax():
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+def swept(tmp_path_factory) -> tuple[Path, Done]:
     folder = tmp_path_factory.mktemp("sweep") / "first"
     args = "sweep goal_placement --steps 2_000 --seeds 3 --first-seed 5 --entropy 0.01 0.03 --penalty 2 --no-cache"
-    done = hfac(*args.split(), "--problem.size", "7", "--problem.landmark", "6", "6", "--out", str(folder))
+    done = command(*args.split(), "--problem.size", "7", "--problem.landmark", "6", "6", "--out", str(folder))
     assert done.returncode == 0, done.stderr
     return folder, done
 
 
 def test_plan_foretells_what_no_machine_could_hold(tmp_path):
     lists = ["--entropy", "log:0.01:0.1:50", "--shard", "2/1000"]
-    done = hfac("plan", "goal_placement", "--seeds", "1e9", "--steps", "100", *lists, cwd=tmp_path)
+    done = command("plan", "goal_placement", "--seeds", "1e9", "--steps", "100", *lists, cwd=tmp_path)
     assert done.returncode == 0 and not done.stderr, done.stderr
     rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     every, share = "50,000,000,000 = 50 configurations x 1,000,000,000 seeds", "50,000,000 of them in a share"
@@ -194,7 +199,7 @@ def test_sweep_writes_what_it_says(swept):
 def test_sweep_refuses_a_folder_that_holds_something(swept):
     folder, _ = swept
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
-    done = hfac("sweep", "goal_placement", "--out", str(folder))
+    done = command("sweep", "goal_placement", "--out", str(folder))
     assert done.returncode == 2 and "already holds something" in done.stderr
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
 
@@ -204,7 +209,7 @@ def test_config_reproduces_the_sweep(swept, tmp_path):
 
     folder, _ = swept
     again = tmp_path / "again"
-    done = hfac("sweep", "--config", str(folder / "config.json"), "--out", str(again))
+    done = command("sweep", "--config", str(folder / "config.json"), "--out", str(again))
     assert done.returncode == 0, done.stderr
     first, second = (results.load(f / "results.zarr") for f in (folder, again))
     np.testing.assert_array_equal(first["x"], second["x"])
@@ -220,7 +225,7 @@ def test_report_judges_again(swept, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(swept[0], folder)
     before = results.load(folder / "results.zarr")
-    done = hfac("report", str(folder), "--judge", "0.03", "0.01", "--no-figures")
+    done = command("report", str(folder), "--judge", "0.03", "0.01", "--no-figures")
     assert done.returncode == 0, done.stderr
     after = results.load(folder / "results.zarr")
     assert after["judged_tau"].values.tolist() == [0.03, 0.01]
@@ -264,7 +269,7 @@ def test_tune_prints_a_command_that_runs_and_settings_that_compare(tmp_path):
     size = ["--problem.size", "4", "--problem.landmark", "3", "3", "--problem.hazard-rows", "1", "2"]
     size += ["--problem.hazard-columns", "1", "2", "--quiet"]
     found = tmp_path / "found"
-    done = hfac("tune", "goal_placement", *size, "--samples", "400", "--budget", "4e3", "--rounds", "2",
+    done = command("tune", "goal_placement", *size, "--samples", "400", "--budget", "4e3", "--rounds", "2",
                 "--seeds", "1", "--rungs", "2", "--search", "offset=300", "upper=0.01:0.1",
                 "--out", str(found))  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -274,12 +279,12 @@ def test_tune_prints_a_command_that_runs_and_settings_that_compare(tmp_path):
     log = table(found / "search.csv")
     assert {(row["round"], row["rung"]) for row in log} == {("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")}
     assert all(row["offset" if "offset" in row else "upper.offset"] == "300.0" for row in log)
-    command = shlex.split(done.stdout)
-    assert command[:3] == ["hfac", "sweep", "goal_placement"]
-    again = hfac(*command[1:], "--seeds", "2", "--no-figures", "--quiet", "--out", str(tmp_path / "again"))
+    line = shlex.split(done.stdout)
+    assert line[:3] == ["hfac", "sweep", "goal_placement"]
+    again = command(*line[1:], "--seeds", "2", "--no-figures", "--quiet", "--out", str(tmp_path / "again"))
     assert again.returncode == 0, again.stderr
     both = tmp_path / "both"
-    done = hfac("compare", "goal_placement", *size, "--algorithms", "partial", "exact_gradient", "--samples", "400",
+    done = command("compare", "goal_placement", *size, "--algorithms", "partial", "exact_gradient", "--samples", "400",
                 "--budget", "4e3", "--tuning-seeds", "2", "--rounds", "1", "--rungs", "1", "--seeds", "3",
                 "--model-steps", "5", "--settings", str(found / "best.json"), "--out", str(both))  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -290,5 +295,5 @@ def test_tune_prints_a_command_that_runs_and_settings_that_compare(tmp_path):
         "samples only",
         "model, nested",
     ]
-    assert {p.name for p in (both / "settings").iterdir()} == {"partial.json", "exact_gradient.json"}
+    assert {p.name for p in (both / "settings").iterdir()} == {"hfac.json", "partial.json", "exact_gradient.json"}
     assert {p.name for p in (both / "figures").iterdir()} >= {"compare_samples.png", "compare_model.png"}

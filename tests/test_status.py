@@ -83,14 +83,15 @@ def test_a_failed_run_is_frozen_and_finite(fault):
         np.testing.assert_array_equal(leaf[1:], np.stack([leaf[0], leaf[0]]))
 
 
-def neighbours(scales):
+@functools.cache
+def neighbours(*scales):
     schedules = grid(cases.constant(1.0, 0.1, 0.1), {"upper.scale": scales})
-    return hfac.sweep(build(cliff()), schedules, 2, 9, record_at=POINTS, return_state=True, width=6)
+    return hfac.sweep(algorithm_of("nan"), schedules, 2, 9, record_at=POINTS, return_state=True, width=6)
 
 
 def test_neighbours_go_on():
-    data, states = neighbours([0.01, 0.3, 0.02])
-    healthy, healthy_states = neighbours([0.01, 0.05, 0.02])
+    data, states = neighbours(0.01, 0.3, 0.02)
+    healthy, healthy_states = neighbours(0.01, 0.05, 0.02)
     np.testing.assert_array_equal(data.status[..., -1], [[0, 0], [1, 1], [0, 0]])
     np.testing.assert_array_equal(data.failed_at[..., -1], [[-1, -1], [4, 4], [-1, -1]])
     rows = np.array([0, 1, 4, 5])
@@ -100,7 +101,7 @@ def test_neighbours_go_on():
 
 
 def test_a_failed_run_is_worth_infinity():
-    data, _ = neighbours([0.01, 0.3])
+    data, _ = neighbours(0.01, 0.3)
     problem = cases.bandit(h=lambda x: -x)
     judged = hfac.judge(data, metrics.exact(problem, tau=[0.1, 0.5], limit=True, gradient=True))
     expected = np.array(POINTS) > 4
@@ -114,7 +115,7 @@ def test_a_failed_run_is_worth_infinity():
 
 
 def test_statistics_say_diverged():
-    data, _ = neighbours([0.01, 0.3])
+    data, _ = neighbours(0.01, 0.3)
     judged = hfac.judge(data, metrics.exact(cases.bandit(h=lambda x: -x), tau=0.1))
     good, bad = results.summary(judged)
     assert (good["diverged"], bad["diverged"], bad["seeds"]) == (0, 2, 2)
@@ -163,13 +164,24 @@ def test_a_start_with_extreme_numbers_is_said_or_stays_finite(sane, leaf, value)
         assert not has_failed
 
 
+@functools.cache
+def rewarded(where):
+    """The end of a run as a function of a number that multiplies x in the reward or in the cost."""
+
+    def end(value):
+        problem = cases.bandit(
+            h=lambda x: 0.5 * x**2,
+            **{where: lambda x, s, a, s_next: jnp.where(a == 1, value.astype(x.dtype) * x, 0 * x)},
+        )
+        return hfac.run(build(problem), hfac.run_key(0), cases.constant(0.1, 0.1, 0.1), 50)[0]
+
+    return jax.jit(end)
+
+
 @pytest.mark.parametrize("value", [3e38, -3e38, 1e30, 1e-30, 1e-45])
 @pytest.mark.parametrize("where", ["reward", "cost"])
 def test_extreme_rewards_are_said_or_stay_finite(where, value):
-    problem = cases.bandit(
-        h=lambda x: 0.5 * x**2, **{where: lambda x, s, a, s_next: jnp.where(a == 1, value * x, 0 * x)}
-    )
-    state, _ = hfac.run(build(problem), hfac.run_key(0), cases.constant(0.1, 0.1, 0.1), 50)
+    state = rewarded(where)(jnp.float32(value))
     assert is_finite(state)
     assert (int(state.status) == Status.OK) == (int(state.failed_at) == -1)
     assert abs(value) > 1 or int(state.status) == Status.OK

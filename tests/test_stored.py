@@ -9,7 +9,7 @@ import jax
 import jaxlib
 import numpy as np
 import pytest
-from test_cli import hfac as command
+from commands import process
 
 from hfac import results
 from hfac.cli import main
@@ -118,7 +118,7 @@ def test_tweets_are_reported_and_grow(stored):
     folder = stored("tweets")
     shutil.copytree(folder, folder.with_name("copy"))
     for args in (["report", str(folder), "--no-figures"], ["extend", str(folder), "--steps", "3"]):
-        done = command(*args)  # a process of its own: tweets are written in single precision
+        done = process(*args)  # a process of its own: tweets are written in single precision
         assert done.returncode == 0, done.stderr
     before, after = (results.load(place) for place in (folder.with_name("copy"), folder))
     assert int(after["step"][-1]) == 3

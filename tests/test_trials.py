@@ -1,6 +1,7 @@
 """Inputs that strangers tried on the kinds of `test_complaints.py`, and what became of them."""
 
 import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -11,13 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_complaints import SIZE, problem, refused
+from commands import environment
+from test_complaints import SIZE, plain, problem, refused, wandering
 
 import hfac
 from hfac import algorithms, exact, judging, runs, schedules
 from hfac.cli import _sweep, main
 from hfac.runs import Execution
 
+GOAL = cases.goal()
 QUIET = Execution(figures=False, quiet=True)
 BASE = schedules.attenuating()
 
@@ -153,7 +156,7 @@ def test_a_whole_number_is_one_however_it_is_written(here):
             "--seeds",
             "1",
             "--search",
-            "batch-size=1.0,2",
+            "batch-size=1.0",
             "offset=300",
             "--no-figures",
             "--quiet",
@@ -193,9 +196,10 @@ def test_names_of_files_are_unicode_in_any_locale(tmp_path):
         *SIZE,
         "--no-figures",
         "--quiet",
-        "--no-cache",
     ]
-    done = subprocess.run(command, env=os.environ | plain, cwd=tmp_path, capture_output=True, timeout=200, check=False)
+    done = subprocess.run(
+        command, env=environment(**plain), cwd=tmp_path, capture_output=True, timeout=200, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "ünï" / "summary.csv").is_file()
 
@@ -229,17 +233,23 @@ def test_a_stream_does_not_depend_on_the_offset_of_the_process():
 )
 def test_options_of_builders_are_checked_like_flags(options, words):
     with pytest.raises(ValueError) as error:
-        algorithms.hfac(cases.goal(), **options)
+        algorithms.hfac(GOAL, **options)
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("four", [4, 4.0, np.float64(4), np.int32(4), jnp.int32(4)])
 def test_a_whole_number_is_one_whatever_carries_it(four):
-    ends = [
-        hfac.run(algorithms.hfac(cases.goal(), batch_size=n), hfac.run_key(0), cases.gentle(), 3)[0].x
-        for n in (4, four)
-    ]
-    np.testing.assert_array_equal(*ends)
+    """The step is the same to the last operation."""
+    key, rates, expected = hfac.run_key(0), cases.gentle(), of_four()
+    algorithm = algorithms.hfac(GOAL, batch_size=four)
+    state = algorithm.init(key, rates)
+    assert str(jax.make_jaxpr(algorithm.step)(key, state, rates)) == expected
+
+
+@functools.cache
+def of_four():
+    key, rates, algorithm = hfac.run_key(0), cases.gentle(), algorithms.hfac(GOAL, batch_size=4)
+    return str(jax.make_jaxpr(algorithm.step)(key, algorithm.init(key, rates), rates))
 
 
 @pytest.mark.parametrize(
@@ -256,7 +266,7 @@ def test_a_whole_number_is_one_whatever_carries_it(four):
 def test_numbers_of_methods_in_schedules_are_checked(name, value, words):
     with pytest.raises(ValueError) as error:
         rates = schedules.grid(BASE, {f"algorithm.{name}": [value]})
-        hfac.sweep(algorithms.hfac(cases.goal()), rates, 1, 3)
+        hfac.sweep(algorithms.hfac(GOAL), rates, 1, 3)
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
@@ -287,11 +297,11 @@ def test_what_single_precision_cannot_hold_is_refused():
 @pytest.mark.parametrize("seeds", ["2", None, {1, 2}, [True, False], 1e10, [0.5]])
 def test_seeds_that_are_none(seeds):
     with pytest.raises(ValueError, match="seeds must be"):
-        hfac.sweep(algorithms.hfac(cases.goal()), BASE, seeds, 3)
+        hfac.sweep(algorithms.hfac(GOAL), BASE, seeds, 3)
 
 
 def test_keys_and_counts_that_are_none():
-    algorithm = algorithms.hfac(cases.goal())
+    algorithm = algorithms.hfac(GOAL)
     for wrong in (-1, 1.5, "a", None, 2**40, True):
         with pytest.raises(ValueError, match="a seed is a whole number"):
             hfac.run_key(wrong)
@@ -299,12 +309,12 @@ def test_keys_and_counts_that_are_none():
         hfac.run(algorithm, 0, BASE, 3)
     with pytest.raises(ValueError, match="num_steps must be a whole number"):
         hfac.run(algorithm, hfac.run_key(0), BASE, True)
-    assert int(hfac.run(algorithm, hfac.run_key(0), BASE, jnp.int32(3))[0].step) == 3
+    assert int(hfac.run(wandering(np.zeros(2)), hfac.run_key(0), BASE, jnp.int32(3), lambda *_: ())[0].step) == 3
 
 
 def test_a_number_of_a_method_may_be_traced():
     def end(rate):
-        algorithm = algorithms.hfac(cases.goal(), pen_rate=rate)
+        algorithm = algorithms.hfac(GOAL, pen_rate=rate)
         return hfac.run(algorithm, hfac.run_key(0), cases.gentle(), 20)[0].theta_pen
 
     np.testing.assert_allclose(jax.jit(end)(0.5), end(0.5), rtol=1e-5, atol=1e-6)
@@ -344,7 +354,7 @@ def test_gradients_that_are_given_may_be_dense_or_rows():
     dense = problem(cost_grad=lambda x, s, a, n: 2 * x[n] * jnp.eye(5)[n])
     rows = problem(cost_grad=lambda x, s, a, n: hfac.Rows(n[None], (2 * x[n])[None]))
     ends = [
-        hfac.run(algorithms.hfac(each), hfac.run_key(0), cases.gentle(), 30)[0].x for each in (problem(), dense, rows)
+        hfac.run(algorithms.hfac(each), hfac.run_key(0), cases.gentle(), 30)[0].x for each in (plain(), dense, rows)
     ]
     for end in ends[1:]:
         np.testing.assert_allclose(end, ends[0], rtol=1e-5, atol=1e-7)
@@ -359,7 +369,7 @@ def test_gradients_that_are_given_may_be_dense_or_rows():
 )
 def test_a_record_is_explained_too(record, words):
     with pytest.raises(ValueError) as error:
-        hfac.sweep(algorithms.hfac(problem()), BASE, 1, 3, record)
+        hfac.sweep(algorithms.hfac(plain()), BASE, 1, 3, record)
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
@@ -376,12 +386,12 @@ def test_names_of_records_that_cannot_be_stored(name, words):
         return {"x": state.x, name: state.step, "status": state.status, "failed_at": state.failed_at}
 
     with pytest.raises(ValueError, match=words):
-        hfac.sweep(algorithms.hfac(problem()), BASE, 1, 3, record)
+        hfac.sweep(algorithms.hfac(plain()), BASE, 1, 3, record)
 
 
 def test_a_record_holds_numbers():
     with pytest.raises(ValueError, match="a record must hold numbers, got key"):
-        hfac.sweep(algorithms.hfac(problem()), BASE, 1, 3, lambda state, info, rates: {"k": jax.random.key(0)})
+        hfac.sweep(algorithms.hfac(plain()), BASE, 1, 3, lambda state, info, rates: {"k": jax.random.key(0)})
 
 
 def test_a_job_with_names_that_cannot_be_stored_leaves_no_folder(tmp_path):
@@ -393,6 +403,12 @@ def test_a_job_with_names_that_cannot_be_stored_leaves_no_folder(tmp_path):
     with pytest.raises(ValueError, match="have at most 200 letters"):
         runs.start(runs.job(own, steps=3, seeds=1), tmp_path / "run", QUIET)
     assert not (tmp_path / "run").exists()
+
+
+@functools.cache
+def moved():
+    """A sweep over two entropy weights and two seeds."""
+    return hfac.sweep(algorithms.hfac(plain()), schedules.grid(BASE, {"entropy.scale": [0.1, 0.2]}), 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -407,8 +423,7 @@ def test_a_job_with_names_that_cannot_be_stored_leaves_no_folder(tmp_path):
     ],
 )
 def test_a_metric_takes_the_place_of_nothing(changes, words):
-    rates = schedules.grid(BASE, {"entropy.scale": [0.1, 0.2]})
-    data = hfac.sweep(algorithms.hfac(problem()), rates, 2, 3)
+    data = moved()
     name, dim = changes.get("values", "own"), changes.get("dim", "own_dim")
     vectors = (name,) if "dim" in changes else ()
 
@@ -433,24 +448,26 @@ def test_exact_values_have_derivatives_in_both_modes():
     """In a reward's number, tau, x and gamma, against central differences; Hessians against the hyper-gradient's."""
     base, x = cases.goal(), jnp.linspace(-0.5, 0.5, 16)
 
-    def of_reward(c):
-        return exact.hyper_objective(
-            dataclasses.replace(base, reward=lambda x, s, a, n: c * base.reward(x, s, a, n), reward_grad=None), x, 0.1
+    def value(number):
+        c, tau, gamma = number
+        of_discount = dataclasses.replace(base, mdp=dataclasses.replace(base.mdp, discount=gamma))
+        scaled = dataclasses.replace(
+            of_discount, reward=lambda x, s, a, n: c * base.reward(x, s, a, n), reward_grad=None
         )
+        return exact.hyper_objective(scaled, x, tau)
 
-    def of_discount(gamma):
-        other = dataclasses.replace(base, mdp=dataclasses.replace(base.mdp, discount=gamma))
-        return exact.hyper_objective(other, x, 0.1)
-
-    for function, at in ((of_reward, 1.0), (lambda tau: exact.hyper_objective(base, x, tau), 0.1), (of_discount, 0.8)):
-        difference = (function(at + 1e-5) - function(at - 1e-5)) / 2e-5
-        np.testing.assert_allclose(jax.grad(function)(at), difference, rtol=1e-6)
-        np.testing.assert_allclose(jax.jacfwd(function)(at), difference, rtol=1e-6)
+    at, step = jnp.array([1.0, 0.1, 0.8]), 1e-5 * jnp.eye(3)
+    reverse, forward = jax.jit(jax.value_and_grad(value)), jax.jit(jax.jacfwd(value))
+    difference = [(reverse(at + each)[0] - reverse(at - each)[0]) / 2e-5 for each in step]
+    np.testing.assert_allclose(reverse(at)[1], difference, rtol=1e-6)
+    np.testing.assert_allclose(forward(at), difference, rtol=1e-6)
     of_x = jax.grad(lambda x: exact.hyper_objective(base, x, 0.1))
-    np.testing.assert_allclose(of_x(x), exact.hypergradient(base, x, 0.1), atol=1e-12)
-    step = jnp.zeros(16).at[3].set(1e-5)
-    row = (exact.hypergradient(base, x + step, 0.1) - exact.hypergradient(base, x - step, 0.1)) / 2e-5
-    np.testing.assert_allclose(jax.jacfwd(of_x)(x)[3], row, atol=1e-9)
+    gradient = jax.jit(lambda x: exact.hypergradient(base, x, 0.1))
+    step = jnp.zeros(16).at[3].set(1.0)
+    along = jax.jit(lambda x: jax.jvp(of_x, (x,), (step,)))  # of a symmetric matrix, a column is a row
+    found, row = along(x)
+    np.testing.assert_allclose(found, gradient(x), atol=1e-12)
+    np.testing.assert_allclose(row, (gradient(x + 1e-5 * step) - gradient(x - 1e-5 * step)) / 2e-5, atol=1e-9)
 
 
 def test_a_persons_own_settings_of_figures_change_none(tmp_path, monkeypatch):

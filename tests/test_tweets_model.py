@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_cli import hfac as command
+from commands import command
 from test_tweets import RATED
 from toys import EVERY, REFERENCE, START, toy
 
