@@ -88,7 +88,7 @@ def is_refused(name, problem):
 
 
 STEPS = {"a_parl": (0.1, 20), "hpgd": (0.05, 40), "m_sobirl": (0.02, 300)}  # upper rate, steps
-SHORT = dict.fromkeys(("a_parl", "hpgd"), {"horizon": 20})  # what is cut off weighs 0.5^20
+SHORT = {"a_parl": {"horizon": 20}, "hpgd": {"horizon": 20}}  # what is cut off weighs 0.5^20
 
 
 @functools.cache

@@ -13,9 +13,13 @@ import tyro
 def benchmark(name: str, *args: str) -> None:
     """``python -m benchmarks.NAME ARGS`` in this process, whose devices and precision stay as they are."""
     module = importlib.import_module(f"benchmarks.{name}")
-    with mock.patch.object(jax.config, "update"), jax.numpy_dtype_promotion("standard"):
-        with jax.numpy_rank_promotion("allow"), jax.enable_x64(True):
-            module.main(tyro.cli(module.main.__annotations__["config"], args=args))
+    with (
+        mock.patch.object(jax.config, "update"),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        jax.enable_x64(True),
+    ):
+        module.main(tyro.cli(module.main.__annotations__["config"], args=args))
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the C reference needs gcc")
@@ -31,7 +35,7 @@ def test_throughput(tmp_path):
 
 def test_scaling(tmp_path):
     file = tmp_path / "scaling.json"
-    sizes = ["--runs", "4", "--sizes", "4", "8", "--actions", "3", "--batches", "2", "--seconds", "0.01"]
+    sizes = ["--runs", "1", "4", "--sizes", "4", "8", "--actions", "2", "3", "--batches", "1", "2", "--seconds", "0.01"]
     benchmark("scaling", *sizes, "--json", str(file))
     found = json.loads(file.read_text())
     assert [row["size"] for row in found["states"]["rows"]] == [16, 64]

@@ -229,7 +229,7 @@ def test_a_folder_with_another_run_is_not_touched(whole):
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
 
 
-SEARCH = ["--samples", "400", "--budget", "4e3", "--rounds", "2", "--seeds", "1", "--search", "offset=300", "coupled=True", "--quiet"]
+SEARCH = ["--samples", "400", "--budget", "4e3", "--rounds", "2", "--seeds", "1", "--search", "offset=300", "--quiet"]
 
 
 def test_a_search_goes_on_and_grows(tmp_path):

@@ -274,7 +274,9 @@ def test_a_hacked_reward_is_latched_and_the_run_stands_still():
 
 def test_distinct_bigrams_are_counted_inside_sequences_only():
     tokens = jnp.array([[1, 2, 1, 2, 0], [3, 0, 0, 0, 0], [1, 2, 3, 0, 1]])
-    assert float(jax.jit(episodes.distinct_bigrams, static_argnums=1)(tokens, 0)) == pytest.approx(3 / 5)  # 12 21 12 | | 12 23
+    assert float(jax.jit(episodes.distinct_bigrams, static_argnums=1)(tokens, 0)) == pytest.approx(
+        3 / 5
+    )  # 12 21 12 | | 12 23
 
 
 @pytest.mark.parametrize(

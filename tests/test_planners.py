@@ -268,18 +268,10 @@ def scene(request):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_planner_descends(name, scene):
-    """Each on one of the problems; on the other its step keeps the types of what it moves."""
     where, problem, tau, bound, phi = scene
     upper, actor, penalty, num_steps, options = DESCENTS[where][name]
     rates = cases.constant(upper=upper, actor=actor, penalty=penalty, entropy=tau)
     algorithm = METHODS[name](problem, **options)
-    if where != ("goal" if name in ("bellman_penalty", "itd", "m_sobirl") else "linear_reward"):
-        state = jax.eval_shape(algorithm.init, jax.random.key(0), rates)
-        moved, _ = jax.eval_shape(algorithm.step, None, state, rates)
-        assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), moved) == jax.tree.map(
-            lambda leaf: (leaf.shape, leaf.dtype), state
-        )
-        return
     state, history = hfac.run(algorithm, hfac.run_key(0), rates, num_steps)
     assert int(state.status) == Status.OK
     assert int(np.sum(history.num_samples)) == 0

@@ -1,5 +1,6 @@
 """The search for settings, and the table that compares methods."""
 
+import functools
 import math
 
 import cases
@@ -21,9 +22,16 @@ def goal():
 
 
 @pytest.fixture(scope="module")
-def log(goal):
+def build(goal):
+    """The builder of HFAC, which makes one and the same method on the goal from the same options."""
+    made = functools.cache(functools.partial(algorithms.hfac, goal))
+    return functools.wraps(algorithms.hfac)(lambda problem, **options: made(**options))
+
+
+@pytest.fixture(scope="module")
+def log(goal, build):
     candidates = tuning.draw(SPACE, 8)
-    return list(tuning.search(goal, algorithms.hfac, candidates, 800, 0.1, seeds=(5, 6), num_rungs=2, reduction=2))
+    return list(tuning.search(goal, build, candidates, 800, 0.1, seeds=(5, 6), num_rungs=2, reduction=2))
 
 
 def test_candidates_lie_in_their_space_and_repeat():
@@ -69,7 +77,7 @@ def test_a_grid_crosses_its_values():
         tuning.cross(SPACE)
 
 
-def test_a_rung_goes_on_from_where_the_last_one_stopped(goal, log):
+def test_a_rung_goes_on_from_where_the_last_one_stopped(goal, build, log):
     assert [len(rung) for rung in log] == [8, 4]
     assert [rung[0].steps for rung in log] == [200, 400]
     assert [rung[0].samples for rung in log] == [400, 800]
@@ -78,7 +86,7 @@ def test_a_rung_goes_on_from_where_the_last_one_stopped(goal, log):
     survivors = {t.candidate for t in log[1]}
     assert survivors == {t.candidate for t in log[0][:4]}
     best = log[1][0]
-    algorithm = algorithms.hfac(goal, **best.setting.options)
+    algorithm = build(goal, **best.setting.options)
     data = hfac.sweep(algorithm, tuning.to_schedules(best.setting), [5, 6], 400, record_at=[400])
     judged = hfac.judge(data, hfac.metrics.exact(goal, 0.1))["hyper_objective"].values.ravel()
     assert float(judged.mean()) == pytest.approx(best.objective, abs=1e-5)
@@ -118,11 +126,11 @@ def test_children_lie_near_their_parents_and_in_the_space():
     assert all(s.rates["critic.offset"] == 10.0 for s in family)
 
 
-def test_rounds_cost_what_the_plan_says_and_use_seeds_of_their_own(goal):
+def test_rounds_cost_what_the_plan_says_and_use_seeds_of_their_own(goal, build):
     plan = tuning.SearchPlan(200, 12 * 200 * 2, num_seeds=1, first_seed=50, num_rounds=2, num_rungs=1, reduction=2)
     assert [plan.num_candidates(r) for r in range(2)] == [12, 6]
     assert [list(plan.seeds(r)) for r in range(3)] == [[50], [51, 52], [53, 54, 55, 56]]
-    first, second = tuning.tune(goal, algorithms.hfac, SPACE, plan, 0.1)
+    first, second = tuning.tune(goal, build, SPACE, plan, 0.1)
     assert sorted(t.candidate for t in first) == list(range(12))
     assert sorted(t.candidate for t in second) == list(range(12, 18))
     assert {t.round for t in first} == {0}
@@ -130,16 +138,16 @@ def test_rounds_cost_what_the_plan_says_and_use_seeds_of_their_own(goal):
     best = [t.setting for t in first[: tuning.NUM_PARENTS]]
     again = {t.candidate: t.setting for t in second}
     assert [again[12 + i] for i in range(tuning.NUM_PARENTS)] == best
-    algorithm = algorithms.hfac(goal)
+    algorithm = build(goal)
     data = hfac.sweep(algorithm, tuning.to_schedules(best[0]), [51, 52], 100, record_at=[100])
     judged = hfac.judge(data, hfac.metrics.exact(goal, 0.1))["hyper_objective"].values.ravel()
     worth = next(t.objective for t in second if t.candidate == 12)
     assert float(judged.mean()) == pytest.approx(worth, abs=1e-5)
 
 
-def test_diverged_candidates_rank_last(goal):
+def test_diverged_candidates_rank_last(goal, build):
     settings = [tuning.Setting({}, {"upper.scale": scale}) for scale in (1e30, 1e-3)]
-    (rung,) = tuning.search(goal, algorithms.hfac, settings, 100, 0.1, seeds=(5, 6), num_rungs=1)
+    (rung,) = tuning.search(goal, build, settings, 100, 0.1, seeds=(5, 6), num_rungs=1)
     assert [t.candidate for t in rung] == [1, 0]
     assert (rung[1].objective, rung[1].diverged) == (math.inf, 2)
 
@@ -199,8 +207,8 @@ def test_a_budget_ends_at_the_last_point_not_above_it():
         assert row[end] > 400
 
 
-def test_streamed_pieces_are_one_sweep(goal):
-    algorithm, rates = algorithms.hfac(goal), cases.gentle()
+def test_streamed_pieces_are_one_sweep(goal, build):
+    algorithm, rates = build(goal), cases.gentle()
     layout = hfac.engine.lay_out(algorithm, rates, 3)
     pieces = list(hfac.engine.stream(layout, [10, 300]))
     data = hfac.sweep(algorithm, rates, 3, 300, record_at=[10, 300])
