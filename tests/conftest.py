@@ -20,7 +20,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", os.environ.get("HFAC_TEST_X64", "1") == "1")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.devices()  # reads the flags; what tests start as processes of their own is compiled as usual
+jax.devices()  # reads the flags; processes that tests start are given them by `commands.environment`, or not
 os.environ.pop("XLA_FLAGS") if given is None else os.environ.update(XLA_FLAGS=given)
 
 

@@ -1,25 +1,27 @@
 """The benchmarks run at toy size and store what they promise; speed decides nothing here."""
 
-import importlib
 import json
+import runpy
 import shutil
+import sys
 from unittest import mock
 
 import jax
 import pytest
-import tyro
 
 
 def benchmark(name: str, *args: str) -> None:
     """``python -m benchmarks.NAME ARGS`` in this process, whose devices and precision stay as they are."""
-    module = importlib.import_module(f"benchmarks.{name}")
+    module = f"benchmarks.{name}"
+    sys.modules.pop(module, None)  # as in a process that has just begun
     with (
+        mock.patch.object(sys, "argv", [module, *args]),
         mock.patch.object(jax.config, "update"),
         jax.numpy_dtype_promotion("standard"),
         jax.numpy_rank_promotion("allow"),
         jax.enable_x64(True),
     ):
-        module.main(tyro.cli(module.main.__annotations__["config"], args=args))
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the C reference needs gcc")

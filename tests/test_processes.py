@@ -64,7 +64,7 @@ def test_at_other_widths_rounding_grows_along_the_chain_and_the_law_stays(tmp_pa
 
 
 def test_one_process_is_lost_and_the_run_goes_on_later(tmp_path):
-    folder, long = tmp_path / "run", ["--steps", "2e5", "--seeds", "4", "--block-width", "1"]
+    folder, long = tmp_path / "run", ["--steps", "1e6", "--seeds", "4", "--block-width", "1"]
     both = start_both(folder, *long)
     deadline = time.monotonic() + 120
     while not (folder / "alive" / "1").exists() and time.monotonic() < deadline:
@@ -80,7 +80,7 @@ def test_one_process_is_lost_and_the_run_goes_on_later(tmp_path):
     done = command("resume", str(folder))
     assert done.returncode == 0, done.stderr
     data = results.load(folder / "results.zarr")
-    assert data.sizes["seed"] == 4 and int(data["step"][-1]) == 200_000
+    assert data.sizes["seed"] == 4 and int(data["step"][-1]) == 1_000_000
 
 
 def test_silence_ends_the_wait(tmp_path):

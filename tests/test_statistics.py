@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not jax.config.jax_enable_x64, reason=cases.NEED
 
 W, TAU = 0.5, 0.3
 RATES = cases.constant(1.0, 1.0, 1.0, W, TAU)  # unit rates: what a step adds is its direction
-NUM_CHUNKS, CHUNK = 80, 500
+NUM_CHUNKS, CHUNK = 200, 500
 BOUND = 5.0  # standard errors; about 1e4 comparisons of a fixed stream, so a true mean passes with 0.99
 
 

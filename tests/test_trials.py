@@ -156,7 +156,7 @@ def test_a_whole_number_is_one_however_it_is_written(here):
             "--seeds",
             "1",
             "--search",
-            "batch-size=1.0",
+            "batch-size=1.0,2",
             "offset=300",
             "--no-figures",
             "--quiet",

@@ -101,10 +101,10 @@ def keep_settings(paths: Sequence[Path], folder: Path) -> None:
     """Copy the files that were given beside those that are found."""
     (folder / SETTINGS).mkdir(exist_ok=True)
     for path in paths:
-        file = _files.shown(path)
-        kept = folder / SETTINGS / f"{_config.read_file(file, '--settings')['algorithm']}.json"
+        content = _config.read_file(_files.shown(path), "--settings")
+        kept = folder / SETTINGS / f"{content['algorithm']}.json"
         if not kept.exists():
-            _files.replace(kept, json.dumps(_config.read_file(file, "--settings"), indent=2) + "\n")
+            _files.replace(kept, json.dumps(content, indent=2) + "\n")
 
 
 def with_budget(request: Request) -> Request:
