@@ -1,59 +1,232 @@
-"""Progress of a long command: a live line in a terminal, plain lines in a file."""
+"""How far a long phase is: a bar in a terminal, a line now and then in a file.
 
+The innermost phase is the one that is shown, and only after two seconds. A thread of its own shows it, so that it moves
+while a program is compiled, too.
+"""
+
+import contextlib
+import os
 import sys
+import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from hfac import _activity
+
+PATIENCE = 2.0  # seconds of a phase before anything is shown
+FIRST_LINE = 5.0  # seconds of a phase before its first line in a file
+SHORTEST, LONGEST = 10.0, 600.0  # seconds between two lines; in between, a tenth of the time so far
+REFRESHES = 4  # of a bar, per second
+BAR_WIDTHS = (8, 30)  # narrowest and widest
+
+_guard = threading.RLock()
+_phases: list["Phase"] = []  # the innermost is last
 
 
-class Progress:
-    """Reports how much of a phase is done: every few seconds in a file, continuously in a terminal."""
+def progress(phase: str, total: float | None, unit: str, quiet: bool = False, done: float = 0) -> "Phase":
+    """Make a phase that can say how far it is; it is a context, and what it gives has `update`.
 
-    def __init__(self, total: float, unit: str, quiet: bool = False, interval: float = 10.0) -> None:
-        """Start a phase of `total` units.
+    Args:
+      phase: what is done, such as "judging".
+      total: amount of work, or None until `update` says it.
+      unit: what is counted, in the plural.
+      quiet: print nothing.
+      done: what was done before the phase began.
+    """
+    return Phase(phase, quiet, total, unit, done)
+
+
+def waiting(phase: str, quiet: bool = False) -> "Phase":
+    """Make a phase that cannot say how far it is; it is a context."""
+    return Phase(phase, quiet)
+
+
+class Phase:
+    """Something that may take long; see `progress` and `waiting`."""
+
+    def __init__(
+        self,
+        name: str,
+        quiet: bool = False,
+        total: float | None = None,
+        unit: str = "",
+        done: float = 0,
+        stream: TextIO | None = None,
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Begin a phase; nothing is shown before it is entered.
 
         Args:
-          total: amount of work.
-          unit: what is counted, such as "steps".
+          name: what is done.
           quiet: print nothing.
-          interval: seconds between lines when the output is not a terminal.
+          total: amount of work, or None if that cannot be said.
+          unit: what is counted, in the plural.
+          done: what was done before.
+          stream: to write to; stderr unless given.
+          now: seconds.
         """
-        self._total, self._unit, self._quiet, self._interval = max(total, 1), unit, quiet, interval
-        self._began = self._printed = time.perf_counter()
-        self._is_live = sys.stderr.isatty()
+        self._name, self._quiet, self._unit, self._detail = name, quiet, unit, ""
+        self._total, self._before, self._done = total, done, done
+        self._stream, self._now = stream, now
+        self._began = self._alone_since = self._rated_from = self._reported = now()
+        self._idle, self._idle_before = 0.0, _activity.seconds()
+        self._next_line = self._began + FIRST_LINE
+        self._is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._console: Any = None
         self._live: Any = None
-        if self._is_live and not quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, TextColumn
-            from rich.progress import Progress as Bar
 
-            columns = (BarColumn(bar_width=30), TextColumn("{task.description}"))
-            self._live = Bar(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._live.add_task("", total=self._total)
-            self._live.start()
+    def __enter__(self) -> "Phase":
+        """Become the phase that is shown."""
+        with _guard:
+            if _phases:
+                _phases[-1]._hide()
+            _phases.append(self)
+        self._stream = self._stream or sys.stderr
+        if not self._quiet:
+            self._console = _terminal(self._stream)
+            self._thread = threading.Thread(target=self._keep_showing, name="progress", daemon=True)
+            self._thread.start()
+        return self
 
-    def update(self, done: float, detail: str = "", total: float | None = None) -> None:
-        """Say how much is done, and of how much if that was not known before; `detail` is appended."""
-        self._total = total or self._total
-        now = time.perf_counter()
-        text = self._describe(done, now, detail)
-        if self._live is not None:
-            self._live.update(self._task, completed=done, total=self._total, description=text)
-        elif not self._quiet and now - self._printed >= self._interval:
-            print(text, file=sys.stderr, flush=True)
-            self._printed = now
+    def __exit__(self, *error: object) -> None:
+        """End the phase; its bar goes, and the one around it may come back."""
+        self._is_over.set()
+        with _guard:
+            self._hide()
+            _phases.remove(self)
+            if _phases:
+                _phases[-1]._begin_alone()
+        if self._thread is not None:
+            self._thread.join()
 
-    def close(self) -> float:
-        """End the phase; returns its seconds."""
-        if self._live is not None:
-            self._live.stop()
-        return time.perf_counter() - self._began
+    @property
+    def seconds(self) -> float:
+        """Since the phase began."""
+        return self._now() - self._began
 
-    def _describe(self, done: float, now: float, detail: str) -> str:
-        share = done / self._total
-        left = (now - self._began) * (1 - share) / share if share > 0 else float("nan")
-        parts = [f"{share:4.0%}", f"{done:,.0f} of {self._total:,.0f} {self._unit}"]
-        parts += [detail] if detail else []
-        return ", ".join([*parts, f"{clock(left)} left" if share > 0 else "starting"])
+    def update(self, done: float, total: float | None = None, detail: str = "") -> None:
+        """Say how much is done, of how much if that was not known before, and what else is to be shown."""
+        with _guard:
+            self._idle = _activity.seconds() - self._idle_before
+            self._done, self._total, self._reported = done, total or self._total, self._now()
+            self._detail = detail or self._detail
+            self.show()
+
+    def go_on(self, phase: str) -> None:
+        """Go on under another name, at a rate of its own."""
+        with _guard:
+            self._name, self._before = phase, self._done
+            self._rated_from = self._reported = self._now()
+            self._idle, self._idle_before = 0.0, _activity.seconds()
+
+    def show(self) -> None:
+        """Show the bar, or print the next line, if it is time."""
+        with _guard:
+            now = self._now()
+            is_due = not self._quiet and bool(_phases) and _phases[-1] is self and not self._is_over.is_set()
+            if not is_due or now - self._alone_since < PATIENCE:
+                return
+            if self._console is not None:
+                if self._live is None:
+                    self._live = _bar(self._console, self._render)
+                    self._live.start()
+            elif now >= self._next_line:
+                self._next_line = now + min(max((now - self._alone_since) / 10, SHORTEST), LONGEST)
+                print(f"{self._title()}: {', '.join(self._words(now))}", file=self._stream, flush=True)
+
+    def print_above(self, text: str) -> bool:
+        """Print a line above the bar; returns whether there is one."""
+        if self._live is None:
+            return False
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return True
+
+    def _keep_showing(self) -> None:
+        """What the thread does."""
+        while not self._is_over.wait(0.25):
+            with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+                self.show()
+
+    def _begin_alone(self) -> None:
+        self._alone_since = self._now()
+        self._next_line = self._alone_since + FIRST_LINE
+
+    def _hide(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _title(self) -> str:
+        """The phase, and what it does that says nothing."""
+        doing = _activity.current()
+        return f"{self._name}, {doing}" if doing else self._name
+
+    def _words(self, now: float) -> list[str]:
+        """Everything that is known, in the order in which it is read."""
+        elapsed = now - self._began
+        moved, worked = self._done - self._before, self._reported - self._rated_from - self._idle
+        if self._total is None:
+            return [f"{clock(elapsed)} so far"]
+        amount = f"{self._done:,.0f} of {self._total:,.0f} {self._unit}"
+        if moved <= 0 or worked <= 0:
+            return [*([f"{self._share():.0%}", amount] if self._done else [amount]), f"{clock(elapsed)} so far"]
+        rate = moved / worked
+        left = max((self._total - self._done) / rate - (now - self._reported), 0.0)
+        speed = f"{number(rate)} {self._unit}/s" if rate >= 0.1 else f"{clock(1 / rate)} each"
+        detail = [self._detail] if self._detail else []
+        return [f"{self._share():.0%}", amount, speed, *detail, f"{clock(elapsed)} so far", f"{clock(left)} left"]
+
+    def _share(self) -> float:
+        return min(self._done / self._total, 1.0) if self._total else 1.0
+
+    def _render(self) -> Any:
+        """The bar on one line if it fits, else with details on a second one. It takes no lock: rich holds its own."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        title, words, width = self._title(), self._words(self._now()), self._console.width - 1
+        share = self._share() if self._total is not None and self._done > self._before else None
+        short = [words[0], *words[-2:]] if len(words) > 3 else words
+        is_whole = len(title) + len(text := ", ".join(words)) + 2 + BAR_WIDTHS[0] <= width
+        text = text if is_whole else ", ".join(short)
+        room = width - len(title) - len(text) - 2
+        row: list[Any] = [Text(title, no_wrap=True, overflow="ellipsis")]
+        if room >= BAR_WIDTHS[0]:
+            row.append(ProgressBar(total=1, completed=share or 0, width=min(room, BAR_WIDTHS[1]), pulse=share is None))
+        row.append(Text(text, no_wrap=True, overflow="ellipsis"))
+        line = Table.grid(padding=(0, 1, 0, 0))
+        line.add_row(*row)
+        rest = words[1:-2]
+        if is_whole or not rest:
+            return line
+        return Group(line, Text("  " + ", ".join(rest), no_wrap=True, overflow="ellipsis"))
+
+
+def _terminal(stream: TextIO) -> Any:
+    """A console where a bar can be drawn, or None."""
+    if not stream.isatty() or os.environ.get("TERM", "") in ("dumb", "unknown"):
+        return None
+    from rich.console import Console
+
+    console = Console(file=stream)
+    return console if console.is_terminal else None
+
+
+def _bar(console: Any, render: Callable[[], Any]) -> Any:
+    from rich.live import Live
+
+    return Live(
+        console=console,
+        get_renderable=render,
+        refresh_per_second=REFRESHES,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # else it is somebody's file
+        redirect_stderr=True,
+    )
 
 
 def clock(seconds: float) -> str:
@@ -64,7 +237,15 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def number(value: float) -> str:
+    """A number with three digits that matter, at least."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def say(text: str, quiet: bool = False) -> None:
-    """Print a line for the person who runs the command."""
-    if not quiet:
-        print(text, file=sys.stderr, flush=True)
+    """Print a line for the person who runs the command, above a bar if there is one."""
+    if quiet:
+        return
+    with _guard:
+        if not (_phases and _phases[-1].print_above(text)):
+            print(text, file=sys.stderr, flush=True)

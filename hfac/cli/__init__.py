@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from hfac._errors import InputError, as_input_error, nearest
+from hfac._progress import waiting
 from hfac._registry import load
 from hfac.cli._commands import COMMANDS, GROUPS
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+BUSY = "working"  # what a command does that it does not say more closely
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,9 +39,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         fail("hfac", f"unknown command '{args[0]}'{nearest(args[0], COMMANDS)}")
     command = COMMANDS[args[0]]
     try:
-        asked = load(command.parse)(args[1:])
+        with waiting(BUSY, quiet=_is_silent(args)):
+            asked = load(command.parse)(args[1:])
         if command.run and asked is not None:
-            load(command.run)(asked)
+            with waiting(BUSY, quiet=_is_silent(args) or asked.settings.quiet):
+                load(command.run)(asked)
     except InputError as error:
         fail(f"hfac {args[0]}", str(error))
     except KeyboardInterrupt as stop:
@@ -51,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         if _has_started_jax():
             raise
         fail(f"hfac {args[0]}", f"jax does not start: {error}; look at the environment's settings JAX_...")
+
+
+def _is_silent(args: Sequence[str]) -> bool:
+    """Whether a command is to say nothing, as far as can be told before it is parsed: one of several processes is."""
+    return bool({arg.partition("=")[0] for arg in args} & {"--quiet", "--distributed", "--coordinator", "--help", "-h"})
 
 
 def _has_started_jax() -> bool:

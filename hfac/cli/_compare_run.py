@@ -12,7 +12,7 @@ import numpy as np
 
 from hfac import _files, algorithms, comparison, judging, plots, results, runs, statistics, tuning
 from hfac._errors import InputError, Stopped, as_input_error
-from hfac._progress import Progress, clock, say
+from hfac._progress import clock, progress, say, waiting
 from hfac.cli import _compare, _config, _sweep_run, _tune, _tune_run
 from hfac.cli._request import Request
 from hfac.comparison import Entry
@@ -182,7 +182,8 @@ def run(
     rates = tuning.to_schedules(setting)
     with as_input_error(f"{method}: "):
         algorithm = getattr(algorithms, method)(problem, **setting.options)
-        pace = comparison.pace(algorithm, rates, seeds, samples, num_steps or None)
+        with waiting(f"{method}: counting the samples of a step", execution.quiet):
+            pace = comparison.pace(algorithm, rates, seeds, samples, num_steps or None)
     own = {name: configuration[name] for name in ("version", "problem", "problem_options", "seeds", "first_seed")}
     own |= {"command": "compare", "algorithm": method, "algorithm_options": setting.options, "steps": pace.num_steps}
     job = Job(
@@ -205,10 +206,9 @@ def run(
             runs.record(job, folder, execution, None)
     except Stopped:
         raise Stopped(f"stopped; `hfac resume {folder.parent.parent}` goes on from there") from None
-    data = runs.load(job, folder)
-    progress = Progress(len(seeds), f"runs of {method} judged", execution.quiet)
-    judged = results.judge(data, judging.judge_of(problem, tau).metric, lambda done, total: progress.update(done))
-    progress.close()
+    data = runs.load(job, folder, execution.quiet)
+    with progress(f"{method}: judging", len(seeds), "runs", execution.quiet) as bar:
+        judged = results.judge(data, judging.judge_of(problem, tau).metric, bar.update)
     seconds = float(data.attrs.get("run_seconds", np.nan))
     return Entry(method, setting, needs, judged, seconds, samples if pace.counts_samples else 0)
 
@@ -261,9 +261,8 @@ def reference_values(entry: Entry, problem: Any, tau: float, quiet: bool) -> tup
     reference = judging.judge_of(problem, tau).reference
     if reference is None:
         return start, float(values.min())
-    progress = Progress(1, "pieces of the exact descent", quiet)
-    end = reference(lambda done, total: progress.update(done, total=total))
-    progress.close()
+    with progress("descending the exact objective", None, "pieces", quiet) as bar:
+        end = reference(bar.update)
     return start, float(np.ravel(end)[0])
 
 

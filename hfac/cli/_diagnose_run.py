@@ -11,7 +11,7 @@ import numpy as np
 
 from hfac import diagnostics, plots, results, runs
 from hfac._errors import InputError, as_input_error
-from hfac._progress import Progress, clock, say
+from hfac._progress import clock, progress, say, waiting
 from hfac.cli import _rates_run, _sweep_run
 from hfac.cli._request import Request
 from hfac.diagnostics import Diagnosis
@@ -35,7 +35,7 @@ def execute(request: Request) -> None:
     own = job.grid.one(index)
     stored = None
     if settings.run is not None:
-        with as_input_error("--run: "):
+        with waiting("reading the records", settings.quiet), as_input_error("--run: "):
             stored = results.load(settings.run / runs.RESULTS)
         stored = stored.isel(dict(zip(job.coordinates.dims, map(int, np.unravel_index(index, shape)), strict=True)))
     one = job.alone(index)
@@ -54,13 +54,10 @@ def execute(request: Request) -> None:
             if stored is not None:
                 say(_compare(stored, data), settings.quiet)
         runs.list_failures(data, settings.quiet)
-        progress = Progress(1, "parts of the diagnosis", settings.quiet)
         given = {name: getattr(request.algorithm_options, name, default) for name, default in ESTIMATOR.items()}
-        with as_input_error(f"{request.problem}: "):
-            found = diagnostics.diagnose(
-                job.problem, data, own, job.judge[0], given, lambda done, total: progress.update(done, total=total)
-            )
-        say(f"diagnosed in {clock(progress.close())}", settings.quiet)
+        with progress("diagnosing", None, "parts", settings.quiet) as bar, as_input_error(f"{request.problem}: "):
+            found = diagnostics.diagnose(job.problem, data, own, job.judge[0], given, bar.update)
+        say(f"diagnosed in {clock(bar.seconds)}", settings.quiet)
         title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps, {len(found.seeds)} seeds"
         write(found, folder)
         print("\n".join(lines(found, job.judge[0])))
@@ -75,7 +72,7 @@ def execute(request: Request) -> None:
 def _repeat(job: Job, folder: Path, execution: Execution) -> "xarray.Dataset":
     runs.announce(job, execution.quiet)
     runs.record(job, folder, execution, DIAGNOSIS)
-    return runs.load(job, folder)
+    return runs.load(job, folder, execution.quiet)
 
 
 def _compare(stored: "xarray.Dataset", repeated: "xarray.Dataset") -> str:

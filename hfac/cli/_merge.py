@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from hfac._progress import waiting
 from hfac.cli import _resume, parse
 
 
@@ -31,5 +32,6 @@ def main(args: Sequence[str]) -> None:
 
     if settings.dirs:  # what cannot be gone on with is refused before anything is copied
         _resume.request_of(runs.read_config(settings.dirs[0]))
-    runs.join(settings.dirs, settings.out)
+    with waiting("copying", settings.quiet):
+        runs.join(settings.dirs, settings.out)
     _resume.resume_folder(_resume.Resume(settings.out, figures=settings.figures, quiet=settings.quiet))

@@ -5,7 +5,7 @@ from typing import Any
 
 from hfac import comparison, diagnostics, plots, results, runs, schedules
 from hfac._errors import InputError, as_input_error
-from hfac._progress import Progress, clock, say
+from hfac._progress import clock, progress, say, waiting
 from hfac.cli import _rates, _sweep_run
 from hfac.cli._request import Request
 from hfac.diagnostics import Fit
@@ -34,19 +34,21 @@ def execute(request: Request) -> None:
         runs.announce(job, execution.quiet)
         if not runs.record(job, folder, execution, TABLE):
             return
-        data = runs.load(job, folder)
-        progress = Progress(job.num_runs, "runs judged exactly", execution.quiet)
+        data = runs.load(job, folder, execution.quiet)
         metric = diagnostics.metric(job.problem, job.judge[0])
-        judged = results.judge(data, metric, lambda done, total: progress.update(done))
-        say(f"judged in {clock(progress.close())}", execution.quiet)
-        results.save(judged, folder / runs.RESULTS)
+        with progress("judging", job.num_runs, "runs", execution.quiet) as bar:
+            judged = results.judge(data, metric, bar.update)
+        say(f"judged in {clock(bar.seconds)}", execution.quiet)
+        with waiting("writing what was judged", execution.quiet):
+            results.save(judged, folder / runs.RESULTS)
 
         rows: list[dict[str, Any]] = []
         picks = plots.configurations(judged)
         for i, pick in enumerate(picks):
             own = job.grid.one(i)
             balance, words = schedules.balance(own), str(own)
-            fits = diagnostics.fit_rates(judged.isel(pick), balance, settings.fitted)
+            with waiting("fitting rates", execution.quiet):
+                fits = diagnostics.fit_rates(judged.isel(pick), balance, settings.fitted)
             print(f"{words}\ntheory: {balance}\n" + "\n".join(lines(fits)))
             rows += [_row(words, fit, settings) for fit in fits]
             if execution.figures:

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from hfac._errors import InputError
+from hfac._progress import waiting
 from hfac.cli import _config, _resume, parse
 from hfac.cli._commands import those_that
 from hfac.cli._values import Count
@@ -50,7 +51,9 @@ def main(args: Sequence[str]) -> None:
     request = _resume.request_of(stored)
     request = request._replace(settings=dataclasses.replace(request.settings, out=settings.dir), is_resumed=True)
     job, _ = _sweep_run.prepare(request)
-    print("\n".join(runs.repeat(job, settings.dir, settings.seed, which, settings.debug).lines()))
+    with waiting("running again"):
+        again = runs.repeat(job, settings.dir, settings.seed, which, settings.debug)
+    print("\n".join(again.lines()))
 
 
 def _flags() -> list[str]:

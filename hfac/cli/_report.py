@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from hfac._errors import InputError, as_input_error
-from hfac._progress import say
+from hfac._progress import say, waiting
 from hfac.cli import parse
 from hfac.cli._commands import those_that
 from hfac.cli._values import Numbers
@@ -45,7 +45,7 @@ def main(args: Sequence[str]) -> None:
         request = _resume.request_of(stored)
         own = dataclasses.replace(request.settings, figures=settings.figures, quiet=settings.quiet, out=settings.dir)
         job, execution = _sweep_run.prepare(request._replace(settings=own, is_resumed=True))
-        with as_input_error():
+        with waiting("reading the records", settings.quiet), as_input_error():
             data = results.load(settings.dir / runs.RESULTS)
         reached = int(data["step"][-1])
         if reached < job.steps:

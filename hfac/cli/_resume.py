@@ -9,8 +9,9 @@ import tyro
 
 from hfac import _files
 from hfac._errors import InputError, as_input_error, nearest
+from hfac._progress import waiting
 from hfac._registry import load
-from hfac.cli import _config, parse
+from hfac.cli import BUSY, _config, parse
 from hfac.cli._commands import COMMANDS, those_that
 from hfac.cli._request import Request
 from hfac.cli._sweep import content
@@ -92,7 +93,8 @@ def _execute(folder: Path, stored: Mapping[str, Any], args: list[str]) -> None:
         load(command.check_growth)(old, new)
     else:
         runs.check_growth(old, new, runs.number_options(old))
-    load(command.run)(request)
+    with waiting(BUSY, request.settings.quiet):
+        load(command.run)(request)
 
 
 def request_of(stored: Mapping[str, Any], args: Sequence[str] = ()) -> Request:

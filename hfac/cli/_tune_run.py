@@ -13,7 +13,7 @@ import jax
 from hfac import _files, algorithms, comparison, plots, runs, tuning
 from hfac import options as library_options
 from hfac._errors import InputError, as_input_error
-from hfac._progress import Progress, clock, say
+from hfac._progress import clock, progress, say
 from hfac._registry import find
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import _sweep, _sweep_run, _tune
@@ -196,11 +196,12 @@ def search(
       InputError: if the method refuses the problem or an option, or the budget pays for no candidate.
       KeyboardInterrupt: if somebody asked to stop.
     """
-    plan = plan_of(settings)
-    progress = Progress(1, "run-steps", settings.quiet)
+    plan, log = plan_of(settings), list[list[Trial]]()
+    num_rounds = plan.num_rounds if settings.design == "random" else 1
+    bar = progress(f"{name}: tuning, {rung_words(0, num_rounds, plan.num_rungs)}", None, "run-steps", settings.quiet)
 
     def report(done: float, total: float) -> None:
-        progress.update(done, total=total)
+        bar.update(done, total)
         if asked.is_set:
             raise KeyboardInterrupt(
                 f"stopped; {folder} holds the rungs that were finished; `hfac resume {folder}` goes on from there"
@@ -229,16 +230,20 @@ def search(
         rounds = [f"{count} candidates x {len(plan.seeds(r))} seeds" for r, count in enumerate(counts)]
         say(f"{name}: {', '.join(rounds)}; {plan.num_rungs} rungs each", settings.quiet)
 
-    log: list[list[Trial]] = []
-    try:
-        with as_input_error(f"{name}: "):
-            for rung in all_rungs():
-                log.append(rung)
-                write_log(log_file, log)
-    finally:
-        seconds = progress.close()
-    say(f"{name}: {log[-1][0].objective:.4f} in {clock(seconds)}", settings.quiet)
+    with bar, as_input_error(f"{name}: "):
+        for rung in all_rungs():
+            log.append(rung)
+            write_log(log_file, log)
+            bar.go_on(f"{name}: tuning, {rung_words(len(log), num_rounds, plan.num_rungs)}")
+    say(f"{name}: {log[-1][0].objective:.4f} in {clock(bar.seconds)}", settings.quiet)
     return log
+
+
+def rung_words(finished: int, num_rounds: int, num_rungs: int) -> str:
+    """The rung that comes after those that are finished, in words."""
+    round, rung = divmod(min(finished, num_rounds * num_rungs - 1), num_rungs)
+    words = f"rung {rung + 1} of {num_rungs}"
+    return f"round {round + 1} of {num_rounds}, {words}" if num_rounds > 1 else words
 
 
 def changed(builder: Any, options: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from hfac._activity import activity
 from hfac._compiler import native, random
 from hfac._compiler.jaxpr import has_factorization, has_large_product, has_library_call, has_many_equations
 from hfac.engine import _loop, _sharding
@@ -101,7 +102,7 @@ class Program:
         signature = (name, jax.tree.structure(args), tuple((a.shape, a.dtype) for a in jax.tree.leaves(args)))
         if signature not in self._compiled:
             began = time.perf_counter()
-            with random.pinned():
+            with activity("compiling"), random.pinned():
                 self._compiled[signature] = self._compile(name, args)
             self.compile_seconds += time.perf_counter() - began
         return self._compiled[signature](*args)

@@ -1,5 +1,6 @@
 """Hyper-objectives and their gradients: Phi, Phi_tau by implicit differentiation, Phi_{w,tau} by the penalty."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from hfac._activity import activity
 from hfac._compiler import random
 from hfac.exact._best_response import best_response, limit_policy, penalized, penalty_objective, penalty_response
 from hfac.exact._policy import upper_grad_from, upper_objective
@@ -179,7 +181,9 @@ def minimize(
         for rate in learning_rates:
             descent = _first(problem, start)
             for steps in chunks:
-                descent = jax.block_until_ready(advance(jnp.asarray(each), jnp.asarray(rate, float), descent, steps))
+                with activity("compiling") if done == 0 else contextlib.nullcontext():
+                    descent = advance(jnp.asarray(each), jnp.asarray(rate, float), descent, steps)
+                jax.block_until_ready(descent)
                 progress(done := done + 1, total)
             ends.append(descent.best)
         minima.append(min(ends, key=lambda end: float(end.value)))

@@ -1,5 +1,6 @@
 """Judging a sweep: metrics of its records, and one row per configuration."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac import judging, statistics
+from hfac._activity import activity
 from hfac._compiler.jaxpr import has_factorization
 from hfac._trees import named_leaves, nested, restored
 from hfac.judging import OBJECTIVE, Metric
@@ -93,11 +95,13 @@ def _evaluate(metric: Metric, runs: list[dict[str, np.ndarray]]) -> Iterator[dic
     Programs that factorise matrices run one at a time: on several CPU devices they can deadlock.
     """
     evaluate = judging.program(metric.function)
-    traced = evaluate.trace(*jax.tree.map(jnp.asarray, (metric.carry, runs[0])))
+    with activity("compiling"):
+        traced = evaluate.trace(*jax.tree.map(jnp.asarray, (metric.carry, runs[0])))
     devices = jax.local_devices()[: 1 if has_factorization(traced.jaxpr.jaxpr) else None]
     for i in range(0, len(runs), len(devices)):
         pairs = zip(devices, runs[i : i + len(devices)], strict=False)
-        pending = [evaluate(*jax.device_put((metric.carry, run), device)) for device, run in pairs]
+        with activity("compiling") if i == 0 else contextlib.nullcontext():  # where it is called; it works elsewhere
+            pending = [evaluate(*jax.device_put((metric.carry, run), device)) for device, run in pairs]
         yield from map(jax.device_get, pending)
 
 

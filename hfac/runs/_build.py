@@ -11,7 +11,7 @@ import numpy as np
 from hfac import _files, algorithms, engine, metrics, options, problems, recommended, schedules
 from hfac._compiler import random
 from hfac._errors import InputError, as_input_error
-from hfac._progress import Progress
+from hfac._progress import progress
 from hfac._registry import find
 from hfac.runs import _configuration
 from hfac.runs._folder import BY_CONTENT, TABLES
@@ -142,7 +142,7 @@ def build(
       problem: that it is about, where it is not a named one.
       method: builder of the method, where it is not a named one.
       folder: of the run, whose problem may have kept there what took long to make.
-      quiet: no progress of a problem that takes long to make.
+      quiet: show no progress of a problem that takes long to make.
 
     Raises:
       InputError: if a builder refuses an option, or a number is out of range.
@@ -205,11 +205,9 @@ def _problem(builder: Any, chosen: Mapping[str, Any], quiet: bool) -> Any:
     """A problem, with a progress line where it takes long."""
     if not hasattr(builder, "waits_for"):
         return call(builder, (), chosen, "problem")
-    progress = Progress(1, builder.waits_for, quiet)
-    try:
-        return call(builder, (lambda done, total: progress.update(done, total=total),), chosen, "problem")
-    finally:
-        progress.close()
+    phase, unit = builder.waits_for
+    with progress(phase, None, unit, quiet) as bar:
+        return call(builder, (bar.update,), chosen, "problem")
 
 
 def _judged_at(problem: Any, grid: Grid, steps: int) -> float:

@@ -9,6 +9,7 @@ import xarray
 
 from hfac import _files, results
 from hfac._errors import InputError, as_input_error
+from hfac._progress import waiting
 from hfac.engine import Checkpoints
 from hfac.runs import _configuration, _folder, _start
 from hfac.runs._build import as_paths, build
@@ -32,7 +33,8 @@ def merge(
     places = [_files.place(folder) for folder in folders]
     if places:  # what cannot be gone on with is refused before anything is copied
         build(as_paths(_folder.read_config(places[0])), own.get("problem"), own.get("algorithm"), places[0])
-    join(places, _files.place(out))
+    with waiting("copying", execution.quiet):
+        join(places, _files.place(out))
     return _start.resume(out, execution, **own)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray
 
 from hfac import comparison, judging, plots, results, statistics
-from hfac._progress import Progress, clock, say
+from hfac._progress import clock, progress, say, waiting
 from hfac.judging import Judge
 from hfac.runs._execution import Execution
 from hfac.runs._folder import RESULTS
@@ -27,8 +27,10 @@ def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], 
         say("descending the exact objective for the reference lines", quiet)
     lowest = references(job, judges, len(taus), quiet)
     judged = judged.assign_coords(reference=((*job.axes.dims, "judged_tau"), lowest))
-    results.save(judged, folder / RESULTS)
-    rows = results.summary(judged)
+    with waiting("writing what was judged", quiet):
+        results.save(judged, folder / RESULTS)
+    with waiting("summarising", quiet):
+        rows = results.summary(judged)
     comparison.write_csv(folder / SUMMARY, rows)
     list_failures(judged, quiet)
     if execution.figures:
@@ -39,17 +41,15 @@ def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], 
 
 def judge(job: Job, data: xarray.Dataset, judges: Sequence[Judge], quiet: bool) -> xarray.Dataset:
     """Records judged, those of every problem by its own judge."""
-    progress = Progress(job.num_runs, "runs judged", quiet)
-    done = 0
+    pieces: list[xarray.Dataset] = []
+    with progress("judging", job.num_runs, "runs", quiet) as bar:
 
-    def show(own: int, _: int) -> None:
-        progress.update(done + own)
+        def show(own: int, _: int) -> None:
+            bar.update(len(pieces) * job.runs_per_variant + own)
 
-    pieces = []
-    for judge, pick in zip(judges, _picks(job), strict=True):
-        pieces.append(results.judge(data.isel(pick), judge.metric, show))
-        done += job.runs_per_variant
-    say(f"judged in {clock(progress.close())}", quiet)
+        for judge, pick in zip(judges, _picks(job), strict=True):
+            pieces.append(results.judge(data.isel(pick), judge.metric, show))
+    say(f"judged in {clock(bar.seconds)}", quiet)
     return _joined(pieces, job.axes.dims, job.axes.shape).assign_attrs(data.attrs)
 
 
@@ -68,18 +68,14 @@ def _joined(pieces: list[xarray.Dataset], dims: Sequence[str], shape: Sequence[i
 
 def references(job: Job, judges: Sequence[Judge], num_taus: int, quiet: bool) -> np.ndarray:
     """Lowest objective known of every problem at every tau, [..., taus]; nan where none is known."""
-    found = []
-    for judge in judges:
-        if judge.reference is None:
-            found.append(np.full(num_taus, np.nan))
-            continue
-        progress = Progress(1, "pieces of the exact descents", quiet)
+    found: list[np.ndarray] = []
+    with progress("descending the exact objective", None, "pieces", quiet) as bar:
 
-        def show(done: int, total: int, progress: Progress = progress) -> None:
-            progress.update(done, total=total)
+        def show(done: int, total: int) -> None:
+            bar.update(len(found) * total + done, len(judges) * total)
 
-        found.append(judge.reference(show))
-        progress.close()
+        for judge in judges:
+            found.append(np.full(num_taus, np.nan) if judge.reference is None else judge.reference(show))
     return np.reshape(found, (*job.axes.shape, num_taus))
 
 

@@ -10,7 +10,7 @@ import xarray
 
 from hfac import plots
 from hfac._errors import as_input_error
-from hfac._progress import say
+from hfac._progress import say, waiting
 from hfac._registry import load
 from hfac.runs._execution import Execution
 from hfac.runs._job import Job
@@ -53,7 +53,8 @@ def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], 
 def drawing(quiet: bool) -> Iterator[None]:
     """Figures never decide a run: what goes wrong with one, short of a full disk, is a note."""
     try:
-        yield
+        with waiting("drawing", quiet):
+            yield
     except OSError:
         raise
     except Exception as error:

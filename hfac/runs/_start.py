@@ -9,7 +9,7 @@ import xarray
 
 from hfac import _files, options
 from hfac._errors import InputError, as_input_error
-from hfac._progress import say
+from hfac._progress import say, waiting
 from hfac.runs import _configuration, _folder, _memory, _report, _work
 from hfac.runs._build import as_paths, build, number_options
 from hfac.runs._execution import Execution
@@ -146,7 +146,7 @@ def _data(report: Report | None, job: Job, folder: Path | None, execution: Execu
         return report.data
     if folder is None or execution.share != (1, 1) or not execution.processes.is_first:
         return None
-    return _work.load(job, folder)
+    return _work.load(job, folder, execution.quiet)
 
 
 def run(job: Job, folder: Path | None, execution: Execution, is_new: bool = True) -> Report | None:
@@ -171,7 +171,8 @@ def run(job: Job, folder: Path | None, execution: Execution, is_new: bool = True
             raise InputError(f"--shard {share_words(execution)} is empty: there are {job.num_runs} runs")
     if is_new and execution.processes.is_first:
         _folder.check_new(folder, job.configuration)
-    _memory.check_memory(job, execution, None if is_new else folder)
+    with waiting("preparing", execution.quiet):
+        _memory.check_memory(job, execution, None if is_new else folder)
     stem = str(job.configuration["problem"])
     with _folder.open_folder(job.configuration, folder, stem, is_new=is_new, processes=execution.processes) as place:
         if execution.processes.is_first and hasattr(job.problem, "save"):
@@ -180,7 +181,7 @@ def run(job: Job, folder: Path | None, execution: Execution, is_new: bool = True
         _work.announce(job, execution.quiet)
         if not _work.record(job, place, execution, _report.SUMMARY):
             return None
-        done = _report.report(job, _work.load(job, place), place, job.judge, execution)
+        done = _report.report(job, _work.load(job, place, execution.quiet), place, job.judge, execution)
         files = ", ".join((_folder.CONFIG, _folder.RESULTS, *done.files))
         say(f"written to {place}/: {files}", execution.quiet)
         return done

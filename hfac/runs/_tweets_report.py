@@ -8,7 +8,7 @@ import numpy as np
 import xarray
 
 from hfac import comparison, plots, results, tweets
-from hfac._progress import say
+from hfac._progress import say, waiting
 from hfac.runs._execution import Execution
 from hfac.runs._folder import RESULTS
 from hfac.runs._job import Job
@@ -21,13 +21,17 @@ def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], 
     """Judge the records, store the metrics, write samples.csv, summary.csv and the figures."""
     setup, quiet = job.problem, execution.quiet
     tau = taus[0]
-    reference = tweets.write(setup, tweets.NUM_REFERENCE)
-    frontier = tweets.frontier(np.asarray(jax.jit(jax.vmap(setup.rater))(reference)))
-    judged = tweets.judge(setup, data, tau, reference)
-    results.save(judged, folder / RESULTS)
-    rows = tweets.summary(setup, judged)
+    with waiting("writing tweets before the run", quiet):
+        reference = tweets.write(setup, tweets.NUM_REFERENCE)
+        frontier = tweets.frontier(np.asarray(jax.jit(jax.vmap(setup.rater))(reference)))
+    with waiting("judging", quiet):
+        judged = tweets.judge(setup, data, tau, reference)
+    with waiting("writing what was judged", quiet):
+        results.save(judged, folder / RESULTS)
+    with waiting("summarising", quiet):
+        rows = tweets.summary(setup, judged)
+        shown = tweets.samples(setup, data)
     comparison.write_csv(folder / SUMMARY, rows)
-    shown = tweets.samples(setup, data)
     comparison.write_csv(folder / SAMPLES, shown)
     list_failures(data, quiet)
     effective = float(judged["response_effective"].min())

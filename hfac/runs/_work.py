@@ -11,7 +11,7 @@ import zarr  # noqa: F401
 
 from hfac import engine, results
 from hfac._errors import InputError, Stopped, as_input_error
-from hfac._progress import Progress, clock, say
+from hfac._progress import clock, progress, say, waiting
 from hfac._trees import named_leaves
 from hfac.engine import Checkpoints, Piece, advance_part, first_shapes
 from hfac.runs import _configuration, _folder
@@ -21,13 +21,13 @@ from hfac.runs._job import Job
 from hfac.types import Status
 
 
-def load(job: Job, folder: Path) -> xarray.Dataset:
+def load(job: Job, folder: Path, quiet: bool = True) -> xarray.Dataset:
     """The stored results in the order of the job's grid and seeds; parts may have come in another.
 
     Raises:
       InputError: if they are damaged, or not all there.
     """
-    with as_input_error():
+    with waiting("reading the records", quiet), as_input_error():
         data = results.load(folder / _folder.RESULTS)
     wanted = {dim: labels[dim] for dim, labels in job.coordinates.values.items()} | {"seed": job.seeds}
     moved = {dim: labels for dim, labels in wanted.items() if not np.array_equal(data[dim].values, labels)}
@@ -82,7 +82,8 @@ def record(job: Job, folder: Path, execution: Execution, report: str | None) -> 
                     store.annotate({"run_seconds": ran, "compile_seconds": compiled})
         if not processes.is_first:
             return False
-        processes.await_all(folder, lambda: _unfinished(store, folder), lambda: asked.is_set)
+        with waiting("waiting for the other processes", quiet):
+            processes.await_all(folder, lambda: _unfinished(store, folder), lambda: asked.is_set)
     if execution.share != (1, 1):
         mine, shares = execution.share
         say(f"share {mine}/{shares} is finished; `hfac merge` puts the shares together", quiet)
@@ -212,14 +213,13 @@ def _run_part(
     if start is not None or refused:
         say(f"going on from step {0 if start is None else start.step:,}", execution.quiet)
     program, num_runs = layout.program, layout.num_runs
-    progress, before = Progress(job.steps, "steps", execution.quiet), program.compile_seconds
-    began, first = time.perf_counter(), 0 if start is None else int(start.samples.sum())
-    stops: list[str] = []
+    first_step, first = (0, 0) if start is None else (start.step, int(start.samples.sum()))
+    before, began, stops = program.compile_seconds, time.perf_counter(), list[str]()
 
     def watch(piece: Piece, samples: np.ndarray) -> bool:
         running = time.perf_counter() - began - (program.compile_seconds - before)
         rate = (int(samples.sum()) - first) / max(running, 1e-9)
-        progress.update(piece.step, f"{num_runs} runs, {rate:,.0f} samples/s")
+        bar.update(piece.step, detail=f"{rate:,.0f} samples/s" if rate else "")
         execution.processes.sign_of_life(folder)
         if execution.on_divergence == "stop" and piece.record is not None:
             failed = int((named_leaves(piece.record)["status"] != Status.OK).sum())
@@ -227,14 +227,15 @@ def _run_part(
         stops.extend(["asked to"] if asked.is_set else [])
         return bool(stops)
 
-    is_done = advance_part(layout, part, checkpoints, start, watch, 60 * execution.checkpoint_minutes)
-    seconds = progress.close()
+    which = f"running {num_runs} runs" if num_runs == job.num_runs else f"running {num_runs} of {job.num_runs} runs"
+    with progress(which, job.steps, "steps", execution.quiet, first_step) as bar:
+        is_done = advance_part(layout, part, checkpoints, start, watch, 60 * execution.checkpoint_minutes)
     if not is_done:
         reached = f"stopped at step {checkpoints.newest_step:,} of {job.steps:,}"
         if stops[0] == "asked to":
             raise Stopped(f"{reached}; `hfac resume {folder}` goes on from there")
         raise Stopped(f"{reached}: {stops[0]}; `hfac extend {folder} --on-divergence keep` goes on with the others")
-    compiling = program.compile_seconds - before
-    rate = num_runs * (job.steps - (0 if start is None else start.step)) / max(seconds - compiling, 1e-9)
+    seconds, compiling = bar.seconds, program.compile_seconds - before
+    rate = num_runs * (job.steps - first_step) / max(seconds - compiling, 1e-9)
     say(f"ran in {clock(seconds)} ({compiling:.1f} s of it compiling): {rate:,.0f} run-steps/s", execution.quiet)
     return seconds - compiling, compiling

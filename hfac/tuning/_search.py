@@ -200,6 +200,7 @@ def search(
             for trial in trials:
                 stands[trial.candidate] = _Paused(None, trial.steps, trial.samples)
             done += sum((t.steps - _steps_before(groups, t.candidate, plan, r)) * len(seeds) for t in trials)
+            progress(min(done, total), total)
         for g, group in enumerate(groups if known is None else ()):
             members = [i for i in group.members if i in alive]
             if not members:

@@ -1,5 +1,6 @@
 """Fitting the decoder to a corpus, until held-out tweets surprise it least; and files that hold what was fitted."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import optax
 
 from hfac import _files
+from hfac._activity import activity
 from hfac._compiler import random
 from hfac._trees import named_leaves, restored
 from hfac.sequences.policies import written
@@ -135,7 +137,8 @@ def pretrain(
     best, history = params, []
     for i in range(recipe.epochs):
         progress(i, recipe.epochs)
-        params, moments = epoch(params, moments, jax.random.fold_in(keys[2], i))
+        with activity("compiling") if i == 0 else contextlib.nullcontext():  # where it is called; it works elsewhere
+            params, moments = epoch(params, moments, jax.random.fold_in(keys[2], i))
         history.append(float(perplexity(params)))
         if history[-1] == min(history):
             best = params

@@ -117,7 +117,7 @@ def kept(folder: Path) -> dict[str, Any]:
 
 
 tweets.options, tweets.kind, tweets.kept = Options, "sequences", kept  # type: ignore[attr-defined]
-tweets.waits_for = "epochs of pretraining"  # type: ignore[attr-defined]
+tweets.waits_for = ("pretraining", "epochs")  # type: ignore[attr-defined]
 tweets.shared_from = "pretrained"  # type: ignore[attr-defined]
 tweets.defaults = DEFAULTS  # type: ignore[attr-defined]
 
