@@ -8,9 +8,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
-import tyro
 
 import hfac
+from experiments import shown
 
 jax.config.update("jax_enable_x64", True)  # for the exact objective; the step keeps its own float32
 
@@ -131,4 +131,4 @@ def main(config: Embed) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Embed))
+    shown.run(main, Embed)

@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 
 import hfac
+from experiments import shown
 from hfac.schedules import FIELDS, PowerDecay, Schedules
 
 LAMBDAS, BETAS = (0.001, 0.003, 0.005), (1.0, 3.0, 5.0)
@@ -122,8 +122,16 @@ def ascend(algorithm: Any, stages: list[tuple[list[float], float, int]], seed: i
     x, values = None, None
     for taus, rate, steps in stages:
         grid = hfac.schedules.grid(at_rates(taus[0], rate), {"entropy.scale": taus})
-        data, states = hfac.sweep(
-            algorithm, grid, [seed], steps, exact_record, record_at or [steps], initial=x, return_state=True
+        data, states = shown.sweep(
+            "exact ascents",
+            algorithm,
+            grid,
+            [seed],
+            steps,
+            exact_record,
+            record_at or [steps],
+            initial=x,
+            return_state=True,
         )
         x = states.x
         values = -data["value"].transpose("entropy.scale", "seed", "step").values[:, 0]
@@ -179,8 +187,15 @@ def hfac_column(study: Study, beta: float) -> np.ndarray:
         if states is not None:  # the next stage counts its steps afresh, and so does Adam on x
             moments = states.optimizers | {"x": jax.vmap(optimizers["x"].init)(states.x)}
             states = states._replace(step=jnp.zeros_like(states.step), optimizers=moments)
-        data, states = hfac.sweep(
-            algorithm, stage_grid(stage, steps), seeds, steps, record_at=[steps], initial=states, return_state=True
+        data, states = shown.sweep(
+            "HFAC",
+            algorithm,
+            stage_grid(stage, steps),
+            seeds,
+            steps,
+            record_at=[steps],
+            initial=states,
+            return_state=True,
         )
     is_healthy = data["status"].isel(step=-1).transpose("entropy.scale", "seed").values == hfac.Status.OK
     values = judge(beta, states.x, np.repeat(LAMBDAS, study.seeds)).reshape(len(LAMBDAS), study.seeds)
@@ -323,4 +338,4 @@ def mean_and_error(name: str, tau: float, beta: float, cells: list[dict[str, Any
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Study))
+    shown.run(main, Study)

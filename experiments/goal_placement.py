@@ -15,9 +15,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import tyro
 
 import hfac
+from experiments import shown
 from hfac.schedules import ATTENUATING_POWERS, FIELDS, RATES
 from hfac.statistics import bootstrap, format_interval, interquartile_mean, paired_difference
 
@@ -101,15 +101,15 @@ ARMS: dict[str, tuple[Callable[[np.random.Generator], dict], float | None]] = {
 }
 
 
-def run_settings(algorithm, settings: list[tuple], seeds, steps: int, record_at=None):
+def run_settings(name: str, algorithm, settings: list[tuple], seeds, steps: int, record_at=None):
     """Sweep a list of settings as one dimension."""
     grid = hfac.schedules.grid(hfac.schedules.attenuating(), {SETTINGS: settings})
-    return hfac.sweep(algorithm, grid, list(seeds), steps, record_at=[steps] if record_at is None else record_at)
+    return shown.sweep(name, algorithm, grid, list(seeds), steps, record_at=[steps] if record_at is None else record_at)
 
 
-def last_objective(metric, data) -> np.ndarray:
+def last_objective(name: str, metric, data) -> np.ndarray:
     """Phi_tau at the last step, [settings, seeds]."""
-    judged = hfac.judge(data.isel(step=[-1]), metric)
+    judged = shown.judge(name, data.isel(step=[-1]), metric)
     return judged["hyper_objective"].isel(step=0, judged_tau=0).values
 
 
@@ -121,8 +121,8 @@ def search(study: Study, metric, algorithm, arm: str) -> tuple[tuple, list[dict]
     log, first_seed = [], TUNING_SEED
     for share, num_seeds, divisor in ((0.1, 2, 8), (0.3, 4, 4), (1.0, 8, None)):
         steps = max(1, int(share * study.steps))
-        data = run_settings(algorithm, settings, range(first_seed, first_seed + num_seeds), steps)
-        worth = interquartile_mean(last_objective(metric, data))
+        data = run_settings(arm, algorithm, settings, range(first_seed, first_seed + num_seeds), steps)
+        worth = interquartile_mean(last_objective(arm, metric, data))
         first_seed += num_seeds
         order = np.argsort(worth)
         log += [
@@ -149,13 +149,14 @@ def main(study: Study) -> None:
         log += rows
         final = min(row["worth"] for row in rows if row["steps"] == study.steps)
         print(f"{arm}: {final:.4f} on its tuning seeds, {time.perf_counter() - began:.0f} s", flush=True)
-    data = run_settings(algorithm, winners, range(study.seeds), study.steps, hfac.engine.record_points(study.steps))
-    judged = hfac.judge(data, metric)
+    record_at = hfac.engine.record_points(study.steps)
+    data = run_settings("the winners", algorithm, winners, range(study.seeds), study.steps, record_at)
+    judged = shown.judge("the winners", data, metric)
     judged = judged.rename({SETTINGS[0]: "arm"}).assign_coords(arm=range(len(ARMS)))
     judged.attrs |= {"arms": list(ARMS), "study": json.dumps({k: str(v) for k, v in dataclasses.asdict(study).items()})}
     hfac.results.write(judged, study.out / "results.zarr")
     write_csv(study.out / "search.csv", log)
-    reference = float(hfac.exact.minimize(problem, study.judge).value)
+    reference = float(shown.minimize(problem, study.judge).value)
     write_table(study, judged, reference)
     draw(study, judged, reference)
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
@@ -210,4 +211,4 @@ def draw(study: Study, judged, reference: float) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Study))
+    shown.run(main, Study)

@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 
 import jax
-import tyro
 
 import hfac
-from hfac import algorithms, comparison, exact, plots, tuning
+from experiments import shown
+from hfac import algorithms, comparison, plots, tuning
+from hfac._progress import progress
 
 ARMS: dict[str, tuple[str, tuning.Space]] = {
     "hfac": ("hfac", {}),
@@ -67,9 +68,9 @@ def tune(study: Study, problem: hfac.Problem, arm: str) -> tuple[tuning.Setting,
     plan = tuning.SearchPlan(
         study.samples, study.budget, study.tuning_seeds, num_rounds=study.rounds, search_seed=study.search_seed
     )
-    log = list(
-        tuning.tune(problem, builder, tuning.space_of(builder, algorithms.needs(method), overrides), plan, study.judge)
-    )
+    space = tuning.space_of(builder, algorithms.needs(method), overrides)
+    with progress(f"tuning {arm}", None, "run-steps") as bar:
+        log = list(tuning.tune(problem, builder, space, plan, study.judge, bar.update))
     return log[-1][0].setting, log
 
 
@@ -85,14 +86,17 @@ def main(study: Study) -> None:
         setting, log = tune(study, problem, arm)
         plots.save(plots.search(log, f"goal placement, {arm}", study.judge), study.out / f"search_{_file(arm)}.png")
         seeds = range(study.first_seed, study.first_seed + study.seeds)
-        entry = comparison.run(problem, ARMS[arm][0], setting, study.judge, seeds, study.samples, label=arm)
+        with progress(f"running {arm}", None, "steps") as bar:
+            entry = comparison.run(
+                problem, ARMS[arm][0], setting, study.judge, seeds, study.samples, progress=bar.update, label=arm
+            )
         hfac.results.write(entry.data, study.out / f"{_file(arm)}.zarr")
         entries.append(entry)
         settings[arm] = {"options": setting.options, "rates": setting.rates, "tuned": log[-1][0].objective}
         (study.out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         mean = hfac.statistics.interquartile_mean(entry.objective())
         print(f"{arm}: {mean:.4f}, {setting.options}, {time.perf_counter() - began:.0f} s", flush=True)
-    reference = float(exact.minimize(problem, study.judge).value)
+    reference = float(shown.minimize(problem, study.judge).value)
     rows = [comparison.cells(row, TARGET) for row in comparison.table(entries, TARGET)]
     comparison.write_csv(study.out / "table.csv", rows)
     print(
@@ -109,4 +113,4 @@ def _file(arm: str) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Study))
+    shown.run(main, Study)

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-import tyro
 
 import hfac
+from experiments import shown
 from experiments.goal_placement import write_csv
 from experiments.random_mdp import (
     TAU,
@@ -65,7 +65,7 @@ def main(study: Study) -> None:
     for instance in study.instances:
         problem = hfac.problems.linear_reward(seed=instance)
         starts = study.spread * draw_starts(instance, study.seeds)
-        minima[instance] = float(hfac.exact.minimize(problem, TAU, learning_rates=(0.1,)).value)
+        minima[instance] = float(shown.minimize(problem, TAU, learning_rates=(0.1,)).value)
         judged[instance] = run_methods(problem, METHODS, starts, study.steps)
         table += [{"instance": instance} | row for row in rows(judged[instance], minima[instance])]
     write_csv(study.out / "table.csv", table)
@@ -106,4 +106,4 @@ def draw(study: Study, judged: Mapping, minima: Mapping[int, float]) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Study))
+    shown.run(main, Study)

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tyro
 
 import hfac
+from experiments import shown
 from experiments.goal_placement import write_csv
 from experiments.random_mdp import show, write_study
 from experiments.rates import LINEAR
 from hfac import diagnostics, plots, recommended, schedules
+from hfac._progress import progress
 from hfac.diagnostics import Diagnosis
 
 
@@ -83,11 +84,14 @@ def main(study: Study) -> None:
         build, options, rates, judge = ARMS[name]
         problem = build()
         seeds = range(study.first_seed, study.first_seed + study.seeds)
-        data = hfac.sweep(hfac.algorithms.hfac(problem, **options), rates, seeds, study.steps, hfac.metrics.state)
-        judged = hfac.judge(data, hfac.metrics.exact(problem, judge))
+        data = shown.sweep(
+            name, hfac.algorithms.hfac(problem, **options), rates, seeds, study.steps, hfac.metrics.state
+        )
+        judged = shown.judge(name, data, hfac.metrics.exact(problem, judge))
         hfac.results.write(judged, study.out / f"{name}.zarr")
         sampled = {"coupled": options.get("coupled", False)}
-        found[name] = diagnostics.diagnose(problem, data, rates, judge, sampled)
+        with progress(f"diagnosing {name}", None, "parts") as bar:
+            found[name] = diagnostics.diagnose(problem, data, rates, judge, sampled, bar.update)
         ends = judged["hyper_objective"].isel(step=-1, judged_tau=0).values
         lowest = lowest_minimum(problem, judge)
         table.append({"problem": name, **row(found[name], ends, lowest)})
@@ -109,7 +113,7 @@ def lowest_minimum(problem: hfac.Problem, judge: float, num_starts: int = 8) -> 
     """The best end of exact descents from several starts of the problem's own."""
     starts = [problem.init_x(jax.random.key(i)) for i in range(num_starts)]
     distinct = starts if any(np.any(np.asarray(start != starts[0])) for start in starts[1:]) else starts[:1]
-    return min(float(hfac.exact.minimize(problem, judge, x=start).value) for start in distinct)
+    return min(float(shown.minimize(problem, judge, x=start).value) for start in distinct)
 
 
 def row(found: Diagnosis, ends: np.ndarray, lowest: float) -> dict[str, str]:
@@ -159,4 +163,4 @@ def draw(study: Study, found: Mapping[str, Diagnosis]) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Study))
+    shown.run(main, Study)

@@ -17,9 +17,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 import hfac
+from experiments import shown
 from experiments.goal_placement import write_csv
 from hfac.schedules import RATES, Schedules
 from hfac.statistics import bootstrap, format_interval
@@ -72,8 +72,8 @@ def run_methods(problem, methods: Mapping[str, Method], starts: np.ndarray, step
     judged = {}
     for name, (build, options, rates) in methods.items():
         algorithm = build(problem, dtype=jnp.float64, **options)
-        data = hfac.sweep(algorithm, rates, len(starts), steps, initial=jnp.asarray(starts))
-        judged[name] = hfac.judge(data, metric).isel(judged_tau=0)
+        data = shown.sweep(name, algorithm, rates, len(starts), steps, initial=jnp.asarray(starts))
+        judged[name] = shown.judge(name, data, metric).isel(judged_tau=0)
     return judged
 
 
@@ -173,4 +173,4 @@ def draw(study: Study, judged: Mapping, best: float) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Study))
+    shown.run(main, Study)

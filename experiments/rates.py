@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import tyro
 
 import hfac
+from experiments import shown
 from experiments.goal_placement import write_csv
 from experiments.random_mdp import show, write_study
 from hfac import diagnostics, plots, schedules
@@ -68,8 +68,8 @@ def main(study: Study) -> None:
     for name in study.arms:
         problem, rates, judge = ARMS[name][0](), *ARMS[name][1:]
         seeds = range(study.first_seed, study.first_seed + study.seeds)
-        data = hfac.sweep(hfac.algorithms.hfac(problem), rates, seeds, study.steps, hfac.metrics.state)
-        judged = hfac.judge(data, diagnostics.metric(problem, judge))
+        data = shown.sweep(name, hfac.algorithms.hfac(problem), rates, seeds, study.steps, hfac.metrics.state)
+        judged = shown.judge(name, data, diagnostics.metric(problem, judge))
         stem = name.replace(", ", "_")
         hfac.results.write(judged, study.out / f"{stem}.zarr")
         balance = schedules.balance(rates)
@@ -96,4 +96,4 @@ def main(study: Study) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Study))
+    shown.run(main, Study)

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tyro
 import xarray
 
 import hfac
+from experiments import shown
 from hfac import comparison, plots, runs, statistics, tweets
+from hfac._progress import progress, waiting
 from hfac.tweets import Options
 from hfac.types import Status
 
@@ -112,7 +113,8 @@ def begin(study: Study) -> tweets.Setup:
         raise SystemExit(f"--out {study.out} holds something else than this study: choose another folder")
     if (study.out / tweets.MODEL_FILE).is_file():
         return tweets.prepare(Options(**{key: shared[key] for key in FILES}, pretrained=study.out))
-    setup = tweets.prepare(Options(**shared))
+    with progress("pretraining", None, "epochs") as bar:
+        setup = tweets.prepare(Options(**shared), bar.update)
     print(
         f"pretrained: perplexity {setup.fitted.perplexity:.1f}, {setup.fitted.unigram:.1f} by word counts", flush=True
     )
@@ -175,7 +177,8 @@ def main(study: Study) -> None:
     for name in study.arms:
         setup, data = run(study, name)
         tau = float(data["entropy_weight"].isel(step=-1).min())
-        judged[name] = tweets.judge(setup, data, tau, reference)
+        with waiting(f"judging {name}"):
+            judged[name] = tweets.judge(setup, data, tau, reference)
         comparison.write_csv(study.out / f"{_file(name)}.csv", tweets.summary(setup, judged[name]))
         rows.append(row(name, judged[name]))
         print(f"{name}: score {rows[-1]['score']}, {time.perf_counter() - began:.0f} s", flush=True)
@@ -195,4 +198,4 @@ def _file(arm: str) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Study))
+    shown.run(main, Study)

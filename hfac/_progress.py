@@ -17,6 +17,7 @@ from hfac import _activity
 PATIENCE = 2.0  # seconds of a phase before anything is shown
 FIRST_LINE = 5.0  # seconds of a phase before its first line in a file
 SHORTEST, LONGEST = 10.0, 600.0  # seconds between two lines; in between, a tenth of the time so far
+LEAST_WORK = 1.0  # seconds that a rate is taken from
 REFRESHES = 4  # of a bar, per second
 BAR_WIDTHS = (8, 30)  # narrowest and widest
 
@@ -170,8 +171,8 @@ class Phase:
         if self._total is None:
             return [f"{clock(elapsed)} so far"]
         amount = f"{self._done:,.0f} of {self._total:,.0f} {self._unit}"
-        if moved <= 0 or worked <= 0:
-            return [*([f"{self._share():.0%}", amount] if self._done else [amount]), f"{clock(elapsed)} so far"]
+        if moved <= 0 or worked < LEAST_WORK:
+            return [f"{self._share():.0%}", amount, f"{clock(elapsed)} so far"]
         rate = moved / worked
         left = max((self._total - self._done) / rate - (now - self._reported), 0.0)
         speed = f"{number(rate)} {self._unit}/s" if rate >= 0.1 else f"{clock(1 / rate)} each"

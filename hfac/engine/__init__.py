@@ -2,6 +2,10 @@
 
 from hfac.engine._checkpoint import Checkpoints as Checkpoints
 from hfac.engine._checkpoint import Snapshot as Snapshot
+from hfac.engine._layout import Layout as Layout
+from hfac.engine._layout import check_names as check_names
+from hfac.engine._layout import lay_out as lay_out
+from hfac.engine._layout import state_bytes as state_bytes
 from hfac.engine._loop import History as History
 from hfac.engine._loop import SharedRecord as SharedRecord
 from hfac.engine._loop import record_points as record_points
@@ -15,8 +19,4 @@ from hfac.engine._sharding import make_plan as make_plan
 from hfac.engine._sharding import num_cores as num_cores
 from hfac.engine._stream import Piece as Piece
 from hfac.engine._stream import stream as stream
-from hfac.engine._sweep import Layout as Layout
-from hfac.engine._sweep import check_names as check_names
-from hfac.engine._sweep import lay_out as lay_out
-from hfac.engine._sweep import state_bytes as state_bytes
 from hfac.engine._sweep import sweep as sweep

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from hfac.engine._checkpoint import Checkpoints, Snapshot
+from hfac.engine._layout import Layout
 from hfac.engine._stream import Piece, stream
-from hfac.engine._sweep import Layout
 from hfac.results import Part
 from hfac.types import PyTree
 

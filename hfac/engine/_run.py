@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac._compiler import jaxpr
-from hfac.engine import _loop, _program, _sharding, _sweep
+from hfac.engine import _layout, _loop, _program, _sharding
 from hfac.types import Algorithm, Key
 
 
@@ -41,7 +41,7 @@ def run(
     """
     if not isinstance(key, jax.Array):
         raise ValueError(f"key must be a key, as hfac.run_key(seed) makes one, got {key!r}")
-    _sweep.check_numbers(algorithm, schedules)
+    _layout.check_numbers(algorithm, schedules)
     points = _loop.record_points(num_steps, record_at)
     lengths = jnp.asarray(np.diff([*points, num_steps], prepend=0), jnp.int32)
     record = record or _loop.default_record(algorithm)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfac.engine import _checkpoint, _sharding
-from hfac.engine._sweep import Layout
+from hfac.engine._layout import Layout
 from hfac.types import PyTree
 
 PIECE_SECONDS = 1.0  # a piece grows until it takes about this long
