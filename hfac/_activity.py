@@ -7,23 +7,22 @@ from collections.abc import Iterator
 
 _guard = threading.Lock()
 _under_way: list[str] = []
-_seconds = 0.0
+_seconds, _began = 0.0, 0.0  # of those that are over; when the one under way began
 
 
 @contextlib.contextmanager
 def activity(name: str) -> Iterator[None]:
     """Say that a block does something of its own, such as "compiling"; one inside another counts once."""
-    global _seconds
+    global _seconds, _began
     with _guard:
-        is_outermost = not _under_way
+        _began = _began if _under_way else time.perf_counter()
         _under_way.append(name)
-    began = time.perf_counter()
     try:
         yield
     finally:
         with _guard:
             _under_way.remove(name)
-            _seconds += time.perf_counter() - began if is_outermost else 0.0
+            _seconds += 0.0 if _under_way else time.perf_counter() - _began
 
 
 def current() -> str:
@@ -33,5 +32,6 @@ def current() -> str:
 
 
 def seconds() -> float:
-    """Seconds that activities took, those under way left out."""
-    return _seconds
+    """Seconds that activities have taken so far."""
+    with _guard:
+        return _seconds + (time.perf_counter() - _began if _under_way else 0.0)

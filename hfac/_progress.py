@@ -4,7 +4,9 @@ The innermost phase is the one that is shown, and only after two seconds. A thre
 while a program is compiled, too.
 """
 
+import collections
 import contextlib
+import itertools
 import os
 import sys
 import threading
@@ -17,7 +19,8 @@ from hfac import _activity
 PATIENCE = 2.0  # seconds of a phase before anything is shown
 FIRST_LINE = 5.0  # seconds of a phase before its first line in a file
 SHORTEST, LONGEST = 10.0, 600.0  # seconds between two lines; in between, a tenth of the time so far
-LEAST_WORK = 1.0  # seconds that a rate is taken from
+LEAST_WORK, LEAST_SHARE = 1.0, 0.01  # seconds that a rate is taken from; part of the work that the time left is
+RECENT = 10.0  # seconds that a rate is taken from, at most, or half of all if that is longer
 REFRESHES = 4  # of a bar, per second
 BAR_WIDTHS = (8, 30)  # narrowest and widest
 
@@ -68,10 +71,9 @@ class Phase:
           now: seconds.
         """
         self._name, self._quiet, self._unit, self._detail = name, quiet, unit, ""
-        self._total, self._before, self._done = total, done, done
-        self._stream, self._now = stream, now
-        self._began = self._alone_since = self._rated_from = self._reported = now()
-        self._idle, self._idle_before = 0.0, _activity.seconds()
+        self._total, self._stream, self._now = total, stream, now
+        self._began = self._alone_since = now()
+        self._pace = _Pace(done, now())
         self._next_line = self._began + FIRST_LINE
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -110,17 +112,14 @@ class Phase:
     def update(self, done: float, total: float | None = None, detail: str = "") -> None:
         """Say how much is done, of how much if that was not known before, and what else is to be shown."""
         with _guard:
-            self._idle = _activity.seconds() - self._idle_before
-            self._done, self._total, self._reported = done, total or self._total, self._now()
-            self._detail = detail or self._detail
+            self._pace.add(done, self._now())
+            self._total, self._detail = total or self._total, detail or self._detail
             self.show()
 
     def go_on(self, phase: str) -> None:
         """Go on under another name, at a rate of its own."""
         with _guard:
-            self._name, self._before = phase, self._done
-            self._rated_from = self._reported = self._now()
-            self._idle, self._idle_before = 0.0, _activity.seconds()
+            self._name, self._pace = phase, _Pace(self._pace.done, self._now())
 
     def show(self) -> None:
         """Show the bar, or print the next line, if it is time."""
@@ -135,7 +134,8 @@ class Phase:
                     self._live.start()
             elif now >= self._next_line:
                 self._next_line = now + min(max((now - self._alone_since) / 10, SHORTEST), LONGEST)
-                print(f"{self._title()}: {', '.join(self._words(now))}", file=self._stream, flush=True)
+                words = ", ".join(itertools.chain(*self._words(now)))
+                print(f"{self._title()}: {words}", file=self._stream, flush=True)
 
     def print_above(self, text: str) -> bool:
         """Print a line above the bar; returns whether there is one."""
@@ -164,23 +164,21 @@ class Phase:
         doing = _activity.current()
         return f"{self._name}, {doing}" if doing else self._name
 
-    def _words(self, now: float) -> list[str]:
-        """Everything that is known, in the order in which it is read."""
-        elapsed = now - self._began
-        moved, worked = self._done - self._before, self._reported - self._rated_from - self._idle
+    def _words(self, now: float) -> tuple[list[str], list[str], list[str]]:
+        """What is known, in the order in which it is read: share, details, times."""
+        so_far, pace = f"{clock(now - self._began)} so far", self._pace
         if self._total is None:
-            return [f"{clock(elapsed)} so far"]
-        amount = f"{self._done:,.0f} of {self._total:,.0f} {self._unit}"
-        if moved <= 0 or worked < LEAST_WORK:
-            return [f"{self._share():.0%}", amount, f"{clock(elapsed)} so far"]
-        rate = moved / worked
-        left = max((self._total - self._done) / rate - (now - self._reported), 0.0)
+            return [], [], [so_far]
+        share, amount = f"{self._share():.0%}", f"{pace.done:,.0f} of {self._total:,.0f} {self._unit}"
+        rate, left = pace.rate(), pace.left(self._total, now)
+        if rate is None:
+            return [share], [amount], [so_far]
         speed = f"{number(rate)} {self._unit}/s" if rate >= 0.1 else f"{clock(1 / rate)} each"
-        detail = [self._detail] if self._detail else []
-        return [f"{self._share():.0%}", amount, speed, *detail, f"{clock(elapsed)} so far", f"{clock(left)} left"]
+        details = [amount, speed, *([self._detail] if self._detail else [])]
+        return [share], details, [so_far, *([] if left is None else [f"{clock(left)} left"])]
 
     def _share(self) -> float:
-        return min(self._done / self._total, 1.0) if self._total else 1.0
+        return min(self._pace.done / self._total, 1.0) if self._total else 1.0
 
     def _render(self) -> Any:
         """The bar on one line if it fits, else with details on a second one. It takes no lock: rich holds its own."""
@@ -189,22 +187,67 @@ class Phase:
         from rich.table import Table
         from rich.text import Text
 
-        title, words, width = self._title(), self._words(self._now()), self._console.width - 1
-        share = self._share() if self._total is not None and self._done > self._before else None
-        short = [words[0], *words[-2:]] if len(words) > 3 else words
-        is_whole = len(title) + len(text := ", ".join(words)) + 2 + BAR_WIDTHS[0] <= width
-        text = text if is_whole else ", ".join(short)
+        title, (share, details, times), width = self._title(), self._words(self._now()), self._console.width - 1
+        text = ", ".join([*share, *details, *times])
+        is_whole = len(title) + len(text) + 2 + BAR_WIDTHS[0] <= width
+        text = text if is_whole else ", ".join([*share, *times])
         room = width - len(title) - len(text) - 2
         row: list[Any] = [Text(title, no_wrap=True, overflow="ellipsis")]
         if room >= BAR_WIDTHS[0]:
-            row.append(ProgressBar(total=1, completed=share or 0, width=min(room, BAR_WIDTHS[1]), pulse=share is None))
+            done = self._share() if self._total is not None and self._pace.moved > 0 else None
+            row.append(ProgressBar(total=1, completed=done or 0, width=min(room, BAR_WIDTHS[1]), pulse=done is None))
         row.append(Text(text, no_wrap=True, overflow="ellipsis"))
         line = Table.grid(padding=(0, 1, 0, 0))
         line.add_row(*row)
-        rest = words[1:-2]
-        if is_whole or not rest:
+        if is_whole or not details:
             return line
-        return Group(line, Text("  " + ", ".join(rest), no_wrap=True, overflow="ellipsis"))
+        return Group(line, Text("  " + ", ".join(details), no_wrap=True, overflow="ellipsis"))
+
+
+class _Pace:
+    """How fast something is, by its later reports; compiling does not count."""
+
+    def __init__(self, done: float, now: float) -> None:
+        """Nothing has been reported since `done` was done."""
+        self.done = self._first = done
+        self._began, self._idle = now, _activity.seconds()
+        self._reports = collections.deque([(0.0, done)])  # seconds at work, what was done
+
+    @property
+    def moved(self) -> float:
+        """What was done since the beginning."""
+        return self.done - self._first
+
+    def add(self, done: float, now: float) -> None:
+        """Another report."""
+        if done <= self.done:
+            self.done = done
+            return
+        worked, self.done = self._worked(now), done
+        self._reports.append((worked, done))
+        while len(self._reports) > 2 and worked - self._reports[1][0] >= max(worked / 2, RECENT):
+            self._reports.popleft()
+
+    def rate(self) -> float | None:
+        """Units per second, or None before there is something to tell it from."""
+        (since, before), (until, after) = self._reports[0], self._reports[-1]
+        return (after - before) / (until - since) if after > before and until - since >= LEAST_WORK else None
+
+    def left(self, total: float, now: float) -> float | None:
+        """Seconds to the total: they pass between reports, and grow where one is late."""
+        rate, worked = self.rate(), self._reports[-1][0]
+        is_early = self.moved < LEAST_SHARE * (total - self._first) and worked < RECENT
+        if rate is None or is_early:
+            return None
+        since, (first, before) = max(self._worked(now) - worked, 0.0), self._reports[0]
+        usual = (self.done - before) / (len(self._reports) - 1)  # of a report
+        if since * rate <= usual:
+            return max((total - self.done) / rate - since, 0.0)
+        slower = (self.done - before + usual) / (worked - first + since)  # as if the next one came now
+        return max((total - self.done - usual) / slower, 0.0)
+
+    def _worked(self, now: float) -> float:
+        return now - self._began - (_activity.seconds() - self._idle)
 
 
 def _terminal(stream: TextIO) -> Any:
