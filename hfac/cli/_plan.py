@@ -50,7 +50,7 @@ class Cost(NamedTuple):
 def _estimate(request: "Request") -> None:
     """Compile the sweep's own programs for some of its runs, time a little of each phase, and scale."""
     from hfac import engine, runs
-    from hfac._progress import clock, progress
+    from hfac._progress import clock, waiting
     from hfac.cli import _sweep_run
 
     job, execution = _sweep_run.prepare(request)
@@ -58,11 +58,11 @@ def _estimate(request: "Request") -> None:
     mine = math.ceil(job.num_runs / execution.share[1])
     beside = runs.at_once(job, execution)
     points, width = job.points, execution.block_width or None
-    with progress("timing a little of each phase", len(job.variants), "problems", settings.quiet) as bar:
-        costs: list[Cost] = []
-        while len(costs) < len(job.variants):
-            costs.append(_cost(job, len(costs), mine / len(job.variants), beside, execution))
-            bar.update(len(costs))
+    costs: list[Cost] = []
+    for i in range(len(job.variants)):
+        which = f", problem {i + 1} of {len(job.variants)}" if len(job.variants) > 1 else ""
+        with waiting(f"timing a little of each phase{which}", settings.quiet):
+            costs.append(_cost(job, i, mine / len(job.variants), beside, execution))
     plan = engine.make_plan(beside, costs[0].devices, width)
     running, writing, judging, descending = (
         sum(getattr(cost, name) for cost in costs) for name in ("running", "writing", "judging", "descending")

@@ -8,7 +8,6 @@ from typing import Annotated
 import tyro
 
 from hfac._errors import InputError
-from hfac._progress import waiting
 from hfac.cli import _config, _resume, parse
 from hfac.cli._commands import those_that
 from hfac.cli._values import Count
@@ -51,8 +50,7 @@ def main(args: Sequence[str]) -> None:
     request = _resume.request_of(stored)
     request = request._replace(settings=dataclasses.replace(request.settings, out=settings.dir), is_resumed=True)
     job, _ = _sweep_run.prepare(request)
-    with waiting("running again"):
-        again = runs.repeat(job, settings.dir, settings.seed, which, settings.debug)
+    again = runs.repeat(job, settings.dir, settings.seed, which, settings.debug, quiet=False)
     print("\n".join(again.lines()))
 
 

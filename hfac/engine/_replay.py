@@ -1,17 +1,20 @@
 """One run again, to the step at which its numbers went wrong, and what went wrong there."""
 
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
 
 from hfac._compiler import random
 from hfac._trees import named_leaves
-from hfac.engine._run import run
-from hfac.types import Algorithm, Key, Status
+from hfac.engine._layout import lay_out
+from hfac.engine._stream import stream
+from hfac.types import Algorithm, Key, PyTree, Status
 
 
 class Replay(NamedTuple):
@@ -23,7 +26,14 @@ class Replay(NamedTuple):
     findings: tuple[str, ...]  # what went wrong there, in words; empty for a healthy run
 
 
-def replay(algorithm: Algorithm, key: Key, schedules: Any, num_steps: int, debug: bool = True) -> Replay:
+def replay(
+    algorithm: Algorithm,
+    key: Key,
+    schedules: Any,
+    num_steps: int,
+    debug: bool = True,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Replay:
     """Repeat a run; at its first bad step, say which quantity was not finite and where it was computed.
 
     Args:
@@ -32,14 +42,25 @@ def replay(algorithm: Algorithm, key: Key, schedules: Any, num_steps: int, debug
       schedules: of this run alone.
       num_steps: iterations.
       debug: look for what went wrong, step by step and slowly.
+      progress: called with (steps done, steps in all) of the run.
     """
-    last, _ = run(algorithm, key, schedules, num_steps, record_at=[num_steps])
+    last = _state_at(num_steps, algorithm, key, schedules, progress)
     failed_at, status = int(last.failed_at), Status(int(last.status))
     if status == Status.OK or not debug:
         return Replay(last, failed_at, status, ())
-    before, _ = run(algorithm, key, schedules, failed_at, record_at=[failed_at])
+    before = _state_at(failed_at, algorithm, key, schedules, progress)
     step_key = random.fold_in(random.fold_in(key, 1), before.step)
     return Replay(before, failed_at, status, tuple(_findings(algorithm, step_key, before, schedules)))
+
+
+def _state_at(
+    step: int, algorithm: Algorithm, key: Key, schedules: Any, progress: Callable[[int, int], None]
+) -> PyTree:
+    layout = lay_out(algorithm, schedules, 1)
+    runs = layout.runs._replace(key=jnp.broadcast_to(key, layout.runs.key.shape))
+    for piece in stream(layout._replace(runs=runs), [step]):
+        progress(piece.step, step)
+    return jax.tree.map(lambda leaf: leaf[0], piece.states)
 
 
 def _findings(algorithm: Algorithm, key: Key, state: Any, schedules: Any) -> list[str]:

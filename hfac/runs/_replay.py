@@ -8,6 +8,7 @@ import numpy as np
 
 from hfac import _files, engine
 from hfac._errors import InputError
+from hfac._progress import progress
 from hfac._trees import named_leaves
 from hfac.engine import Replay
 from hfac.runs import _folder, _work
@@ -67,13 +68,14 @@ def replay(
     return repeat(build(stored, problem, algorithm, place), place, seed, which or {}, debug)
 
 
-def repeat(job: Job, folder: Path, seed: int, which: Mapping[str, float], debug: bool) -> Repeated:
+def repeat(job: Job, folder: Path, seed: int, which: Mapping[str, float], debug: bool, quiet: bool = True) -> Repeated:
     """Repeat one run of a job that is stored in a folder; see `replay`."""
-    data = _work.load(job, folder)
+    data = _work.load(job, folder, quiet)
     index, words = _find(job, which, seed)
     variant, within = divmod(index, job.runs_per_variant)
     algorithm, own = job.variants[variant].algorithm, job.grid.one(within // len(job.seeds))
-    again = engine.replay(algorithm, engine.run_key(seed), own, job.steps, debug)
+    with progress("running again", None, "steps", quiet) as bar:
+        again = engine.replay(algorithm, engine.run_key(seed), own, job.steps, debug, bar.update)
     stored_at = int(_of_run(data["failed_at"], index)[-1])
     gap = float("nan")
     if stored_at == again.failed_at == -1:
