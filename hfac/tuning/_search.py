@@ -6,7 +6,6 @@ around the best of the one before and tries fewer of them on more seeds of its o
 not last. Seeds lie apart from those that are ever reported.
 """
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -114,7 +113,14 @@ def tune(
         is damaged or of another search.
     """
     best: list[Setting] = []
-    offset = 0
+    offset, r = 0, 0
+    spent = of_round = 0.0
+
+    def report(done: float, total: float) -> None:
+        nonlocal of_round
+        of_round = total
+        progress(spent + done, spent + (plan.num_rounds - r) * total)
+
     for r in range(plan.num_rounds):
         count, seed = plan.num_candidates(r), plan.search_seed + r
         width = WIDTH * NARROWING ** (r - 1)
@@ -129,17 +135,13 @@ def tune(
             seeds=plan.seeds(r),
             num_rungs=plan.num_rungs,
             reduction=plan.reduction,
-            progress=functools.partial(_in_round, progress, r, plan.num_rounds),
+            progress=report,
             kept=kept,
             round=r,
         ):
             yield [t._replace(candidate=offset + t.candidate) for t in found]
         best = [trial.setting for trial in found[:NUM_PARENTS] if math.isfinite(trial.objective)]
-        offset += count
-
-
-def _in_round(progress: Callable[[float, float], None], round: int, num_rounds: int, done: float, total: float) -> None:
-    progress(round * total + done, num_rounds * total)
+        offset, spent = offset + count, spent + of_round
 
 
 class _Group(NamedTuple):
