@@ -70,7 +70,8 @@ class Phase:
           stream: to write to; stderr unless given.
           now: seconds.
         """
-        self._name, self._quiet, self._unit, self._detail = name, quiet, unit, ""
+        self._name, self._quiet, self._unit = name, quiet, unit
+        self._along: tuple[float, str] | None = None
         self._total, self._stream, self._now = total, stream, now
         self._began = self._alone_since = now()
         self._pace = _Pace(done, now())
@@ -109,11 +110,17 @@ class Phase:
         """Since the phase began."""
         return self._now() - self._began
 
-    def update(self, done: float, total: float | None = None, detail: str = "") -> None:
-        """Say how much is done, of how much if that was not known before, and what else is to be shown."""
+    def update(self, done: float, total: float | None = None, along: tuple[float, str] | None = None) -> None:
+        """Say how far it is.
+
+        Args:
+          done: amount of work that is done.
+          total: amount of all work, if that was not known before.
+          along: what comes along with a unit of it, such as (128, "samples").
+        """
         with _guard:
             self._pace.add(done, self._now())
-            self._total, self._detail = total or self._total, detail or self._detail
+            self._total, self._along = total or self._total, along or self._along
             self.show()
 
     def go_on(self, phase: str) -> None:
@@ -174,8 +181,8 @@ class Phase:
         if rate is None:
             return [share], [amount], [so_far]
         speed = f"{number(rate)} {self._unit}/s" if rate >= 0.1 else f"{clock(1 / rate)} each"
-        details = [amount, speed, *([self._detail] if self._detail else [])]
-        return [share], details, [so_far, *([] if left is None else [f"{clock(left)} left"])]
+        along = [f"{number(rate * self._along[0])} {self._along[1]}/s"] if self._along else []
+        return [share], [amount, speed, *along], [so_far, *([] if left is None else [f"{clock(left)} left"])]
 
     def _share(self) -> float:
         return min(self._pace.done / self._total, 1.0) if self._total else 1.0

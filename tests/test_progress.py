@@ -181,10 +181,10 @@ def test_a_bar_is_drawn_after_two_seconds_and_gone_after_an_exception(clock, ter
         Phase("running 4 runs", False, 10_000, "steps", stream=terminal, now=clock) as bar,
     ):
         clock.now += 4
-        bar.update(2_000, detail="1,234 samples/s")
+        bar.update(2_000, along=(2.5, "samples"))
         raise KeyboardInterrupt
     assert "running 4 runs ━" in terminal.text
-    assert "20%, 2,000 of 10,000 steps, 500 steps/s, 1,234 samples/s, 4.0 s so far, 16 s left" in terminal.text
+    assert "20%, 2,000 of 10,000 steps, 500 steps/s, 1,250 samples/s, 4.0 s so far, 16 s left" in terminal.text
     assert terminal.getvalue().count("\x1b[?25l") == terminal.getvalue().count("\x1b[?25h") == 1
     assert terminal.getvalue().endswith("\x1b[2K") and not _progress._phases
     assert type(sys.stderr).__name__ != "FileProxy"
@@ -194,9 +194,9 @@ def test_a_narrow_terminal_gets_two_lines(clock, terminal, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     with Phase("running 4 runs", False, 10_000, "steps", stream=terminal, now=clock) as bar:
         clock.now += 4
-        bar.update(2_000, detail="1,234 samples/s")
+        bar.update(2_000, along=(2.5, "samples"))
     assert re.search(r"running 4 runs [━╸╺]+ 20%, 4.0 s so far, 16 s left", terminal.text)
-    assert "  2,000 of 10,000 steps, 500 steps/s, 1,234 samples/s" in terminal.text
+    assert "  2,000 of 10,000 steps, 500 steps/s, 1,250 samples/s" in terminal.text
     assert max(map(len, re.split(r"[\r\n]+", terminal.text))) <= 60
 
 

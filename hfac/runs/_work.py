@@ -1,7 +1,6 @@
 """Running a job: records go to the store, states to checkpoints, and it goes on from there after a stop."""
 
 import hashlib
-import time
 from pathlib import Path
 
 import jax
@@ -214,12 +213,11 @@ def _run_part(
         say(f"going on from step {0 if start is None else start.step:,}", execution.quiet)
     program, num_runs = layout.program, layout.num_runs
     first_step, first = (0, 0) if start is None else (start.step, int(start.samples.sum()))
-    before, began, stops = program.compile_seconds, time.perf_counter(), list[str]()
+    before, stops = program.compile_seconds, list[str]()
 
     def watch(piece: Piece, samples: np.ndarray) -> bool:
-        running = time.perf_counter() - began - (program.compile_seconds - before)
-        rate = (int(samples.sum()) - first) / max(running, 1e-9)
-        bar.update(piece.step, detail=f"{rate:,.0f} samples/s" if rate else "")
+        used = (int(samples.sum()) - first) / max(piece.step - first_step, 1)
+        bar.update(piece.step, along=(used, "samples") if used else None)
         execution.processes.sign_of_life(folder)
         if execution.on_divergence == "stop" and piece.record is not None:
             failed = int((named_leaves(piece.record)["status"] != Status.OK).sum())
