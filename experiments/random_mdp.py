@@ -21,6 +21,7 @@ import numpy as np
 import hfac
 from experiments import shown
 from experiments.goal_placement import write_csv
+from hfac._progress import waiting
 from hfac.schedules import RATES, Schedules
 from hfac.statistics import bootstrap, format_interval
 
@@ -72,7 +73,8 @@ def run_methods(problem, methods: Mapping[str, Method], starts: np.ndarray, step
     judged = {}
     for name, (build, options, rates) in methods.items():
         algorithm = build(problem, dtype=jnp.float64, **options)
-        data = shown.sweep(name, algorithm, rates, len(starts), steps, initial=jnp.asarray(starts))
+        with waiting(f"running {name}"):  # in one call, as its time is reported
+            data = hfac.sweep(algorithm, rates, len(starts), steps, initial=jnp.asarray(starts))
         judged[name] = shown.judge(name, data, metric).isel(judged_tau=0)
     return judged
 

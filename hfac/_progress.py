@@ -22,6 +22,7 @@ SHORTEST, LONGEST = 10.0, 600.0  # seconds between two lines; in between, a tent
 LEAST_WORK, LEAST_SHARE = 1.0, 0.01  # seconds that a rate is taken from; part of the work that the time left is
 RECENT = 10.0  # seconds that a rate is taken from, at most, or half of all if that is longer
 REFRESHES = 4  # of a bar, per second
+AWAY = 0.5  # seconds that a bar is away after somebody printed something
 BAR_WIDTHS = (8, 30)  # narrowest and widest
 
 _guard = threading.RLock()
@@ -80,6 +81,8 @@ class Phase:
         self._thread: threading.Thread | None = None
         self._console: Any = None
         self._live: Any = None
+        self._watched: dict[str, _Watched] = {}  # streams of sys that are watched
+        self._is_line_open = False  # in a terminal, of somebody else
 
     def __enter__(self) -> "Phase":
         """Become the phase that is shown."""
@@ -132,24 +135,18 @@ class Phase:
         """Show the bar, or print the next line, if it is time."""
         with _guard:
             now = self._now()
-            is_due = not self._quiet and bool(_phases) and _phases[-1] is self and not self._is_over.is_set()
-            if not is_due or now - self._alone_since < PATIENCE:
+            is_innermost = bool(_phases) and _phases[-1] is self and not self._is_over.is_set()
+            if self._quiet or not is_innermost or now - self._alone_since < PATIENCE:
                 return
             if self._console is not None:
-                if self._live is None:
+                if self._live is None and not self._is_line_open:
+                    self._watch_streams()
                     self._live = _bar(self._console, self._render)
-                    self._live.start()
+                    self._live.start(refresh=True)
             elif now >= self._next_line:
                 self._next_line = now + min(max((now - self._alone_since) / 10, SHORTEST), LONGEST)
                 words = ", ".join(itertools.chain(*self._words(now)))
                 print(f"{self._title()}: {words}", file=self._stream, flush=True)
-
-    def print_above(self, text: str) -> bool:
-        """Print a line above the bar; returns whether there is one."""
-        if self._live is None:
-            return False
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-        return True
 
     def _keep_showing(self) -> None:
         """What the thread does."""
@@ -162,9 +159,30 @@ class Phase:
         self._next_line = self._alone_since + FIRST_LINE
 
     def _hide(self) -> None:
+        self._take_away()
+        for name, stream in self._watched.items():
+            if getattr(sys, name) is stream:
+                setattr(sys, name, stream.stream)
+        self._watched = {}
+
+    def _take_away(self) -> None:
         live, self._live = self._live, None
         if live is not None:
             live.stop()
+
+    def _watch_streams(self) -> None:
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if name not in self._watched and stream.isatty():
+                self._watched[name] = _Watched(stream, self._step_aside)
+                setattr(sys, name, self._watched[name])
+
+    def _step_aside(self, text: str) -> None:
+        """Make room for somebody's text; the bar comes back below it, once its line is ended."""
+        with _guard:
+            self._take_away()
+            self._is_line_open = not text.endswith("\n")
+            self._alone_since = max(self._alone_since, self._now() - PATIENCE + AWAY)
 
     def _title(self) -> str:
         """The phase, and what it does that says nothing."""
@@ -257,6 +275,24 @@ class _Pace:
         return now - self._began - (_activity.seconds() - self._idle)
 
 
+class _Watched:
+    """A stream whose texts are told of before they are written."""
+
+    def __init__(self, stream: Any, tell: Callable[[str], None]) -> None:
+        """Stand in for a stream."""
+        self.stream, self._tell = stream, tell
+
+    def write(self, text: str) -> int:
+        """Tell of a text and write it."""
+        if text:
+            self._tell(text)
+        return self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the stream's own."""
+        return getattr(self.stream, name)
+
+
 def _terminal(stream: TextIO) -> Any:
     """A console where a bar can be drawn, or None."""
     if not stream.isatty() or os.environ.get("TERM", "") in ("dumb", "unknown"):
@@ -275,8 +311,8 @@ def _bar(console: Any, render: Callable[[], Any]) -> Any:
         get_renderable=render,
         refresh_per_second=REFRESHES,
         transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # else it is somebody's file
-        redirect_stderr=True,
+        redirect_stdout=False,  # rich would break long lines
+        redirect_stderr=False,
     )
 
 
@@ -294,9 +330,6 @@ def number(value: float) -> str:
 
 
 def say(text: str, quiet: bool = False) -> None:
-    """Print a line for the person who runs the command, above a bar if there is one."""
-    if quiet:
-        return
-    with _guard:
-        if not (_phases and _phases[-1].print_above(text)):
-            print(text, file=sys.stderr, flush=True)
+    """Print a line for the person who runs the command."""
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)

@@ -187,7 +187,7 @@ def test_a_bar_is_drawn_after_two_seconds_and_gone_after_an_exception(clock, ter
     assert "20%, 2,000 of 10,000 steps, 500 steps/s, 1,250 samples/s, 4.0 s so far, 16 s left" in terminal.text
     assert terminal.getvalue().count("\x1b[?25l") == terminal.getvalue().count("\x1b[?25h") == 1
     assert terminal.getvalue().endswith("\x1b[2K") and not _progress._phases
-    assert type(sys.stderr).__name__ != "FileProxy"
+    assert not isinstance(sys.stderr, _progress._Watched)
 
 
 def test_a_narrow_terminal_gets_two_lines(clock, terminal, monkeypatch):
@@ -205,9 +205,22 @@ def test_lines_and_warnings_come_above_the_bar(clock, terminal, monkeypatch):
     with Phase("judging", False, 10, "runs", now=clock) as bar:
         clock.now += 4
         bar.update(2)
+        assert sys.stderr is not terminal
         say("a note [with brackets] " + 30 * "that is long ")
         print("UserWarning: careful", file=sys.stderr)
         say("not said", quiet=True)
+        above = len(terminal.getvalue())
+        bar.update(3)
+        assert len(terminal.getvalue()) == above
+        clock.now += 1
+        bar.show()
+        assert "judging" in plain(terminal.getvalue()[above:])
+        print("a question? ", end="", file=sys.stderr)
+        asked = len(terminal.getvalue())
+        clock.now += 9
+        bar.show()
+        assert len(terminal.getvalue()) == asked  # whoever answers is not drawn over
+    assert sys.stderr is terminal
     rows = re.split(r"[\r\n]+", terminal.text)
     assert ("a note [with brackets] " + 30 * "that is long ").rstrip() in [row.rstrip() for row in rows]
     assert any("UserWarning: careful" in row and "judging" not in row for row in rows)
