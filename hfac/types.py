@@ -147,6 +147,12 @@ class SolutionFn(Protocol):
         """Return the upper variable and the policy parameters."""
 
 
+def start_from(state: Any, x: PyTree) -> Any:
+    """A run's state at another upper variable: by its method of this name, where more than its field `x` changes."""
+    own = getattr(state, "start_from", None)
+    return state._replace(x=x) if own is None else own(x)
+
+
 def cast(tree: PyTree, dtype: Any) -> PyTree:
     """Arrays of a tree in one floating dtype."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)

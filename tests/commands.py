@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+import compilation
 import jax
 
 from hfac.cli import main
@@ -47,7 +48,7 @@ def environment(**more: str) -> dict[str, str]:
     """Of a process that compiles as the tests do, keeps its programs where they keep theirs, and is else a user's."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     kept = {name: value for name, value in os.environ.items() if name.startswith("JAX_") and "CACHE" in name}
-    return plain | {"XLA_FLAGS": "--xla_backend_optimization_level=0"} | kept | more
+    return plain | {"XLA_FLAGS": compilation.FLAGS} | kept | more
 
 
 def process(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess:

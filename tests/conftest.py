@@ -9,12 +9,13 @@ programs = tempfile.mkdtemp(prefix="hfac-tests-")  # compiled by this process an
 atexit.register(shutil.rmtree, programs, ignore_errors=True)
 os.environ |= {"JAX_COMPILATION_CACHE_DIR": programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
 os.environ.setdefault("MPLBACKEND", "Agg")
-given = os.environ.get("XLA_FLAGS")
-# hundreds of small programs, each run once: compiling them is most of the work
-os.environ["XLA_FLAGS"] = f"{given or ''} --xla_backend_optimization_level=0"
 
+import compilation  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+given = os.environ.get("XLA_FLAGS")
+os.environ["XLA_FLAGS"] = f"{given or ''} {compilation.FLAGS}"
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", os.environ.get("HFAC_TEST_X64", "1") == "1")
@@ -22,6 +23,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.devices()  # reads the flags; processes that tests start are given them by `commands.environment`, or not
 os.environ.pop("XLA_FLAGS") if given is None else os.environ.update(XLA_FLAGS=given)
+compilation.collect_less()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hfac.tabular.mdp import from_dense
 
 pytestmark = helpers.needs_x64
 
-CHECKS = Path(__file__).parents[2] / "shared" / "data" / "goal_placement_checks.json"
+CHECKS = json.loads((Path(__file__).parents[1] / "tests" / "goal_placement.json").read_text())
 # Check values were solved independently in float64; both solvers stop near 1e-10.
 AS_GIVEN = 1e-8
 # Two float64 solvers with condition numbers near 1 / (1 - gamma).
@@ -40,19 +40,13 @@ def goals() -> SimpleNamespace:
     return SimpleNamespace(problem=problem, **{name: jax.jit(f) for name, f in functions.items()})
 
 
-def given(name: str):
-    if not CHECKS.exists():
-        pytest.skip(f"no check values at {CHECKS}")
-    return json.loads(CHECKS.read_text())[name]
-
-
 POINTS = {"x_zero": np.zeros(100), "x_sin": np.sin(np.arange(100.0))}
 
 
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("name", POINTS)
 def test_goal_placement_check_values(goals, name, which):
-    expected, x = given(name)[which], POINTS[name]
+    expected, x = CHECKS[name][which], POINTS[name]
     tau = expected["tau"]
     grad = goals.grad(x, tau)
     np.testing.assert_allclose(goals.phi(x, tau), expected["phi"], rtol=AS_GIVEN)
@@ -64,7 +58,7 @@ def test_goal_placement_check_values(goals, name, which):
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("name", POINTS)
 def test_goal_placement_penalty_check_values(goals, name, which):
-    x, block = POINTS[name], given(name)[which]
+    x, block = POINTS[name], CHECKS[name][which]
     tau = block["tau"]
     for expected in block["penalty"]:
         w = expected["w"]
@@ -75,7 +69,7 @@ def test_goal_placement_penalty_check_values(goals, name, which):
 
 
 def test_goal_placement_occupancy_of_the_uniform_policy(goals):
-    expected, uniform = given("occupancy_uniform_policy"), np.full((100, 4), 0.25)
+    expected, uniform = CHECKS["occupancy_uniform_policy"], np.full((100, 4), 0.25)
     d, u = jax.jit(
         lambda pi: (exact.visitation(goals.problem, pi), exact.leader_value(goals.problem, np.zeros(100), pi))
     )(uniform)

@@ -12,7 +12,7 @@ import pytest
 from test_catalogue import instance
 
 import hfac
-from hfac import exact, problems
+from hfac import exact, problems, types
 from hfac.tabular import dynamics
 from hfac.types import Status
 
@@ -45,7 +45,7 @@ def moved(algorithm, x, num_steps, rates):
         at = cases.constant(upper=jnp.where(k < num_steps, STILL, 1.0), **rates)
         return states[1], algorithm.step(None, states[1], at)[0]
 
-    first = algorithm.init(jax.random.key(0), cases.constant(upper=STILL, **rates)).start_from(x)
+    first = types.start_from(algorithm.init(jax.random.key(0), cases.constant(upper=STILL, **rates)), x)
     before, after = jax.lax.fori_loop(0, num_steps + 1, step, (first, first))
     return before, after.x
 
@@ -304,7 +304,7 @@ def test_a_diverged_run_is_frozen(name):
     assert int(failed.status) == Status.NON_FINITE
     assert int(failed.failed_at) == 0
     # an x that is no number has no answer, so a finite one is put back: nothing may move any more
-    later, _ = step(None, failed.start_from(state.x), cases.constant(upper=1.0))
+    later, _ = step(None, types.start_from(failed, state.x), cases.constant(upper=1.0))
     for name in ("x", "theta", "memory"):
         jax.tree.map(np.testing.assert_array_equal, getattr(later, name), getattr(state, name))
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hfac import algorithms, options, schedules
+from hfac import algorithms, options, schedules, types
 from hfac.types import Needs, Solution, Status
 
 RATES = schedules.attenuating()
@@ -78,7 +78,7 @@ def test_state_info_and_solution(name):
     assert (info.num_samples.shape, info.num_samples.dtype) == ((), jnp.int32)
     solution = built(name)[0].solution(new)
     assert isinstance(solution, Solution)
-    moved = new.start_from(jax.tree.map(lambda leaf: leaf + 1, solution.x))
+    moved = types.start_from(new, jax.tree.map(lambda leaf: leaf + 1, solution.x))
     ends = built(name)[0].solution(moved).x
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b + 1, rtol=0, atol=1e-6), ends, solution.x)
     assert int(moved.step) == 1
@@ -137,7 +137,7 @@ def test_a_failed_run_stands_still(name):
     bad = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), algorithm.solution(state).x)
     for _ in range(12):  # methods with inner steps move x at some of them only
         state = step(KEY, state, RATES)[0]
-    failed = state.start_from(bad)
+    failed = types.start_from(state, bad)
     for _ in range(12):
         failed = step(KEY, failed, RATES)[0]
     assert int(failed.status) == Status.NON_FINITE

@@ -1,11 +1,18 @@
-"""The Python of the README and of the tutorials runs as it stands, and does what the pages say."""
+"""What the pages show runs: the Python of the README and of the tutorials as it stands, commands at toy size."""
 
+import math
 import re
+import shlex
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from commands import command
+from rated import made_up
+from test_durable import SIZE
+
+from hfac import tweets
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,3 +77,43 @@ def test_problem_of_ones_own(capsys):
     assert "implicit" in capsys.readouterr().out
     start, end = scope["data"]["hyper_objective"].isel(judged_tau=0, step=[0, -1]).median("seed").values
     assert end < start - 0.1  # the leader learns to lure the follower to the last cell
+
+
+SMALLER = {
+    "--seeds": math.log2,
+    **dict.fromkeys(("--steps", "--samples", "--budget"), lambda count: count / 1000),
+}
+SHORT = {
+    "rates": "--steps 300 --seeds 3",
+    "compare": "--budget 8_000 --rounds 1 --model-steps 5",
+    "tweets": "--length 8 --layers 1 --width 8 --heads 2 --vocabulary 200 --epochs 1 --steps 3 --seeds 2",
+}
+
+
+def commands(page: str) -> list[list[str]]:
+    """The lines of a page's blocks for a shell that begin with `hfac`."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    return [shlex.split(line, comments=True)[1:] for line in "\n".join(blocks).splitlines() if line.startswith("hfac")]
+
+
+def at_toy_size(args: list[str]) -> list[str]:
+    """The same command on a problem of 16 cells or with a small decoder, with fewer and shorter runs."""
+    for flag, smaller in SMALLER.items():
+        if flag in args:
+            place = args.index(flag) + 1
+            args = [*args[:place], f"{smaller(float(args[place])):.0f}", *args[place + 1 :]]
+    return [*args, *shlex.split(SHORT.get(args[0], "")), *(SIZE if "goal_placement" in args else [])]
+
+
+LONG = [f"docs/guides/{name}.md" for name in ("measuring-theory", "tuning", "tweets")]
+SHELL = [pytest.param(page, marks=[pytest.mark.slow] * (page in LONG)) for page in PAGES if commands(page)]
+
+
+@pytest.mark.parametrize("page", SHELL)
+def test_the_commands_of_a_page_run_one_after_the_other(page, tmp_path):
+    rows = [f"{tweet.id}\t{' '.join(map(str, tweet.ratings))}\t{tweet.text}\n" for tweet in made_up(100)]
+    (tmp_path / "rated.tsv").write_text("id\tratings\ttext\n" + "".join(rows))
+    (tmp_path / "mine.txt").write_text("\n".join(tweets.grammar(200)))
+    for args in commands(page):
+        done = command(*at_toy_size(args), cwd=tmp_path)
+        assert done.returncode == 0, (args, done.stderr)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import hfac
-from hfac import algorithms, exact
+from hfac import algorithms, exact, types
 from hfac.tabular.dynamics import backup, model
 
 needs_x64 = pytest.mark.skipif(not jax.config.jax_enable_x64, reason=cases.NEEDS_X64)
@@ -34,7 +34,7 @@ def goal():
 def trajectory(algorithm, rates, num_steps, x=None):
     """Every state of a run, the first one included, and the samples of every step."""
     first = algorithm.init(jax.random.key(0), rates)
-    first = first if x is None else first.start_from(x)
+    first = first if x is None else types.start_from(first, x)
 
     def step(state, k):
         state, info = algorithm.step(jax.random.fold_in(jax.random.key(1), k), state, rates)

@@ -2,28 +2,21 @@
 
 import functools
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from rated import SOURCES, made_up
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from hfac import tweets
 
-RATED = Path(__file__).parents[2] / "shared" / "data" / "rated_tweets.tsv"
 TEXTS = [
     "Yay!! I don't know, but it's GOOD :-) <3",
     "so-so day... (again) &amp; no coffee :'(",
     '@someone said "10.5 or 5,000?" see http://a.b/c #monday',
     "you\u2019re great; really great: 100% :D",
 ]
-
-
-def rated_tweets() -> list[tweets.Tweet]:
-    if not RATED.exists():
-        pytest.skip(f"no rated tweets at {RATED}")
-    return tweets.read_ratings(RATED)
 
 
 def tokenizer(size: int = 100) -> tweets.Tokenizer:
@@ -144,9 +137,19 @@ def test_a_wrong_file_is_one_line_that_names_it(tmp_path, read, content, rule):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_rated_tweets_are_read_and_survive_the_tokenizer():
-    rated = rated_tweets()
-    assert len(rated) == 3_360 and all(20 <= tweet.ratings.size <= 99 for tweet in rated)
+def test_rated_tweets_are_read_as_they_were_written(tmp_path):
+    written = made_up(50)
+    lines = [f"{tweet.id}\t{' '.join(map(str, tweet.ratings))}\t{tweet.text}\n" for tweet in written]
+    (tmp_path / "rated.tsv").write_bytes(HEADER + "".join(lines).encode())
+    found = tweets.read_ratings(tmp_path / "rated.tsv")
+    for tweet, own in zip(found, written, strict=True):
+        assert (tweet.id, tweet.text) == (own.id, own.text)
+        np.testing.assert_array_equal(tweet.ratings, own.ratings)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_rated_tweets_survive_the_tokenizer(source):
+    rated = source()
     words = tweets.build_tokenizer([tweet.text for tweet in rated], 10_000)
     for tweet in rated:
         assert tweets.split(words.decode(words.encode(tweet.text, 80))) == tweets.split(tweet.text)
@@ -226,13 +229,15 @@ def test_the_rater_reads_up_to_the_end_and_keeps_the_batch_shape():
     assert scores[0, 0] > 0.4
 
 
-@pytest.mark.parametrize("size", [1_536, 10_000])
-def test_the_rater_agrees_with_the_package_on_real_tweets(size):
-    """Of 3,360 tweets one differs: the package scales a word around "but" twice where two valences are equal."""
-    rated = rated_tweets()
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("size", [300, 1_536, 10_000])
+def test_the_rater_agrees_with_the_package_on_tweets(source, size):
+    """Of people's 3,360 one differs: the package scales a word around "but" twice where two valences are equal."""
+    rated = source()
     words = tweets.build_tokenizer([tweet.text for tweet in rated], size)
     mine, expected = scored([tweet.text for tweet in rated], words, 64)
     differs = np.abs(mine - expected) >= 1e-3
     assert differs.mean() <= 0.001
     assert np.corrcoef(mine, expected)[0, 1] > 0.999
-    assert np.corrcoef(mine, [tweet.mean for tweet in rated])[0, 1] > 0.83
+    if size > 300:  # words enough for what people go by
+        assert np.corrcoef(mine, [tweet.mean for tweet in rated])[0, 1] > 0.83

@@ -35,10 +35,6 @@ class State(NamedTuple):
     chains: Any  # of the sampler
     optimizers: dict  # "x" -> optax state, if there is an optimiser
 
-    def start_from(self, x: PyTree) -> "State":
-        """The same state at another upper variable."""
-        return self._replace(x=x)
-
 
 class Info(NamedTuple):
     """What is worth looking at."""

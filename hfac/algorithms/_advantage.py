@@ -34,10 +34,6 @@ class State(NamedTuple):
     chains: Any  # of the sampler
     optimizers: dict  # variable -> optax state, for those that have one
 
-    def start_from(self, x: PyTree) -> "State":
-        """The same state at another upper variable."""
-        return self._replace(x=x)
-
 
 class Info(NamedTuple):
     """What is worth looking at, summed over the batch."""

@@ -12,13 +12,14 @@ import numpy as np
 import optax
 
 from hfac.algorithms import _common, _planning
+from hfac.algorithms._planning import Answer, Memory
 from hfac.options import Number
 from hfac.schedules import Schedules
 from hfac.tabular import linear
 from hfac.tabular.dynamics import (
+    Model,
     centered,
     logits_hessian_product,
-    model,
     occupancy_tangent,
     policy_point,
     soft_optimal,
@@ -26,7 +27,7 @@ from hfac.tabular.dynamics import (
     upper_parts_from,
 )
 from hfac.tabular.problem import Problem
-from hfac.types import Algorithm, Key, Needs
+from hfac.types import Algorithm, Needs, PyTree
 
 NEEDS = Needs(model=True, hessian=True, nested=True)
 
@@ -67,17 +68,10 @@ def aid(
     _common.check_count("num_iterations", num_iterations)
     if not (np.isfinite(damping) and damping >= 0):
         raise ValueError(f"damping must be finite and >= 0, got {damping}")
-    optimizers = dict(optimizers or {})
     memory = {"value": jnp.zeros(problem.mdp.num_states, dtype)}  # soft value of the last response
 
-    init = _common.planned(problem, memory, optimizers, dtype)
-
-    def step(key: Key, state: _common.Planned, schedules: Schedules) -> tuple[_common.Planned, _common.PlannedInfo]:
-        del key
-        rates = schedules.at(state.step, dtype)
-        tau = rates.entropy
-        at, x = model(problem, state.x, dtype)
-        response = soft_optimal(at.mdp, at.reward, tau, start=state.memory["value"])
+    def answer(at: Model, x: PyTree, tau: jax.Array, memory: Memory, schedules: Schedules) -> Answer:
+        response = soft_optimal(at.mdp, at.reward, tau, start=memory["value"])
         theta = _planning.greedy_logits(at, response.value, tau)
         point = policy_point(at, theta, tau)
         leader_value = linear.evaluate(point.chain, (1 - at.mdp.discount) * jnp.sum(point.pi * at.cost, -1))
@@ -90,8 +84,6 @@ def aid(
         v, _ = _common.conjugate_gradients(hessian, ridge, target, num_iterations)
         _, weights = occupancy_tangent(at.mdp, point, v)
         grad = _planning.add(f.grad_x, table_grad(problem.reward, at.mdp, x, weights))
-        moved = _common.move(state, {"x": (rates.upper, _common.negative(grad))}, optimizers, {})
-        moved = _common.keep_if_healthy(moved, state, theta=theta, memory={"value": response.value})
-        return moved, _common.PlannedInfo(jnp.int32(0), f.value)
+        return Answer(theta, {"value": response.value}, grad, f.value)
 
-    return Algorithm(init, step, _planning.solution)
+    return _planning.descent(problem, answer, memory, optimizers, dtype)

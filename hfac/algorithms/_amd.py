@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import optax
 
 from hfac.algorithms import _common, _planning
+from hfac.algorithms._planning import Answer, Memory
 from hfac.schedules import Schedules
 from hfac.tabular import linear
-from hfac.tabular.dynamics import Model, UpperParts, arrivals, backup, centered, model, table_grad, upper_parts_from
+from hfac.tabular.dynamics import Model, UpperParts, arrivals, backup, centered, table_grad, upper_parts_from
 from hfac.tabular.problem import Problem
-from hfac.types import Algorithm, Key, Needs, PyTree
+from hfac.types import Algorithm, Needs, PyTree
 
 NEEDS = Needs(model=True, nested=True)
 TABLES = ("value", "leader_value", "visits", "adjoint")  # [S] each
@@ -57,27 +58,19 @@ def amd(
       ValueError: if an option is out of range, or an optimiser is named for another variable than x.
     """
     _common.check_count("num_sweeps", num_sweeps)
-    optimizers = dict(optimizers or {})
     memory = {name: jnp.zeros(problem.mdp.num_states, dtype) for name in TABLES}
 
-    init = _common.planned(problem, memory, optimizers, dtype)
-
-    def step(key: Key, state: _common.Planned, schedules: Schedules) -> tuple[_common.Planned, _common.PlannedInfo]:
-        del key
-        rates = schedules.at(state.step, dtype)
-        tau = rates.entropy
-        at, x = model(problem, state.x, dtype)
-        tables = linear.repeat(lambda tables: _sweep(problem, at, x, tau, tables), state.memory, num_sweeps)
+    def answer(at: Model, x: PyTree, tau: jax.Array, memory: Memory, schedules: Schedules) -> Answer:
+        del schedules
+        tables = linear.repeat(lambda tables: _sweep(problem, at, x, tau, tables), memory, num_sweeps)
         theta = _planning.greedy_logits(at, tables["value"], tau)
         pi = jnp.exp(theta)
         f = upper_parts_from(problem, at, x, pi, tables["visits"], tables["leader_value"])
         weights = _answer(pi, f, tau) + tables["adjoint"][:, None] * pi
         grad = _planning.add(f.grad_x, table_grad(problem.reward, at.mdp, x, weights))
-        moved = _common.move(state, {"x": (rates.upper, _common.negative(grad))}, optimizers, {})
-        moved = _common.keep_if_healthy(moved, state, theta=theta, memory=tables)
-        return moved, _common.PlannedInfo(jnp.int32(0), f.value)
+        return Answer(theta, tables, grad, f.value)
 
-    return Algorithm(init, step, _planning.solution)
+    return _planning.descent(problem, answer, memory, optimizers, dtype)
 
 
 def _sweep(

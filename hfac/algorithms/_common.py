@@ -27,6 +27,7 @@ from hfac.types import (
     cast,
     densify,
     map_values,
+    start_from,
 )
 
 DIVERGENCE_BOUND = 1e6  # no update of a healthy run is this long
@@ -80,10 +81,6 @@ class Planned(NamedTuple):
     theta: jax.Array  # logits of the policy that answers it [S, A]
     memory: dict[str, PyTree]  # whatever else the method carries from step to step, by name
     optimizers: dict  # "x" -> optax state, if there is an optimiser
-
-    def start_from(self, x: PyTree) -> "Planned":
-        """The same state at another upper variable."""
-        return self._replace(x=x)
 
 
 class PlannedInfo(NamedTuple):
@@ -245,7 +242,7 @@ class Averaged(NamedTuple):
 
     def start_from(self, x: PyTree) -> "Averaged":
         """The same state at another upper variable."""
-        return Averaged(self.inner.start_from(x), x)
+        return Averaged(start_from(self.inner, x), x)
 
 
 def tail_average(algorithm: Algorithm, fraction: float) -> Algorithm:

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import optax
 
 from hfac import exact
-from hfac.algorithms import _common
+from hfac.algorithms import _common, _planning
 from hfac.schedules import Schedules
 from hfac.tabular.problem import Problem
-from hfac.types import Algorithm, Key, Needs, Solution
+from hfac.types import Algorithm, Key, Needs
 
 NEEDS = Needs(model=True, nested=True)
 
@@ -58,7 +58,4 @@ def exact_gradient(
         moved = _common.keep_if_healthy(moved, state, theta=theta, memory={"value": found.response.value})
         return moved, _common.PlannedInfo(jnp.int32(0), found.value)
 
-    def solution(state: _common.Planned) -> Solution:
-        return Solution(state.x, state.theta)
-
-    return Algorithm(init, step, solution)
+    return Algorithm(init, step, _planning.solution)

@@ -36,10 +36,6 @@ class State(NamedTuple):
     vitals: Any  # what the lower level watches
     optimizers: dict  # empty: plain stochastic approximation
 
-    def start_from(self, x: PyTree) -> "State":
-        """The same state at another upper variable."""
-        return self._replace(x=x)
-
 
 @_common.method
 def f2sa(

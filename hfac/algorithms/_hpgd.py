@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from hfac.algorithms import _common
+from hfac.algorithms import _common, _planning
 from hfac.algorithms._rollouts import Rollouts, discounted_sums, roll_out
 from hfac.schedules import Schedules
 from hfac.tabular import estimators, policies
 from hfac.tabular.dynamics import model, soft_optimal
 from hfac.tabular.problem import Problem, as_float, weighted_grad
-from hfac.types import Algorithm, Key, Needs, PyTree, Solution, add_updates
+from hfac.types import Algorithm, Key, Needs, PyTree, add_updates
 
 NEEDS = Needs(model=True, nested=True, fixed_tau=True)
 
@@ -93,10 +93,7 @@ def hpgd(
         moved = _common.keep_if_healthy(moved, state, theta=theta, memory={"value": response.value})
         return moved, Info(jnp.sum(episodes.is_live, dtype=jnp.int32), _objective(problem, x, episodes))
 
-    def solution(state: _common.Planned) -> Solution:
-        return Solution(state.x, state.theta)
-
-    return Algorithm(init, step, solution)
+    return Algorithm(init, step, _planning.solution)
 
 
 def _hypergradient(problem: Problem, x: PyTree, episodes: Rollouts, tau: jax.Array) -> PyTree:

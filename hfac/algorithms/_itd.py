@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import optax
 
 from hfac.algorithms import _common, _planning
+from hfac.algorithms._planning import Answer, Memory
 from hfac.schedules import Schedules
 from hfac.tabular import linear
-from hfac.tabular.dynamics import model, table_grad, upper_parts
+from hfac.tabular.dynamics import Model, table_grad, upper_parts
 from hfac.tabular.problem import Problem
-from hfac.types import Algorithm, Key, Needs
+from hfac.types import Algorithm, Needs, PyTree
 
 NEEDS = Needs(model=True, nested=True)
 
@@ -53,17 +54,11 @@ def itd(
       ValueError: if an option is out of range, or an optimiser is named for another variable than x.
     """
     _common.check_count("num_sweeps", num_sweeps)
-    optimizers = dict(optimizers or {})
     memory = {"value": jnp.zeros(problem.mdp.num_states, dtype)} if warm_start else {}
 
-    init = _common.planned(problem, memory, optimizers, dtype)
-
-    def step(key: Key, state: _common.Planned, schedules: Schedules) -> tuple[_common.Planned, _common.PlannedInfo]:
-        del key
-        rates = schedules.at(state.step, dtype)
-        tau = rates.entropy
-        at, x = model(problem, state.x, dtype)
-        start = state.memory["value"] if warm_start else jnp.zeros(problem.mdp.num_states, dtype)
+    def answer(at: Model, x: PyTree, tau: jax.Array, memory: Memory, schedules: Schedules) -> Answer:
+        del schedules
+        start = memory["value"] if warm_start else jnp.zeros(problem.mdp.num_states, dtype)
 
         def unroll(reward: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             tried = at._replace(reward=reward)
@@ -74,8 +69,6 @@ def itd(
         pi, back, (theta, value) = jax.vjp(unroll, at.reward, has_aux=True)
         f = upper_parts(problem, at, x, pi)
         grad = _planning.add(f.grad_x, table_grad(problem.reward, at.mdp, x, back(f.grad_pi)[0]))
-        moved = _common.move(state, {"x": (rates.upper, _common.negative(grad))}, optimizers, {})
-        moved = _common.keep_if_healthy(moved, state, theta=theta, memory={"value": value} if warm_start else {})
-        return moved, _common.PlannedInfo(jnp.int32(0), f.value)
+        return Answer(theta, {"value": value} if warm_start else {}, grad, f.value)
 
-    return Algorithm(init, step, _planning.solution)
+    return _planning.descent(problem, answer, memory, optimizers, dtype)

@@ -31,10 +31,6 @@ class State(NamedTuple):
     vitals: Any  # what the lower level watches
     optimizers: dict  # variable -> optax state, for those that have one
 
-    def start_from(self, x: PyTree) -> "State":
-        """The same state at another upper variable."""
-        return self._replace(x=x)
-
 
 class Info(NamedTuple):
     """What is worth looking at, means over the batch."""

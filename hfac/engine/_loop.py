@@ -10,7 +10,7 @@ import numpy as np
 
 from hfac import _checks
 from hfac._compiler import random
-from hfac.types import Algorithm, Key, PyTree
+from hfac.types import Algorithm, Key, PyTree, start_from
 
 Record = Callable[[Any, Any, Any], PyTree]  # (state, info, schedules) -> what is kept
 
@@ -117,7 +117,7 @@ def first_state(algorithm: Algorithm, key: Key, schedules: Any, initial: Any = N
         raise ValueError(
             f"initial must be a state or an upper variable like {jax.tree.map(jnp.shape, x)}, got {shapes}"
         )
-    return state.start_from(jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), initial, x))
+    return start_from(state, jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), initial, x))
 
 
 def _is_like(first: Any, second: Any) -> bool:
