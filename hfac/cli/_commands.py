@@ -22,7 +22,7 @@ class Command(NamedTuple):
     takes_any_kind: bool = False  # of problem; tabular ones alone unless so
     can_resume: bool = False  # whether `hfac resume` and `hfac extend` take its folders
     can_replay: bool = False  # whether `hfac replay` does
-    can_report: bool = False  # whether `hfac report` does
+    report: str = ""  # "module:function" of what `hfac report` does with its folders; it takes none unless given
     check_growth: str = ""  # "module:function" of (old, new) configurations; that of sweeps unless given
 
 
@@ -39,7 +39,7 @@ COMMANDS = {
             takes_any_kind=True,
             can_resume=True,
             can_replay=True,
-            can_report=True,
+            report="hfac.cli._sweep_run:report",
         ),
         Command("resume", "run", "go on with a run that was stopped, to the same numbers", "hfac.cli._resume:resume"),
         Command(
@@ -105,7 +105,7 @@ COMMANDS = {
             takes_any_kind=True,
         ),
         Command(
-            "report", "look", "table and figures of a stored sweep, judged again if asked", "hfac.cli._report:main"
+            "report", "look", "table, figures and a page to look at of what a folder holds", "hfac.cli._report:main"
         ),
     )
 }

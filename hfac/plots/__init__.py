@@ -5,8 +5,13 @@ from hfac.plots._comparison import search as search
 from hfac.plots._diagnostics import diagnosis as diagnosis
 from hfac.plots._diagnostics import rates as rates
 from hfac.plots._runs import FIGURES as FIGURES
+from hfac.plots._runs import Answer as Answer
+from hfac.plots._runs import Curve as Curve
+from hfac.plots._runs import answer as answer
 from hfac.plots._runs import configurations as configurations
+from hfac.plots._runs import curve as curve
 from hfac.plots._runs import describe as describe
+from hfac.plots._runs import failures as failures
 from hfac.plots._runs import grid as grid
 from hfac.plots._runs import objective as objective
 from hfac.plots._runs import objective_line as objective_line

@@ -1,0 +1,25 @@
+"""Reports as one HTML file each: values in `Page`, one file for every kind, one renderer for all of them."""
+
+from pathlib import Path
+
+from hfac import _files
+from hfac.pages._page import Origin as Origin
+from hfac.pages._page import Page as Page
+from hfac.pages._render import plotting_library as plotting_library
+from hfac.pages._render import render as render
+from hfac.pages._shared import origin as origin
+from hfac.pages._sweep import sweep as sweep
+
+FILE = "report.html"
+
+
+def write(page: Page, folder: Path) -> Path:
+    """Write a page into a folder as report.html, whole or not at all, in place of an earlier one.
+
+    Raises:
+      InputError: if the plotting library is not installed.
+      OSError: if it cannot be written.
+    """
+    path = folder / FILE
+    _files.replace(path, render(page))
+    return path
