@@ -9,6 +9,7 @@ from hfac.pages._render import plotting_library as plotting_library
 from hfac.pages._render import render as render
 from hfac.pages._shared import origin as origin
 from hfac.pages._sweep import sweep as sweep
+from hfac.pages._tweets import tweets as tweets
 
 FILE = "report.html"
 

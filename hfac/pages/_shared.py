@@ -20,9 +20,9 @@ SHOWN_AT_FIRST = 24  # lines; a reader turns others on
 LONGEST_TABLE = 200  # runs that failed
 
 
-def kept(num_points: int, num_lines: int = 1) -> np.ndarray:
+def kept(num_points: int, num_lines: int = 1, most: int = MOST_POINTS) -> np.ndarray:
     """Indices of the points that a line of a chart keeps, both ends among them."""
-    most = max(FEWEST_POINTS, min(MOST_POINTS, POINTS_OF_A_CHART // max(num_lines, 1)))
+    most = max(FEWEST_POINTS, min(most, POINTS_OF_A_CHART // max(num_lines, 1)))
     return np.unique(np.round(np.linspace(0, num_points - 1, min(num_points, most))).astype(int))
 
 
@@ -88,9 +88,9 @@ def _flat(content: Mapping[str, Any], owner: str = "") -> Iterator[tuple[str, st
     for key, value in content.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{key}.")
-        elif value is not None:
+        elif value not in (None, [], ()):
             words = " ".join(map(_words, value)) if isinstance(value, list | tuple) else _words(value)
-            yield f"{owner}{key}".replace("_options.", ".").replace("_", " "), words or "none"
+            yield f"{owner}{key}".replace("_options.", ".").replace("_", " "), words
 
 
 def _words(value: Any) -> str:

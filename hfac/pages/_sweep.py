@@ -132,7 +132,9 @@ def _end(value: float) -> str:
 
 
 def _ends(low: float, high: float) -> str:
-    return "one run" if math.isnan(low) and math.isnan(high) else f"{low:.4f} to {high:.4f}"
+    if math.isnan(low) and math.isnan(high):
+        return "one run"
+    return "" if math.isinf(low) else f"{low:.4f} to {high:.4f}"
 
 
 def _charts(data: "xarray.Dataset", variant: Variant, num_variants: int) -> Iterator[Chart]:

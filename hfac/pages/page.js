@@ -67,11 +67,14 @@
     return done;
   }
 
-  function axis(title, isLog, own) {
+  function axis(title, isLog, own, values = []) {
+    const [least, most] = values.length ? [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))] : [1, 1];
+    const isWide = isLog && most / least > 100;
     return {
       title: { text: safe(title), standoff: 8, font: { size: 12.5 } }, type: isLog ? "log" : "linear", automargin: true,
       gridcolor: own.grid, linecolor: own.rule, tickcolor: own.rule, zeroline: false, ticks: "outside", ticklen: 4,
-      exponentformat: isLog ? "power" : "e", showline: true, dtick: null,
+      exponentformat: isLog ? "power" : "e", showline: true, dtick: isWide ? 1 : null,
+      minor: isWide ? { ticks: "outside", ticklen: 2, tickcolor: own.rule } : {},
     };
   }
 
@@ -196,7 +199,8 @@
       const isPoints = line.kind === "points", hasMarks = isPoints || !line.kind;
       const text = xs.map((x, i) => safe(`${line.name}`) + `<br>${safe(content.x_label)}: ${format(x)}<br>${safe(content.y_label)}: ` +
         `${format(line.y[i])} ${safe(interval(line, i))}`);
-      return { type: "scatter", mode: isPoints ? "markers" : hasMarks ? "lines+markers" : "lines", x: xs, y: line.y, name: safe(line.name), text,
+      const ok = (i) => !(this.log.x && !(xs[i] > 0)) && !(this.log.y && !(line.y[i] > 0));
+      return { type: "scatter", mode: isPoints ? "markers" : hasMarks ? "lines+markers" : "lines", x: xs, y: line.y.map((y, i) => (ok(i) ? y : null)), name: safe(line.name), text,
         hovertemplate: "%{text}<extra></extra>", connectgaps: false, meta: "line",
         line: { color, dash: line.kind === "trail" ? "solid" : dash, width: line.kind === "trail" ? 1 : 2 },
         marker: { color, symbol: symbol || "circle", size: isPoints ? 5 : 6, opacity: isPoints ? 0.75 : 1, maxdisplayed: isPoints ? 0 : 12 } };
@@ -206,8 +210,9 @@
       const own = colors(), content = this.content, traces = [], lines = content.lines.map((line, i) => [line, i]).filter(([, i]) => this.shown[i]);
       if (this.hasBands) for (const [line, i] of lines) if (line.low) traces.push(this.band(line, own, look(line, i, own).color));
       for (const [line, i] of lines) traces.push(this.trace(line, i, own));
-      const layout = { ...baseLayout(own), xaxis: axis(content.x_label, this.log.x, own), yaxis: axis(content.y_label, this.log.y, own), shapes: [], annotations: [] };
       const seen = lines.flatMap(([line]) => this.x(line).filter((x, i) => x !== null && line.y[i] !== null && (!this.log.x || x > 0)));
+      const heights = lines.flatMap(([line]) => line.y.filter((y) => y !== null && (!this.log.y || y > 0)));
+      const layout = { ...baseLayout(own), xaxis: axis(content.x_label, this.log.x, own, seen), yaxis: axis(content.y_label, this.log.y, own, heights), shapes: [], annotations: [] };
       const ends = seen.length ? [seen.reduce((a, b) => Math.min(a, b)), seen.reduce((a, b) => Math.max(a, b))] : [1, 10];
       for (const one of content.references) {
         if (this.log.y && !(one.value > 0)) continue;
@@ -215,6 +220,11 @@
           text: [safe(one.name), safe(one.name)], hovertemplate: "%{text}<extra></extra>", line: { color: own.quiet, dash: "dash", width: 1.4 } });
         layout.annotations.push({ xref: "paper", x: 0.01, xanchor: "left", y: this.log.y ? Math.log10(one.value) : one.value, yanchor: "bottom",
           text: safe(one.name), showarrow: false, font: { size: 11.5, color: own.quiet }, bgcolor: own.paper + "c0", borderpad: 1 });
+      }
+      for (const [line] of lines.filter(([one]) => one.kind === "guide")) {
+        const last = line.y.length - 1, [x, y] = [this.x(line)[last], line.y[last]];
+        layout.annotations.push({ x: this.log.x ? Math.log10(x) : x, y: this.log.y ? Math.log10(y) : y, xanchor: "right", yanchor: "bottom",
+          text: safe(line.name), showarrow: false, font: { size: 11.5, color: own.quiet } });
       }
       if (content.window) {
         const [from, to] = content.window;

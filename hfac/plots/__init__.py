@@ -21,5 +21,6 @@ from hfac.plots._style import WIDTH as WIDTH
 from hfac.plots._style import save as save
 from hfac.plots._style import styled as styled
 from hfac.plots._style import subplots as subplots
+from hfac.plots._tweets import PANELS as PANELS
 from hfac.plots._tweets import divergences as divergences
 from hfac.plots._tweets import tweets as tweets
