@@ -77,6 +77,7 @@ COMMANDS = {
             "hfac.cli._rates:request",
             "hfac.cli._rates_run:execute",
             "Measure how fast gradients and residuals fall on PROBLEM, with intervals, beside the theory's exponents.",
+            report="hfac.cli._rates_run:report",
             can_resume=True,
             can_replay=True,
         ),
@@ -87,6 +88,7 @@ COMMANDS = {
             "hfac.cli._diagnose:parse",
             "hfac.cli._diagnose_run:execute",
             "Look at a run on PROBLEM: the theory's condition along it, the lower level, what limits it.",
+            report="hfac.cli._diagnose_run:report",
             can_resume=True,
         ),
         Command(

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from hfac import _files
+from hfac.pages._diagnosis import diagnosis as diagnosis
 from hfac.pages._page import Origin as Origin
 from hfac.pages._page import Page as Page
+from hfac.pages._rates import Measured as Measured
+from hfac.pages._rates import rates as rates
 from hfac.pages._render import plotting_library as plotting_library
 from hfac.pages._render import render as render
 from hfac.pages._shared import origin as origin

@@ -134,16 +134,16 @@
       const label = { x: this.content.x_label, y: this.content.y_label };
       for (const axis of ["x", "y"]) {
         if (!this.has(axis)) continue;
-        box.append(button(`Log ${axis} axis`, this.log[axis], (made) => {
+        box.append(button(`Log ${axis}`, this.log[axis], (made) => {
           this.log[axis] = !this.log[axis]; press(made, this.log[axis]); this.draw();
           say(`${label[axis]}: ${this.log[axis] ? "logarithmic" : "linear"} axis`);
-        }, { "data-axis": axis, "aria-label": `Log ${axis} axis, ${label[axis]}` }));
+        }, { "data-axis": axis, "aria-label": `Log ${axis}: ${label[axis]}` }));
       }
       if (this.content.lines.some((line) => line.low && line.low.some((v) => v !== null))) {
-        box.append(button("95 % intervals", true, (made) => {
+        box.append(button("Intervals", true, (made) => {
           this.hasBands = !this.hasBands; press(made, this.hasBands); this.draw();
           say(`intervals ${this.hasBands ? "shown" : "hidden"}`);
-        }, { "data-bands": "" }));
+        }, { "data-bands": "", "aria-label": "Intervals, 95 %" }));
       }
       box.append(button("Reset zoom", null, () => {
         Plotly.relayout(this.plot, { "xaxis.autorange": true, "yaxis.autorange": true }); say("zoom reset");

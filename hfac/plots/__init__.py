@@ -2,8 +2,12 @@
 
 from hfac.plots._comparison import comparison as comparison
 from hfac.plots._comparison import search as search
+from hfac.plots._diagnostics import GRADIENTS as GRADIENTS
 from hfac.plots._diagnostics import diagnosis as diagnosis
 from hfac.plots._diagnostics import rates as rates
+from hfac.plots._diagnostics import ratio_along as ratio_along
+from hfac.plots._diagnostics import scatter as scatter
+from hfac.plots._diagnostics import theory_line as theory_line
 from hfac.plots._runs import FIGURES as FIGURES
 from hfac.plots._runs import Answer as Answer
 from hfac.plots._runs import Curve as Curve

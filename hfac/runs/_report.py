@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import xarray
 
@@ -25,7 +25,7 @@ SUMMARY, FIGURES = "summary.csv", "figures"
 class Report(NamedTuple):
     """A finished job, judged."""
 
-    data: xarray.Dataset
+    data: Any  # judged records, or what a command found
     lines: tuple[str, ...]  # the table
     files: tuple[str, ...]  # that were written
     page: Callable[[], Page]  # the same to look at in a browser; nothing is computed before it is asked for
