@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from hfac import _files
+from hfac.pages._comparison import Group as Group
+from hfac.pages._comparison import comparison as comparison
 from hfac.pages._diagnosis import diagnosis as diagnosis
 from hfac.pages._page import Origin as Origin
 from hfac.pages._page import Page as Page
@@ -10,6 +12,7 @@ from hfac.pages._rates import Measured as Measured
 from hfac.pages._rates import rates as rates
 from hfac.pages._render import plotting_library as plotting_library
 from hfac.pages._render import render as render
+from hfac.pages._search import search as search
 from hfac.pages._shared import origin as origin
 from hfac.pages._sweep import sweep as sweep
 from hfac.pages._tweets import tweets as tweets

@@ -15,7 +15,9 @@ class Line(NamedTuple):
     y: tuple[Number, ...]  # None parts the curve
     low: tuple[Number, ...] = ()
     high: tuple[Number, ...] = ()
-    kind: str = "curve"  # or "points", "trail" (thin, without marks) or "guide" (dotted, such as a theory's slope)
+    kind: str = (
+        "curve"  # or "points", "trail" (thin, no marks), "tracks" (thin) or "guide" (dotted, such as a theory's slope)
+    )
     is_shown: bool = True  # at first
     words: tuple[str, ...] = ()  # of every point, in place of its interval
 

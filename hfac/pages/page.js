@@ -102,13 +102,13 @@
       svg.append(made);
     };
     for (const [name, value] of Object.entries({ width: 34, height: 12, "aria-hidden": "true", focusable: "false" })) svg.setAttribute(name, value);
-    if (line.kind !== "points") put("line", { x1: 1, y1: 6, x2: 33, y2: 6, stroke: color, "stroke-width": 2, "stroke-dasharray": STROKES[dash] });
+    if (line.kind !== "points") put("line", { x1: 1, y1: 6, x2: 33, y2: 6, stroke: color, "stroke-width": 2, "stroke-dasharray": ["trail", "tracks"].includes(line.kind) ? "" : STROKES[dash] });
     const shapes = {
       circle: "M13.5 6a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z", square: "M14 3h6v6h-6z", diamond: "M17 1.5l4.5 4.5l-4.5 4.5l-4.5 -4.5z",
       "triangle-up": "M17 1.5l4.5 8h-9z", x: "M13.5 3.9l1.4 -1.4l2.1 2.1l2.1 -2.1l1.4 1.4l-2.1 2.1l2.1 2.1l-1.4 1.4l-2.1 -2.1l-2.1 2.1l-1.4 -1.4l2.1 -2.1z",
       cross: "M16 2h2v3h3v2h-3v3h-2v-3h-3v-2h3z", star: "M17 1l1.4 3.4l3.6 .3l-2.7 2.3l.9 3.6l-3.2 -2l-3.2 2l.9 -3.6l-2.7 -2.3l3.6 -.3z",
     };
-    if (!line.kind || line.kind === "points") put("path", { d: shapes[SYMBOLS[index % SYMBOLS.length]], fill: color });
+    if (!["trail", "guide"].includes(line.kind)) put("path", { d: shapes[SYMBOLS[index % SYMBOLS.length]], fill: color });
     return svg;
   }
 
@@ -196,14 +196,15 @@
 
     trace(line, index, own) {
       const { color, dash, symbol } = look(line, index, own), xs = this.x(line), content = this.content;
-      const isPoints = line.kind === "points", hasMarks = isPoints || !line.kind;
+      const isPoints = line.kind === "points", isThin = line.kind === "trail" || line.kind === "tracks";
+      const hasMarks = isPoints || !line.kind || line.kind === "tracks";
       const text = xs.map((x, i) => safe(`${line.name}`) + `<br>${safe(content.x_label)}: ${format(x)}<br>${safe(content.y_label)}: ` +
         `${format(line.y[i])} ${safe(interval(line, i))}`);
       const ok = (i) => !(this.log.x && !(xs[i] > 0)) && !(this.log.y && !(line.y[i] > 0));
       return { type: "scatter", mode: isPoints ? "markers" : hasMarks ? "lines+markers" : "lines", x: xs, y: line.y.map((y, i) => (ok(i) ? y : null)), name: safe(line.name), text,
         hovertemplate: "%{text}<extra></extra>", connectgaps: false, meta: "line",
-        line: { color, dash: line.kind === "trail" ? "solid" : dash, width: line.kind === "trail" ? 1 : 2 },
-        marker: { color, symbol: symbol || "circle", size: isPoints ? 5 : 6, opacity: isPoints ? 0.75 : 1, maxdisplayed: isPoints ? 0 : 12 } };
+        line: { color, dash: isThin ? "solid" : dash, width: isThin ? 1 : 2 },
+        marker: { color, symbol: symbol || "circle", size: line.name === "best" ? 11 : isPoints || isThin ? 5 : 6, opacity: isPoints ? 0.8 : 1, maxdisplayed: isPoints || isThin ? 0 : 12 } };
     }
 
     draw() {
@@ -221,8 +222,8 @@
         layout.annotations.push({ xref: "paper", x: 0.01, xanchor: "left", y: this.log.y ? Math.log10(one.value) : one.value, yanchor: "bottom",
           text: safe(one.name), showarrow: false, font: { size: 11.5, color: own.quiet }, bgcolor: own.paper + "c0", borderpad: 1 });
       }
-      for (const [line] of lines.filter(([one]) => one.kind === "guide")) {
-        const last = line.y.length - 1, [x, y] = [this.x(line)[last], line.y[last]];
+      for (const [line] of lines.filter(([one]) => one.kind === "guide").slice(0, 1)) {
+        const last = this.x(line)[0] > this.x(line).at(-1) ? 0 : line.y.length - 1, [x, y] = [this.x(line)[last], line.y[last]];
         layout.annotations.push({ x: this.log.x ? Math.log10(x) : x, y: this.log.y ? Math.log10(y) : y, xanchor: "right", yanchor: "bottom",
           text: safe(line.name), showarrow: false, font: { size: 11.5, color: own.quiet } });
       }

@@ -1,7 +1,11 @@
 """Figures: one function each. Those that every sweep draws are named in `FIGURES`."""
 
+from hfac.plots._comparison import ceiling as ceiling
 from hfac.plots._comparison import comparison as comparison
 from hfac.plots._comparison import search as search
+from hfac.plots._comparison import searched as searched
+from hfac.plots._comparison import track as track
+from hfac.plots._comparison import tracks as tracks
 from hfac.plots._diagnostics import GRADIENTS as GRADIENTS
 from hfac.plots._diagnostics import diagnosis as diagnosis
 from hfac.plots._diagnostics import rates as rates
