@@ -8,16 +8,18 @@ Number = float | None  # None where there is no finite value
 
 
 class Line(NamedTuple):
-    """A curve, or points without one, with its interval where it has one."""
+    """A curve, or points without one, with its interval where it has one.
+
+    Kinds: curve, points, mark (one point that counts), trail (thin, without marks), tracks (thin, with marks), guide
+    (dotted, such as a theory's slope).
+    """
 
     name: str
     x: tuple[Number, ...]
     y: tuple[Number, ...]  # None parts the curve
     low: tuple[Number, ...] = ()
     high: tuple[Number, ...] = ()
-    kind: str = (
-        "curve"  # or "points", "trail" (thin, no marks), "tracks" (thin) or "guide" (dotted, such as a theory's slope)
-    )
+    kind: str = "curve"
     is_shown: bool = True  # at first
     words: tuple[str, ...] = ()  # of every point, in place of its interval
 
@@ -157,7 +159,7 @@ def numbers(values: Iterable[float]) -> tuple[Number, ...]:
 
 def text(value: object) -> Cell:
     """A cell of words; what reads as a number is sorted as one."""
-    words = str(value)
+    words = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
     try:
         return Cell(words, float(words.replace(",", "")))
     except ValueError:

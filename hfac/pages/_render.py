@@ -137,11 +137,7 @@ def _code(part: Code, name: str) -> str:
 
 
 def _table(part: Table, name: str) -> str:
-    is_number = [
-        any(row[i].value is not None for row in part.rows)
-        and all(row[i].value is not None or not row[i].text for row in part.rows)
-        for i in range(len(part.columns))
-    ]
+    is_number = [_is_number([row[i] for row in part.rows]) for i in range(len(part.columns))]
     head = "".join(
         f'<th scope="col" aria-sort="none"{_numeric(is_number[i])}><button type="button" data-column="{i}">'
         f'{_safe(column)}<span class="arrow" aria-hidden="true"></span></button></th>'
@@ -158,6 +154,12 @@ def _table(part: Table, name: str) -> str:
         f'<caption class="unseen">{_safe(part.title)}; a button in every column head sorts by it</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>{note}"
     )
+
+
+def _is_number(column: Sequence[Cell]) -> bool:
+    """Whether most of what a column says are numbers: they stand to the right and are sorted as such."""
+    said = [cell for cell in column if cell.text]
+    return 2 * sum(cell.value is not None for cell in said) > len(said)
 
 
 def _numeric(is_number: bool) -> str:
@@ -260,7 +262,7 @@ def _end(line: Line) -> str:
     if not there:
         return f"{line.name}: no finite value"
     last = there[-1]
-    if line.kind == "points":
+    if line.kind == "points" or line.kind == "tracks":
         values = [line.y[i] for i in there]
         return f"{line.name}: {len(there)} points between {min(values):.4g} and {max(values):.4g}"  # type: ignore[type-var,str-format]
     words = f"{line.name} ends at {line.y[last]:.4g}"

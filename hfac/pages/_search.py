@@ -41,7 +41,7 @@ def search(log: Sequence[Sequence[Trial]], command: str, tau: float, name: str, 
     diverged = sum(not math.isfinite(trials[-1].objective) for trials in tracks.values())
     headline = (
         f"A search of {len(tracks):,} settings of {method} on {name} ends with an objective of {best.objective:.4f} at "
-        f"τ = {tau:g}, the mean over its tuning seeds; nothing of it is to be reported, fresh seeds are."
+        f"τ = {tau:g}, the mean over its tuning seeds; report it on fresh ones."
     )
     used = max(best.samples, best.steps)
     return Page(
@@ -109,7 +109,7 @@ def _words(trial: Trial) -> str:
 
 
 def _best(x: float, best: Trial) -> Line:
-    return Line("best", numbers([x]), numbers([best.objective]), kind="points", words=(_words(best),))
+    return Line("best", numbers([x]), numbers([best.objective]), kind="mark", words=(_words(best),))
 
 
 def _axes(log: Sequence[Sequence[Trial]]) -> list[Chart]:

@@ -102,7 +102,7 @@
       svg.append(made);
     };
     for (const [name, value] of Object.entries({ width: 34, height: 12, "aria-hidden": "true", focusable: "false" })) svg.setAttribute(name, value);
-    if (line.kind !== "points") put("line", { x1: 1, y1: 6, x2: 33, y2: 6, stroke: color, "stroke-width": 2, "stroke-dasharray": ["trail", "tracks"].includes(line.kind) ? "" : STROKES[dash] });
+    if (line.kind !== "points" && line.kind !== "mark") put("line", { x1: 1, y1: 6, x2: 33, y2: 6, stroke: color, "stroke-width": 2, "stroke-dasharray": ["trail", "tracks"].includes(line.kind) ? "" : STROKES[dash] });
     const shapes = {
       circle: "M13.5 6a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z", square: "M14 3h6v6h-6z", diamond: "M17 1.5l4.5 4.5l-4.5 4.5l-4.5 -4.5z",
       "triangle-up": "M17 1.5l4.5 8h-9z", x: "M13.5 3.9l1.4 -1.4l2.1 2.1l2.1 -2.1l1.4 1.4l-2.1 2.1l2.1 2.1l-1.4 1.4l-2.1 -2.1l-2.1 2.1l-1.4 -1.4l2.1 -2.1z",
@@ -196,7 +196,7 @@
 
     trace(line, index, own) {
       const { color, dash, symbol } = look(line, index, own), xs = this.x(line), content = this.content;
-      const isPoints = line.kind === "points", isThin = line.kind === "trail" || line.kind === "tracks";
+      const isMark = line.kind === "mark", isPoints = isMark || line.kind === "points", isThin = line.kind === "trail" || line.kind === "tracks";
       const hasMarks = isPoints || !line.kind || line.kind === "tracks";
       const text = xs.map((x, i) => safe(`${line.name}`) + `<br>${safe(content.x_label)}: ${format(x)}<br>${safe(content.y_label)}: ` +
         `${format(line.y[i])} ${safe(interval(line, i))}`);
@@ -204,7 +204,7 @@
       return { type: "scatter", mode: isPoints ? "markers" : hasMarks ? "lines+markers" : "lines", x: xs, y: line.y.map((y, i) => (ok(i) ? y : null)), name: safe(line.name), text,
         hovertemplate: "%{text}<extra></extra>", connectgaps: false, meta: "line",
         line: { color, dash: isThin ? "solid" : dash, width: isThin ? 1 : 2 },
-        marker: { color, symbol: symbol || "circle", size: line.name === "best" ? 11 : isPoints || isThin ? 5 : 6, opacity: isPoints ? 0.8 : 1, maxdisplayed: isPoints || isThin ? 0 : 12 } };
+        marker: { color, symbol: symbol || "circle", size: isMark ? 11 : isPoints || isThin ? 5 : 6, opacity: isPoints ? 0.8 : 1, maxdisplayed: isPoints || isThin ? 0 : 12 } };
     }
 
     draw() {
