@@ -47,7 +47,7 @@ def main(args: Sequence[str]) -> None:
 
     stored = runs.read_config(settings.dir)
     if stored["command"] not in (able := those_that("report")):
-        raise InputError(f"{settings.dir} holds a run of `hfac {stored['command']}`; report takes {' and '.join(able)}")
+        raise InputError(f"{settings.dir} holds a run of `hfac {stored['command']}`; report takes {', '.join(able)}")
     if settings.judge and stored["command"] != "sweep":
         raise InputError(
             f"--judge: a run of `hfac {stored['command']}` keeps its entropy weight; sweeps are judged again"
