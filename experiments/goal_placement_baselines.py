@@ -16,7 +16,8 @@ import jax
 import tyro
 
 import hfac
-from hfac import algorithms, comparison, exact, plots, tuning
+from experiments import page
+from hfac import algorithms, comparison, exact, pages, plots, tuning
 
 ARMS: dict[str, tuple[str, tuning.Space]] = {
     "hfac": ("hfac", {}),
@@ -101,6 +102,11 @@ def main(study: Study) -> None:
     print("\n".join(comparison.lines(rows)))
     figure = plots.comparison(entries, "goal placement, every arm tuned alike", study.judge, reference, TARGET)
     plots.save(figure, study.out / "goal_placement_baselines.png")
+    groups = [pages.Group("Every arm tuned alike", entries)]
+    found = pages.comparison(
+        groups, problem.name, study.judge, reference, TARGET, page.origin("goal_placement_baselines", study)
+    )
+    page.write(found, study)
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
 
 

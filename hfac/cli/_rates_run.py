@@ -94,7 +94,7 @@ def show(request: Request, job: Job, judged: "xarray.Dataset", folder: Path, exe
 
     def page() -> Page:
         origin = pages.origin(job.configuration, judged.attrs)
-        return pages.rates(judged, measured, settings.fitted, request.problem, settings.algorithm, origin)
+        return pages.rates([judged], measured, settings.fitted, request.problem, settings.algorithm, origin)
 
     return Report(judged, tuple(said), (TABLE, *(["figures/"] if execution.figures else [])), page)
 

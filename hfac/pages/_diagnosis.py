@@ -62,12 +62,17 @@ def diagnosis(found: Diagnosis, lines: Sequence[str], judge: float, name: str, m
         ),
         sections=(
             Section("Verdict", (Text(f"{verdict}.", holds), Text(f"Limited by {limit}."), *words)),
-            Section("The theory's condition", (_along(found), _scatter(found), _random(found))),
+            Section("The theory's condition", condition(found)),
             Section("The lower level", (_spectrum(found), _slope(found))),
             Section("What is left of the gradient", (_shares(found, judge), _split(found))),
             *_shared.provenance(origin),
         ),
     )
+
+
+def condition(found: Diagnosis) -> tuple[Chart, ...]:
+    """The theory's condition along the run and at random policies."""
+    return _along(found), _scatter(found), _random(found)
 
 
 def _references(found: Diagnosis) -> tuple[Reference, ...]:

@@ -27,7 +27,7 @@ class Measured(NamedTuple):
 
 
 def rates(
-    data: "xarray.Dataset",
+    every: "Sequence[xarray.Dataset]",
     measured: Sequence[Measured],
     window: tuple[float, float],
     name: str,
@@ -37,13 +37,14 @@ def rates(
     """Measured rates.
 
     Args:
-      data: judged, all configurations.
+      every: judged, all configurations.
       measured: every configuration.
       window: first and last step of the fits.
       name: of the problem.
       method: that was run.
       origin: of the numbers.
     """
+    data = every[0]
     seeds = data.sizes["seed"]
     shown = next((fit for fit in measured[0].fits if fit.predicted is not None), measured[0].fits[0])
     first = f" ({measured[0].words})" if len(measured) > 1 else ""
@@ -72,7 +73,7 @@ def rates(
         title=f"Rates of {method} on {name}",
         headline=headline,
         facts=tuple(facts),
-        sections=(*sections, _shared.statuses(data), *_shared.provenance(origin)),
+        sections=(*sections, _shared.statuses(*every), *_shared.provenance(origin)),
     )
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hfac import plots
-from hfac.pages._page import Cell, Code, Line, Number, Origin, Section, Table, Text, cell, numbers, table, text
+from hfac import __version__, plots
+from hfac.pages._page import Cell, Code, Line, Origin, Section, Table, Text, cell, numbers, table
 from hfac.plots import Curve
 from hfac.statistics import Interval
 
@@ -47,10 +47,12 @@ def shown_note(count: int) -> str:
     return f"The first {SHOWN_AT_FIRST} of {count:,} lines are shown; the buttons below turn others on. "
 
 
-def statuses(data: "xarray.Dataset") -> Section:
+def statuses(*every: "xarray.Dataset") -> Section:
     """How many runs ended well, and which did not, at which step and why."""
-    count = int(np.prod(data["status"].isel(step=-1).shape))
-    failed, num_failed = plots.failures(data, LONGEST_TABLE)
+    count = sum(data["status"].isel(step=-1).size for data in every)
+    found = [plots.failures(data, LONGEST_TABLE) for data in every]
+    num_failed = sum(num for _, num in found)
+    failed = [one for each, _ in found for one in each][:LONGEST_TABLE]
     if not failed:
         return Section("Status of the runs", (Text(f"All {count:,} runs ended healthy.", True),))
     words = f"{count - num_failed:,} of {count:,} runs ended healthy, {num_failed:,} diverged or were stopped. "
@@ -68,18 +70,18 @@ def statuses(data: "xarray.Dataset") -> Section:
     return Section("Status of the runs", (Text(words, False), table("Runs that failed", rows, more, True)))
 
 
-def origin(configuration: Mapping[str, Any], attributes: Mapping[str, Any]) -> Origin:
+def origin(configuration: Mapping[str, Any], attributes: Mapping[str, Any], again: str = "") -> Origin:
     """Where numbers come from.
 
     Args:
       configuration: as config.json holds it.
       attributes: of the results: date, versions, device, seconds.
+      again: command that reproduces them; the one that takes the configuration unless given.
     """
-    command = str(configuration["command"])
     return Origin(
-        f"hfac {command} --config config.json",
+        again or f"hfac {configuration['command']} --config config.json",
         tuple(_flat(configuration)),
-        tuple(_flat({"hfac": configuration.get("version", "unknown"), **attributes})),
+        tuple(_flat({"hfac": configuration.get("version", __version__), **attributes})),
         json.dumps(dict(configuration), indent=2, default=str),
     )
 
@@ -105,24 +107,10 @@ def provenance(origin: Origin) -> tuple[Section, ...]:
     """Settings, and where the numbers come from."""
     settings = Table("Every setting", ("setting", "value"), _pairs(origin.settings), is_long_text=True)
     source = Table("Versions, machine and date", ("what", "value"), _pairs(origin.attributes), is_long_text=True)
-    again = Code("Command that reproduces the run, in its folder", origin.again)
-    whole = Code("config.json", origin.configuration, is_folded=True)
+    again = Code("Command that reproduces it, in its folder", origin.again)
+    whole = Code("Configuration", origin.configuration, is_folded=True)
     return (Section("Settings", (settings,)), Section("Where the numbers come from", (again, whole, source)))
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[Cell, ...], ...]:
     return tuple((Cell(name), Cell(value)) for name, value in pairs)
-
-
-def cells(rows: Sequence[Mapping[str, str]], values: Sequence[Mapping[str, float]] = ()) -> list[dict[str, Cell]]:
-    """Printed rows as cells; `values` are the numbers behind some of them."""
-    numbers_of: Sequence[Mapping[str, float]] = values or [{} for _ in rows]
-    return [
-        {name: Cell(words, own[name]) if name in own else text(words) for name, words in row.items()}
-        for row, own in zip(rows, numbers_of, strict=True)
-    ]
-
-
-def finite(values: Sequence[Number]) -> list[float]:
-    """Those that are there."""
-    return [value for value in values if value is not None]

@@ -59,6 +59,7 @@ def tweets(
         f"A language model learned to write happy tweets in {int(data['step'][-1]):,} steps with {seeds}{first}; their "
         f"mean score went from {score['before']:.3f}, the pretrained model's, to {end}."
     )
+    arms = {plots.describe(data, pick): data.isel(pick) for pick in plots.configurations(data)}
     end_words, _, spread = end.partition(" ")
     divergence = next(row for row in rows if row["measure"] == "divergence")
     return Page(
@@ -74,7 +75,7 @@ def tweets(
         ),
         sections=(
             Section("Samples before and after", tuple(_samples(samples))),
-            Section("What is written along the run", (*_measures(data), _frontier(data, frontier, tau))),
+            Section("What is written along the run", (*_measures(data), divergences(arms, frontier, tau))),
             Section("Summary", (_summary(rows, tau),)),
             _shared.statuses(data),
             *_shared.provenance(origin),
@@ -118,13 +119,17 @@ def _measures(data: "xarray.Dataset") -> Iterator[Chart]:
         )
 
 
-def _frontier(data: "xarray.Dataset", frontier: Any, tau: float) -> Chart:
-    best = Line("best for its KL", numbers(frontier.divergence), numbers(frontier.score), kind="guide")
-    lines = [best]
-    for pick in plots.configurations(data):
-        one = data.isel(pick)
-        words = plots.describe(data, pick)
-        lines += [_trail(one, words), _points(one.isel(step=-1), words, tau)]
+def divergences(arms: "Mapping[str, xarray.Dataset]", frontier: Any, tau: float) -> Chart:
+    """Score against divergence of several arms, one configuration each, beside the best that is possible.
+
+    Args:
+      arms: name -> judged.
+      frontier: `hfac.tweets.frontier`'s.
+      tau: at which rewards were judged.
+    """
+    lines = [Line("best for its KL", numbers(frontier.divergence), numbers(frontier.score), kind="guide")]
+    for name, data in arms.items():
+        lines += [_trail(data, name), _points(data.isel(step=-1), name, tau)]
     return Chart(
         "Score against divergence",
         "KL to the pretrained model, nats",
