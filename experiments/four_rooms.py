@@ -23,7 +23,8 @@ import numpy as np
 import optax
 
 import hfac
-from experiments import shown
+from experiments import page, shown
+from hfac import pages
 from hfac.schedules import FIELDS, PowerDecay, Schedules
 
 LAMBDAS, BETAS = (0.001, 0.003, 0.005), (1.0, 3.0, 5.0)
@@ -265,6 +266,7 @@ def main(study: Study) -> None:
             (study.out / "cells.json").write_text(json.dumps(cells, indent=1))
     write_table(study, cells)
     draw(study, cells)
+    write_page(study, cells)
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
 
 
@@ -326,6 +328,26 @@ def draw(study: Study, cells: list[dict[str, Any]]) -> None:
         axes[0].set_ylabel("$F$ (higher is better)")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(shown), fontsize=7.5)
         plots.save(figure, study.out / "four_rooms.png")
+
+
+def write_page(study: Study, cells: list[dict[str, Any]]) -> None:
+    """The same to look at in a browser."""
+    with (study.out / "table.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    shown = [*PEERS, *(name for name in COLUMNS if any(cell["column"] == name for cell in cells))]
+    charts = []
+    for tau in LAMBDAS:
+        lines = []
+        for name in shown:
+            each = [mean_and_error(name, tau, beta, cells) for beta in study.betas]
+            means, errors = (np.array(part) for part in zip(*each, strict=True))
+            ends = (pages.numbers(means - errors), pages.numbers(means + errors))
+            lines.append(pages.Line(name, pages.numbers(study.betas), pages.numbers(means), *ends))
+        charts.append(pages.Chart(f"λ = {tau:g}", "β", "F (higher is better)", tuple(lines), is_small=True))
+    first = "; ".join(f"{name} {table[0][name]}" for name in shown if table[0].get(name))
+    headline = f"Four rooms at λ = {table[0]['lambda']} and β = {table[0]['beta']}, F with its standard error: {first}."
+    parts = {"Mean and standard error": charts, "Table": [pages.printed("Cells", table, "Published: means of peers.")]}
+    page.write(pages.study("four_rooms", headline, parts, page.origin("four_rooms", study)), study)
 
 
 def mean_and_error(name: str, tau: float, beta: float, cells: list[dict[str, Any]]) -> tuple[float, float]:

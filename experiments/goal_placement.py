@@ -17,7 +17,8 @@ import jax
 import numpy as np
 
 import hfac
-from experiments import shown
+from experiments import page, shown
+from hfac import pages
 from hfac.schedules import ATTENUATING_POWERS, FIELDS, RATES
 from hfac.statistics import bootstrap, format_interval, interquartile_mean, paired_difference
 
@@ -159,6 +160,7 @@ def main(study: Study) -> None:
     reference = float(shown.minimize(problem, study.judge).value)
     write_table(study, judged, reference)
     draw(study, judged, reference)
+    write_page(study, judged, reference)
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
 
 
@@ -190,6 +192,23 @@ def write_table(study: Study, judged, reference: float) -> None:
     print(f"Phi_{study.judge:g} after {study.steps:,} steps, {study.seeds} fresh seeds; exact descent {reference:.4f}")
     for row in [dict(zip(rows[0], rows[0], strict=True)), *rows]:
         print("  ".join(str(cell).rjust(width) for cell, width in zip(row.values(), (28, 28, 8, 32), strict=True)))
+
+
+def write_page(study: Study, judged, reference: float) -> None:
+    """The same to look at in a browser."""
+    with (study.out / "table.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    best = table[-1]
+    headline = (
+        f"HFAC with {best['arm']} ends at Φ = {best['interquartile mean [95 %]']} at τ = {study.judge:g} after "
+        f"{study.steps:,} steps of goal placement on {study.seeds} fresh seeds; an exact descent ends at "
+        f"{reference:.4f}."
+    )
+    arms = {arm: judged.isel(arm=i, judged_tau=0) for i, arm in enumerate(ARMS)}
+    labels = ("environment samples", f"Φ_τ(x) at τ = {study.judge:g}")
+    chart = pages.curves("Every arm tuned alike", labels, arms, {"exact descent": reference})
+    parts = {"Objective": [chart], "Where they end": [pages.printed("Arms", table)]}
+    page.write(pages.study("goal_placement", headline, parts, page.origin("goal_placement", study)), study)
 
 
 def draw(study: Study, judged, reference: float) -> None:

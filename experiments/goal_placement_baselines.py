@@ -15,8 +15,8 @@ from pathlib import Path
 import jax
 
 import hfac
-from experiments import shown
-from hfac import algorithms, comparison, plots, tuning
+from experiments import page, shown
+from hfac import algorithms, comparison, pages, plots, tuning
 from hfac._progress import progress
 
 ARMS: dict[str, tuple[str, tuning.Space]] = {
@@ -105,6 +105,11 @@ def main(study: Study) -> None:
     print("\n".join(comparison.lines(rows)))
     figure = plots.comparison(entries, "goal placement, every arm tuned alike", study.judge, reference, TARGET)
     plots.save(figure, study.out / "goal_placement_baselines.png")
+    groups = [pages.Group("Every arm tuned alike", entries)]
+    found = pages.comparison(
+        groups, problem.name, study.judge, reference, TARGET, page.origin("goal_placement_baselines", study)
+    )
+    page.write(found, study)
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 
 import hfac
-from experiments import shown
+from experiments import page, shown
 from experiments.goal_placement import write_csv
 from experiments.random_mdp import (
     TAU,
@@ -27,6 +27,7 @@ from experiments.random_mdp import (
     show,
     write_study,
 )
+from hfac import pages
 
 CENTRAL = {"sampler": "exact", "difference": "central"}
 METHODS: dict[str, Method] = {
@@ -70,11 +71,30 @@ def main(study: Study) -> None:
         table += [{"instance": instance} | row for row in rows(judged[instance], minima[instance])]
     write_csv(study.out / "table.csv", table)
     draw(study, judged, minima)
+    write_page(study, judged, table, minima)
     write_study("linear_reward", study, time.perf_counter() - began)
     best = ", ".join(f"{value:.4f}" for value in minima.values())
     print(f"linear_reward: Phi_1 of {study.seeds} starts after {study.steps:,} iterations; exact descent {best}")
     show(table)
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
+
+
+def write_page(study: Study, judged: Mapping, table: list[dict], minima: Mapping[int, float]) -> None:
+    """The same to look at in a browser."""
+    ends = "; ".join(f"{row['method']} {row['end [95 %]']}" for row in table if row["instance"] == study.instances[0])
+    headline = (
+        f"On linear_reward {study.instances[0]}, from {study.seeds} starts, after {study.steps:,} iterations: {ends}; "
+        f"an exact descent ends at {minima[study.instances[0]]:.4f}."
+    )
+    parts = {}
+    for instance, best in minima.items():
+        known = {"exact descent": best}
+        parts[f"Instance {instance}"] = [
+            pages.curves("Against iterations", ("iterations", "Φ_1(x)"), judged[instance], known),
+            pages.curves("Against time", ("seconds of a run", "Φ_1(x)"), judged[instance], known, seconds_per_run),
+        ]
+    parts["Where they end"] = [pages.printed("Methods", table)]
+    page.write(pages.study("linear_reward", headline, parts, page.origin("linear_reward", study)), study)
 
 
 def draw(study: Study, judged: Mapping, minima: Mapping[int, float]) -> None:

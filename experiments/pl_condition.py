@@ -19,11 +19,11 @@ import jax
 import numpy as np
 
 import hfac
-from experiments import shown
+from experiments import page, shown
 from experiments.goal_placement import write_csv
 from experiments.random_mdp import show, write_study
 from experiments.rates import LINEAR
-from hfac import diagnostics, plots, recommended, schedules
+from hfac import diagnostics, pages, plots, recommended, schedules
 from hfac._progress import progress
 from hfac.diagnostics import Diagnosis
 
@@ -102,11 +102,21 @@ def main(study: Study) -> None:
         print(f"{name}: {found[name].verdict()}; {time.perf_counter() - began:.0f} s", flush=True)
         print(f"  limited by {found[name].limit_words()}", flush=True)
     draw(study, found)
+    write_page(study, found, table)
     settings = {name: str(ARMS[name].schedules) for name in study.arms}
     options = {name: dict(ARMS[name].options) for name in study.arms}
     write_study("pl_condition", study, time.perf_counter() - began, schedules=settings, options=options)
     show(table)
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
+
+
+def write_page(study: Study, found: Mapping[str, Diagnosis], table: list[dict]) -> None:
+    """The same to look at in a browser."""
+    verdicts = "; ".join(f"{name}: {one.verdict()}" for name, one in found.items())
+    headline = f"After {study.steps:,} steps with {study.seeds} seeds the theory's condition was looked at. {verdicts}."
+    parts = {"Problems": [pages.printed("Problems", table)]}
+    parts |= {name: list(pages.condition(one)) for name, one in found.items()}
+    page.write(pages.study("pl_condition", headline, parts, page.origin("pl_condition", study)), study)
 
 
 def lowest_minimum(problem: hfac.Problem, judge: float, num_starts: int = 8) -> float:

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import hfac
-from experiments import shown
+from experiments import page, shown
 from experiments.goal_placement import write_csv
+from hfac import pages
 from hfac._progress import waiting
 from hfac.schedules import RATES, Schedules
 from hfac.statistics import bootstrap, format_interval
@@ -136,10 +137,25 @@ def main(study: Study) -> None:
     table = rows(judged, best)
     write_csv(study.out / "table.csv", table)
     draw(study, judged, best)
+    write_page(study, judged, table, best)
     write_study("random_mdp", study, time.perf_counter() - began)
     print(f"random_mdp {study.instance}: Phi_1 of {study.seeds} starts after {study.steps:,} iterations; best {best:g}")
     show(table)
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
+
+
+def write_page(study: Study, judged: Mapping, table: list[dict], best: float) -> None:
+    """The same to look at in a browser."""
+    ends = "; ".join(f"{row['method']} {row['end [95 %]']}" for row in table)
+    headline = (
+        f"On random_mdp {study.instance} every method reaches the minimum {best:g} from {study.seeds} starts: {ends}."
+    )
+    labels = ("iterations", "Φ_1(x)")
+    chart = pages.curves(
+        "Objective", labels, judged, {"exact minimum": best}, lambda data: data["step"].values, is_y_log=True
+    )
+    parts = {"Objective": [chart], "Where they end": [pages.printed("Methods", table)]}
+    page.write(pages.study("random_mdp", headline, parts, page.origin("random_mdp", study)), study)
 
 
 def draw(study: Study, judged: Mapping, best: float) -> None:

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import jax
 
 import hfac
-from experiments import shown
+from experiments import page, shown
 from experiments.goal_placement import write_csv
 from experiments.random_mdp import show, write_study
-from hfac import diagnostics, plots, schedules
+from hfac import diagnostics, pages, plots, schedules
 
 
 class Arm(NamedTuple):
@@ -64,7 +64,7 @@ def main(study: Study) -> None:
     study.out.mkdir(parents=True, exist_ok=False)
     began = time.perf_counter()
     window = (study.steps / 10**study.decades, float(study.steps))
-    table = []
+    table, every, measured = [], [], []
     for name in study.arms:
         problem, rates, judge = ARMS[name][0](), *ARMS[name][1:]
         seeds = range(study.first_seed, study.first_seed + study.seeds)
@@ -76,6 +76,8 @@ def main(study: Study) -> None:
         fits = diagnostics.fit_rates(judged, balance, window)
         figure = plots.rates(judged, fits, window, f"{name}: {study.steps:,} steps of Algorithm 1\n{rates}")
         plots.save(figure, study.out / f"{stem}.png")
+        every.append(judged)
+        measured.append(pages.Measured(f"{name}; {rates}", judged, balance, fits))
         print(f"{name}: {balance}; {rates}; {time.perf_counter() - began:.0f} s", flush=True)
         table += [
             {
@@ -92,6 +94,8 @@ def main(study: Study) -> None:
     write_study("rates", study, time.perf_counter() - began, schedules=settings, algorithm="hfac, every default")
     print(f"exponents of k over steps {window[0]:,.0f} to {window[1]:,.0f}, {study.seeds} seeds")
     show(table)
+    problems = ", ".join(dict.fromkeys(name.partition(",")[0] for name in study.arms))
+    page.write(pages.rates(every, measured, window, problems, "hfac", page.origin("rates", study)), study)
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
 
 

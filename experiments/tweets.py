@@ -21,8 +21,8 @@ import numpy as np
 import xarray
 
 import hfac
-from experiments import shown
-from hfac import comparison, plots, runs, statistics, tweets
+from experiments import page, shown
+from hfac import comparison, pages, plots, runs, statistics, tweets
 from hfac._progress import progress, waiting
 from hfac.tweets import Options
 from hfac.types import Status
@@ -190,7 +190,20 @@ def main(study: Study) -> None:
     for table in filter(None, (rows, paired)):
         print("\n".join(comparison.lines([{key: str(cell) for key, cell in each.items()} for each in table])))
     plots.save(plots.divergences(judged, frontier, tau), study.out / "tweets.png")
+    write_page(study, judged, rows, paired, pages.divergences(judged, frontier, tau))
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
+
+
+def write_page(
+    study: Study, judged: Mapping[str, xarray.Dataset], rows: list, paired: list, chart: pages.Chart
+) -> None:
+    """The same to look at in a browser."""
+    scores = "; ".join(f"{each['arm']} {each['score']}" for each in rows)
+    headline = f"Happy tweets after {study.steps:,} steps with {study.seeds} seeds of every arm, mean scores: {scores}."
+    parts = {"Score against divergence": [chart], "Arms": [pages.printed("Arms", rows)]}
+    if paired:
+        parts["Differences"] = [pages.printed("Differences between arms, paired over seeds", paired)]
+    page.write(pages.study("tweets", headline, parts, page.origin("tweets", study)), study)
 
 
 def _file(arm: str) -> str:

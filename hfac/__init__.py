@@ -22,6 +22,7 @@ _MODULES = {  # public name -> module
             "lower",
             "metrics",
             "options",
+            "pages",
             "plots",
             "problems",
             "recommended",

@@ -238,10 +238,10 @@ def test_report_of_nothing(tmp_path, capsys):
         main(["report", str(tmp_path)])
     assert stop.value.code == 2
     assert "holds no run" in capsys.readouterr().err
-    (tmp_path / "config.json").write_text('{"command": "tune"}')
+    (tmp_path / "config.json").write_text('{"command": "plan"}')
     with pytest.raises(SystemExit):
         main(["report", str(tmp_path)])
-    assert "holds a run of `hfac tune`; report takes sweep" in capsys.readouterr().err
+    assert "holds a run of `hfac plan`; report takes sweep" in capsys.readouterr().err
 
 
 def test_interrupted_run_says_so(tmp_path):
@@ -274,7 +274,7 @@ def test_tune_prints_a_command_that_runs_and_settings_that_compare(tmp_path):
                 "--out", str(found))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert {p.name for p in found.iterdir()} == {
-        *("config.json", "search.csv", "best.json", "figures", "checkpoints", ".lock")
+        *("config.json", "search.csv", "best.json", "provenance.json", "figures", "checkpoints", ".lock")
     }
     log = table(found / "search.csv")
     assert {(row["round"], row["rung"]) for row in log} == {("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")}

@@ -63,6 +63,7 @@ def test_goal_placement_study(tmp_path, capsys):
     per_arm = {arm: sum(row["arm"] == arm for row in searched) for arm in goal_placement.ARMS}
     assert len(set(per_arm.values())) == 1  # the same budget for every arm
     assert (study.out / "goal_placement.png").stat().st_size > 10_000
+    assert (study.out / "report.html").stat().st_size > 1_000_000
 
 
 def test_random_mdp_cannot_tell_methods_apart(tmp_path):
@@ -77,6 +78,7 @@ def test_random_mdp_cannot_tell_methods_apart(tmp_path):
     about = json.loads((study.out / "study.json").read_text())
     assert about["command"].startswith("python -m experiments.random_mdp") and about["wall_seconds"] > 0
     assert (study.out / "random_mdp.png").stat().st_size > 10_000
+    assert (study.out / "report.html").stat().st_size > 1_000_000
 
 
 def test_linear_reward_tells_partial_from_the_rest(tmp_path):
@@ -91,6 +93,7 @@ def test_linear_reward_tells_partial_from_the_rest(tmp_path):
     assert float(partial["worst end"]) > float(partial["start"])
     assert all(float(row["worst gap"]) < 1e-3 for row in table.values())
     assert (study.out / "linear_reward.png").stat().st_size > 10_000
+    assert (study.out / "report.html").stat().st_size > 1_000_000
 
 
 def test_arms_hold_what_they_say():
@@ -115,6 +118,7 @@ def test_four_rooms_fills_every_column(tmp_path):
     assert all(np.isfinite(float(row[name].split()[0])) for row in table for name in four_rooms.COLUMNS)
     assert set(json.loads((study.out / "expense.json").read_text())) == {*four_rooms.PEERS, *four_rooms.COLUMNS}
     assert (study.out / "four_rooms.png").stat().st_size > 10_000
+    assert (study.out / "report.html").stat().st_size > 1_000_000
 
 
 def test_rates_of_both_presets(tmp_path):
@@ -126,6 +130,7 @@ def test_rates_of_both_presets(tmp_path):
     table = rows(study.out / "table.csv")
     assert {row["theory"] for row in table if row["quantity"] in ("smallest", "average")} == {"-0.333"}
     assert (study.out / "linear_reward_fixed.png").stat().st_size > 10_000
+    assert (study.out / "report.html").stat().st_size > 1_000_000
     assert {(name.partition(", ")[2], f"{hfac.schedules.balance(arm.schedules).rate:.3f}")
             for name, arm in rates.ARMS.items()} == {("attenuating", "-0.100"), ("fixed", "-0.333")}  # fmt: skip
 
@@ -138,7 +143,7 @@ def test_pl_condition_of_a_problem_that_strains_it(tmp_path):
         pl_condition.main(study)
     (row,) = rows(study.out / "table.csv")
     assert float(row["C along, smallest"]) > 0 and row["limited by"] in (*hfac.diagnostics.PARTS, "unsettled")
-    assert {"beacon.png", "pl_condition.png", "study.json"} <= {p.name for p in study.out.iterdir()}
+    assert {"beacon.png", "pl_condition.png", "study.json", "report.html"} <= {p.name for p in study.out.iterdir()}
 
 
 def interrupted(*_):
@@ -169,6 +174,7 @@ def test_tweets_pairs_its_arms_and_draws_them(tmp_path, monkeypatch, capsys):
     assert paired["difference"] == "partial, policy pairs, minus hfac, score"
     assert paired["score"] and not paired["response_objective"]  # they serve different leaders
     assert (study.out / "tweets.png").stat().st_size > 10_000
+    assert (study.out / "report.html").stat().st_size > 1_000_000
     with pytest.raises(SystemExit, match="holds something else than this study"):
         tweets.main(dataclasses.replace(study, steps=3))
     with pytest.raises(SystemExit, match="--arms takes 'hfac, anchored'"):

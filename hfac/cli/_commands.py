@@ -22,7 +22,7 @@ class Command(NamedTuple):
     takes_any_kind: bool = False  # of problem; tabular ones alone unless so
     can_resume: bool = False  # whether `hfac resume` and `hfac extend` take its folders
     can_replay: bool = False  # whether `hfac replay` does
-    can_report: bool = False  # whether `hfac report` does
+    report: str = ""  # "module:function" of what `hfac report` does with its folders; it takes none unless given
     check_growth: str = ""  # "module:function" of (old, new) configurations; that of sweeps unless given
 
 
@@ -39,7 +39,7 @@ COMMANDS = {
             takes_any_kind=True,
             can_resume=True,
             can_replay=True,
-            can_report=True,
+            report="hfac.cli._sweep_run:report",
         ),
         Command("resume", "run", "go on with a run that was stopped, to the same numbers", "hfac.cli._resume:resume"),
         Command(
@@ -57,6 +57,7 @@ COMMANDS = {
             "hfac.cli._tune:request",
             "hfac.cli._tune_run:execute",
             "Search for a method's settings on PROBLEM by successive halving, on seeds that are never reported.",
+            report="hfac.cli._tune_run:report",
             can_resume=True,
             check_growth="hfac.cli._tune:check_growth",
         ),
@@ -67,6 +68,7 @@ COMMANDS = {
             "hfac.cli._compare:request",
             "hfac.cli._compare_run:execute",
             "Tune methods alike on PROBLEM, run them on the same fresh seeds and samples, judge, tabulate, draw.",
+            report="hfac.cli._compare_run:report",
             can_resume=True,
             check_growth="hfac.cli._compare:check_growth",
         ),
@@ -77,6 +79,7 @@ COMMANDS = {
             "hfac.cli._rates:request",
             "hfac.cli._rates_run:execute",
             "Measure how fast gradients and residuals fall on PROBLEM, with intervals, beside the theory's exponents.",
+            report="hfac.cli._rates_run:report",
             can_resume=True,
             can_replay=True,
         ),
@@ -87,6 +90,7 @@ COMMANDS = {
             "hfac.cli._diagnose:parse",
             "hfac.cli._diagnose_run:execute",
             "Look at a run on PROBLEM: the theory's condition along it, the lower level, what limits it.",
+            report="hfac.cli._diagnose_run:report",
             can_resume=True,
         ),
         Command(
@@ -105,7 +109,7 @@ COMMANDS = {
             takes_any_kind=True,
         ),
         Command(
-            "report", "look", "table and figures of a stored sweep, judged again if asked", "hfac.cli._report:main"
+            "report", "look", "table, figures and a page to look at of what a folder holds", "hfac.cli._report:main"
         ),
     )
 }

@@ -6,17 +6,18 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hfac import _files, algorithms, comparison, judging, plots, results, runs, statistics, tuning
+from hfac import _files, algorithms, comparison, judging, pages, plots, results, runs, statistics, tuning
 from hfac._errors import InputError, Stopped, as_input_error
 from hfac._progress import clock, progress, say, waiting
 from hfac.cli import _compare, _config, _sweep_run, _tune, _tune_run
 from hfac.cli._request import Request
 from hfac.comparison import Entry
-from hfac.runs import Execution, Job, Variant
+from hfac.pages import Group, Page
+from hfac.runs import Execution, Job, Report, Variant
 from hfac.schedules import Coordinates, single
 from hfac.settings import RATE_SETTINGS, find
 from hfac.tuning import Setting
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import xarray
 
 TARGET_SHARE = 0.9  # of the way from the start to the exact descent
+FINISHED = "finished.json"
 SETTINGS, SEARCH, METHODS, JUDGED = "settings", "search", "methods", "results"  # folders
 
 
@@ -56,15 +58,95 @@ def execute(request: Request) -> None:
         target = settings.target
         if target is None:
             target = start + TARGET_SHARE * (reference - start)
-        groups = {
-            "samples": [entry for entry in entries if not entry.needs.model],
-            "model": [entry for entry in entries if entry.needs.model],
-        }
-        for kind, group in groups.items():
-            if group:
-                report(problem, kind, group, entries[0], target, reference, tau, settings, folder)
-        drawn = ", figures/" if settings.figures else ""
-        say(f"written to {folder}/: config.json, table_*.csv, settings/, search/, results/{drawn}", settings.quiet)
+        levels = Levels(start, reference, target)
+        done = show(request, configuration, entries, levels, folder)
+        finished = {"of": _compared(configuration), "levels": levels._asdict()}
+        _files.replace(folder / FINISHED, json.dumps(finished, indent=2) + "\n")
+        print("\n".join(done.lines))
+        say(f"written to {folder}/: {', '.join((runs.CONFIG, *done.files))}", settings.quiet)
+
+
+def _compared(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a configuration says whether a comparison is finished."""
+    names = ("samples", "model_steps", "seeds", "first_seed", "algorithms", "target", "judge")
+    found: dict[str, Any] = json.loads(json.dumps({name: configuration[name] for name in names}))
+    return found
+
+
+def report(request: Request, _: Sequence[float]) -> Report:
+    """Tabulate and draw again what a finished comparison holds.
+
+    Raises:
+      InputError: if it is not finished, or was made before this version.
+    """
+    _sweep_run.begin(request)
+    _, configuration = _tune_run.configured(request)
+    folder = request.settings.out
+    try:
+        content = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = {}
+    if content.get("of") != _compared(configuration):
+        raise InputError(f"{folder} holds a comparison that is not finished; `hfac resume {folder}` goes on with it")
+    methods = ["hfac", *(method for method in request.settings.algorithms if method != "hfac")]
+    with as_input_error():
+        data = {method: results.load(folder / JUDGED / f"{method}.zarr") for method in methods}
+    settings = stored_settings(folder, methods)
+    entries = [
+        _entry(
+            method, settings[method], data[method], configuration["samples"], bool(data[method]["samples"].max() > 0)
+        )
+        for method in methods
+    ]
+    return show(request, configuration, entries, Levels(**content["levels"]), folder)
+
+
+def _entry(method: str, setting: Setting, judged: "xarray.Dataset", samples: int, counts_samples: bool) -> Entry:
+    seconds = float(judged.attrs.get("run_seconds", np.nan))
+    return Entry(method, setting, algorithms.needs(method), judged, seconds, samples if counts_samples else 0)
+
+
+class Levels(NamedTuple):
+    """Objectives that methods are compared with."""
+
+    start: float
+    reference: float  # the lowest known
+    target: float
+
+
+GROUPS = {"samples": "methods that use samples", "model": "methods that need the model, beside hfac"}
+
+
+def show(
+    request: Request, configuration: Mapping[str, Any], entries: Sequence[Entry], levels: Levels, folder: Path
+) -> Report:
+    """One table and one figure of methods that can be compared."""
+    settings, name, tau = request.settings, request.problem, configuration["judge"]
+    said: list[str] = []
+    files: list[str] = []
+    groups = []
+    for kind, title in GROUPS.items():
+        group = [entry for entry in entries if entry.needs.model == (kind == "model")]
+        if not group:
+            continue
+        with_hfac = group if group[0] is entries[0] else [entries[0], *group]
+        groups.append(Group(title[0].upper() + title[1:], with_hfac))
+        rows = [comparison.cells(row, levels.target) for row in comparison.table(with_hfac, levels.target)]
+        files.append(f"table_{kind}.csv")
+        comparison.write_csv(folder / files[-1], rows)
+        judged = f"Phi at tau = {tau:g}, {settings.seeds} seeds; exact descent {levels.reference:.4f}"
+        said += ["", f"{name}, {title}: {judged}", *comparison.lines(rows)]
+        if settings.figures:
+            with runs.drawing(settings.quiet):
+                figure = plots.comparison(with_hfac, name, tau, levels.reference, levels.target)
+                plots.save(figure, folder / "figures" / f"compare_{kind}.png")
+
+    def page() -> Page:
+        origin = pages.origin(configuration, entries[0].data.attrs)
+        return pages.comparison(groups, name, tau, levels.reference, levels.target, origin)
+
+    files += [f"{SETTINGS}/", f"{SEARCH}/", f"{JUDGED}/", *(["figures/"] if settings.figures else [])]
+    return Report(entries, tuple(said), tuple(files), page)
 
 
 def check_memory(problem: Any, method: str, algorithm: Algorithm, settings: Any, is_searched: bool) -> None:
@@ -177,7 +259,7 @@ def run(
     execution: Execution,
 ) -> Entry:
     """One method's runs, stored in a folder of their own: those that are there already are not run again."""
-    needs, tau, samples = algorithms.needs(method), configuration["judge"], configuration["samples"]
+    tau, samples = configuration["judge"], configuration["samples"]
     seeds = range(configuration["first_seed"], configuration["first_seed"] + configuration["seeds"])
     rates = tuning.to_schedules(setting)
     with as_input_error(f"{method}: "):
@@ -209,8 +291,7 @@ def run(
     data = runs.load(job, folder, execution.quiet)
     with progress(f"{method}: judging", len(seeds), "runs", execution.quiet) as bar:
         judged = results.judge(data, judging.judge_of(problem, tau).metric, bar.update)
-    seconds = float(data.attrs.get("run_seconds", np.nan))
-    return Entry(method, setting, needs, judged, seconds, samples if pace.counts_samples else 0)
+    return _entry(method, setting, judged, samples, pace.counts_samples)
 
 
 def axes_of(method: str, settings: Any) -> list[str]:
@@ -264,28 +345,3 @@ def reference_values(entry: Entry, problem: Any, tau: float, quiet: bool) -> tup
     with progress("descending the exact objective", None, "pieces", quiet) as bar:
         end = reference(bar.update)
     return start, float(np.ravel(end)[0])
-
-
-def report(
-    problem: Any,
-    kind: str,
-    group: Sequence[Entry],
-    hfac: Entry,
-    target: float,
-    reference: float,
-    tau: float,
-    settings: Any,
-    folder: Path,
-) -> None:
-    """One table and one figure of methods that can be compared."""
-    with_hfac = list(group) if group[0] is hfac else [hfac, *group]
-    rows = [comparison.cells(row, target) for row in comparison.table(with_hfac, target)]
-    comparison.write_csv(folder / f"table_{kind}.csv", rows)
-    title = "methods that use samples" if kind == "samples" else "methods that need the model, beside hfac"
-    judged = f"Phi at tau = {tau:g}, {settings.seeds} seeds; exact descent {reference:.4f}"
-    print(f"\n{problem.name}, {title}: {judged}")
-    print("\n".join(comparison.lines(rows)))
-    if settings.figures:
-        with runs.drawing(settings.quiet):
-            figure = plots.comparison(with_hfac, problem.name, tau, reference, target)
-            plots.save(figure, folder / "figures" / f"compare_{kind}.png")

@@ -2,26 +2,28 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from hfac import diagnostics, plots, results, runs
+from hfac import _files, diagnostics, pages, plots, results, runs
 from hfac._errors import InputError, as_input_error
 from hfac._progress import clock, progress, say, waiting
 from hfac.cli import _rates_run, _sweep_run
 from hfac.cli._request import Request
 from hfac.diagnostics import Diagnosis
-from hfac.runs import Execution, Job
+from hfac.pages import Page
+from hfac.runs import Execution, Job, Report
 
 if TYPE_CHECKING:
     import xarray
 
 ESTIMATOR = {"sampler": "markov", "batch_size": 1, "coupled": False, "difference": "forward"}
-DIAGNOSIS = "diagnosis.json"
+DIAGNOSIS, STORED, SOURCE = "diagnosis.json", "diagnosis.npz", "provenance.json"
+PROVENANCE = ("created", "python", "versions", "device", "git_commit", "run_seconds")  # of the run looked at
 
 
 def execute(request: Request) -> None:
@@ -58,15 +60,54 @@ def execute(request: Request) -> None:
         with progress("diagnosing", None, "parts", settings.quiet) as bar, as_input_error(f"{request.problem}: "):
             found = diagnostics.diagnose(job.problem, data, own, job.judge[0], given, bar.update)
         say(f"diagnosed in {clock(bar.seconds)}", settings.quiet)
-        title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps, {len(found.seeds)} seeds"
+        attributes = {name: data.attrs[name] for name in PROVENANCE if name in data.attrs}
+        _files.replace(folder / SOURCE, json.dumps(attributes, indent=2) + "\n")
+        diagnostics.save(found, folder / STORED)
         write(found, folder)
-        print("\n".join(lines(found, job.judge[0])))
-        if settings.figures:
-            with runs.drawing(settings.quiet):
-                figure = plots.diagnosis(found, title, job.judge[0], str(own))
-                plots.save(figure, folder / "figures" / "diagnosis.png")
-        drawn = ", figures/" if settings.figures else ""
-        say(f"written to {folder}/: {runs.CONFIG}, {DIAGNOSIS}, condition.csv{drawn}", settings.quiet)
+        done = show(request, job, found, attributes, execution, folder)
+        print("\n".join(done.lines))
+        say(f"written to {folder}/: {', '.join((runs.CONFIG, *done.files))}", settings.quiet)
+
+
+def report(request: Request, _: Sequence[float]) -> Report:
+    """Draw again what a folder holds.
+
+    Raises:
+      InputError: if the diagnosis is not finished, or was made before this version.
+    """
+    folder = request.settings.out
+    if not (folder / STORED).is_file():
+        raise InputError(f"{folder} lacks {STORED}, which a finished diagnosis holds; `hfac resume {folder}` writes it")
+    job, execution = _sweep_run.prepare(request)
+    with as_input_error():
+        found = diagnostics.load(folder / STORED)
+    attributes = json.loads((folder / SOURCE).read_text(encoding="utf-8"))
+    return show(request, job, found, attributes, execution, folder)
+
+
+def show(
+    request: Request,
+    job: Job,
+    found: Diagnosis,
+    attributes: Mapping[str, Any],
+    execution: Execution,
+    folder: Path,
+) -> Report:
+    """The diagnosis in words and as a figure."""
+    settings, judge = request.settings, job.judge[0]
+    if execution.figures:
+        own = job.grid.one(settings.configuration or 0)
+        title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps, {len(found.seeds)} seeds"
+        with runs.drawing(settings.quiet):
+            plots.save(plots.diagnosis(found, title, judge, str(own)), folder / "figures" / "diagnosis.png")
+    words = tuple(lines(found, judge))
+
+    def page() -> Page:
+        origin = pages.origin(job.configuration, attributes)
+        return pages.diagnosis(found, words, judge, request.problem, settings.algorithm, origin)
+
+    files = (DIAGNOSIS, STORED, SOURCE, "condition.csv", *(["figures/"] if execution.figures else []))
+    return Report(found, words, files, page)
 
 
 def _repeat(job: Job, folder: Path, execution: Execution) -> "xarray.Dataset":

@@ -1,18 +1,24 @@
 """Running a rate measurement: the sweep with all tables recorded, judging, fits, table, figure."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from hfac import comparison, diagnostics, plots, results, runs, schedules
+from hfac import comparison, diagnostics, pages, plots, results, runs, schedules
 from hfac._errors import InputError, as_input_error
 from hfac._progress import clock, progress, say, waiting
 from hfac.cli import _rates, _sweep_run
 from hfac.cli._request import Request
 from hfac.diagnostics import Fit
 from hfac.engine import record_points
-from hfac.runs import Job
+from hfac.pages import Measured, Page
+from hfac.runs import Execution, Job, Report
+
+if TYPE_CHECKING:
+    import xarray
 
 TABLE = "rates.csv"
+JUDGED = "hypergradient_square"  # a variable that judging adds
 
 
 def execute(request: Request) -> None:
@@ -34,32 +40,65 @@ def execute(request: Request) -> None:
         runs.announce(job, execution.quiet)
         if not runs.record(job, folder, execution, TABLE):
             return
-        data = runs.load(job, folder, execution.quiet)
-        metric = diagnostics.metric(job.problem, job.judge[0])
-        with progress("judging", job.num_runs, "runs", execution.quiet) as bar:
-            judged = results.judge(data, metric, bar.update)
-        say(f"judged in {clock(bar.seconds)}", execution.quiet)
-        with waiting("writing what was judged", execution.quiet):
-            results.save(judged, folder / runs.RESULTS)
+        judged = judge(job, runs.load(job, folder, execution.quiet), folder, execution.quiet)
+        done = show(request, job, judged, folder, execution)
+        print("\n".join(done.lines))
+        say(f"written to {folder}/: {', '.join((runs.CONFIG, runs.RESULTS, *done.files))}", execution.quiet)
 
-        rows: list[dict[str, Any]] = []
-        picks = plots.configurations(judged)
-        for i, pick in enumerate(picks):
-            own = job.grid.one(i)
-            balance, words = schedules.balance(own), str(own)
-            with waiting("fitting rates", execution.quiet):
-                fits = diagnostics.fit_rates(judged.isel(pick), balance, settings.fitted)
-            print(f"{words}\ntheory: {balance}\n" + "\n".join(lines(fits)))
-            rows += [_row(words, fit, settings) for fit in fits]
-            if execution.figures:
-                title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps\n{words}"
-                with runs.drawing(execution.quiet):
-                    figure = plots.rates(judged.isel(pick), fits, settings.fitted, title)
-                    plots.save(figure, folder / "figures" / (f"rates_{i}.png" if len(picks) > 1 else "rates.png"))
-        comparison.write_csv(folder / TABLE, rows)
-        runs.list_failures(judged, execution.quiet)
-        drawn = ", figures/" if execution.figures else ""
-        say(f"written to {folder}/: {runs.CONFIG}, {runs.RESULTS}, {TABLE}{drawn}", execution.quiet)
+
+def report(request: Request, _: Sequence[float]) -> Report:
+    """Fit again what a folder holds, and write table and figures; what is judged is not judged again.
+
+    Raises:
+      InputError: if the run is not finished.
+    """
+    job, execution = _sweep_run.prepare(request)
+    folder = request.settings.out
+    data = runs.load(job, folder, execution.quiet)
+    is_judged = JUDGED in data and data["judged_tau"].values.tolist() == [job.judge[0]]
+    judged = data if is_judged else judge(job, data, folder, execution.quiet)
+    return show(request, job, judged, folder, execution)
+
+
+def judge(job: Job, data: "xarray.Dataset", folder: Path, quiet: bool) -> "xarray.Dataset":
+    """Gradients and residuals of every record, which are stored too."""
+    metric = diagnostics.metric(job.problem, job.judge[0])
+    with progress("judging", job.num_runs, "runs", quiet) as bar:
+        judged = results.judge(data, metric, bar.update)
+    say(f"judged in {clock(bar.seconds)}", quiet)
+    with waiting("writing what was judged", quiet):
+        results.save(judged, folder / runs.RESULTS)
+    return judged
+
+
+def show(request: Request, job: Job, judged: "xarray.Dataset", folder: Path, execution: Execution) -> Report:
+    """Fit every configuration; write the table and the figures."""
+    settings = request.settings
+    said: list[str] = []
+    rows: list[dict[str, Any]] = []
+    measured = []
+    picks = plots.configurations(judged)
+    for i, pick in enumerate(picks):
+        own, one = job.grid.one(i), judged.isel(pick)
+        balance, words = schedules.balance(own), str(own)
+        with waiting("fitting rates", execution.quiet):
+            fits = diagnostics.fit_rates(one, balance, settings.fitted)
+        measured.append(Measured(words, one, balance, fits))
+        said += [words, f"theory: {balance}", *lines(fits)]
+        rows += [_row(words, fit, settings) for fit in fits]
+        if execution.figures:
+            title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps\n{words}"
+            with runs.drawing(execution.quiet):
+                figure = plots.rates(one, fits, settings.fitted, title)
+                plots.save(figure, folder / "figures" / (f"rates_{i}.png" if len(picks) > 1 else "rates.png"))
+    comparison.write_csv(folder / TABLE, rows)
+    runs.list_failures(judged, execution.quiet)
+
+    def page() -> Page:
+        origin = pages.origin(job.configuration, judged.attrs)
+        return pages.rates([judged], measured, settings.fitted, request.problem, settings.algorithm, origin)
+
+    return Report(judged, tuple(said), (TABLE, *(["figures/"] if execution.figures else [])), page)
 
 
 def check_one_problem(job: Job, command: str) -> None:

@@ -1,14 +1,16 @@
 """Running what was parsed: devices, the job that a request describes, and its report."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from hfac import options, runs
-from hfac._errors import InputError
+from hfac import options, results, runs
+from hfac._errors import InputError, as_input_error
+from hfac._progress import say, waiting
 from hfac._registry import find
 from hfac.cli import _sweep
 from hfac.cli._request import Request
 from hfac.problems import REGISTRY as PROBLEMS
-from hfac.runs import Execution, Job
+from hfac.runs import Execution, Job, Report
 
 
 def execute(request: Request) -> None:
@@ -65,3 +67,20 @@ def begin(request: Request, x64: bool = True) -> Execution:
         figures=settings.figures and processes.is_first,
         quiet=settings.quiet or not processes.is_first,
     )
+
+
+def report(request: Request, judge: Sequence[float]) -> Report:
+    """Judge what a folder holds, as far as it has come, and write table and figures again.
+
+    Args:
+      request: of the stored run.
+      judge: entropy weights; the run's own unless given.
+    """
+    folder = request.settings.out
+    job, execution = prepare(request)
+    with waiting("reading the records", execution.quiet), as_input_error():
+        data = results.load(folder / runs.RESULTS)
+    reached = int(data["step"][-1])
+    if reached < job.steps:
+        say(f"note: the run is at step {reached:,} of {job.steps:,}; `hfac resume {folder}` goes on with it")
+    return runs.report(job, data, folder, judge or job.judge, execution)

@@ -1,5 +1,7 @@
 """Running a search: candidates, rungs, the log as it grows, the winner as a configuration and a command line."""
 
+import ast
+import csv
 import dataclasses
 import json
 import math
@@ -10,7 +12,7 @@ from typing import Any
 
 import jax
 
-from hfac import _files, algorithms, comparison, plots, runs, tuning
+from hfac import _files, algorithms, comparison, pages, plots, results, runs, tuning
 from hfac import options as library_options
 from hfac._errors import InputError, as_input_error
 from hfac._progress import clock, progress, say
@@ -18,13 +20,15 @@ from hfac._registry import find
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import _sweep, _sweep_run, _tune
 from hfac.cli._request import Request
+from hfac.pages import Page
 from hfac.problems import REGISTRY as PROBLEMS
-from hfac.runs import Interrupts
+from hfac.runs import Interrupts, Report
 from hfac.settings import JUDGE, METHOD, PROBLEM, RATE_SETTINGS, SettingName
 from hfac.tuning import Range, SearchPlan, Setting, Trial
 from hfac.types import Algorithm, Needs
 
 Builder = Callable[..., Algorithm]
+LOG, BEST, SOURCE = "search.csv", "best.json", "provenance.json"
 
 
 def execute(request: Request) -> None:
@@ -45,20 +49,59 @@ def execute(request: Request) -> None:
             update_configuration(configuration, folder)
         kept = tuning.FinishedRungs(folder / runs.CHECKPOINTS, identity(configuration, settings))
         with runs.deferred_interrupts() as asked:
-            log = search(
-                problem, builder, space, settings, tau, settings.algorithm, folder / "search.csv", asked, kept, folder
-            )
+            log = search(problem, builder, space, settings, tau, settings.algorithm, folder / LOG, asked, kept, folder)
         best = log[-1][0]
-        write_best(folder / "best.json", request, tau, settings.algorithm, best)
-        if settings.figures:
-            with runs.drawing(settings.quiet):
-                figure = plots.search(log, f"{name}, {settings.algorithm}", tau)
-                plots.save(figure, folder / "figures" / "search.png")
-        drawn = ", figures/" if settings.figures else ""
-        say(f"written to {folder}/: config.json, search.csv, best.json{drawn}", settings.quiet)
+        write_best(folder / BEST, request, tau, settings.algorithm, best)
+        attributes = results.provenance()
+        _files.replace(folder / SOURCE, json.dumps(attributes, indent=2) + "\n")
+        done = show(request, configuration, log, attributes, folder)
+        say(f"written to {folder}/: {', '.join((runs.CONFIG, *done.files))}", settings.quiet)
         count = 1 + max(trial.candidate for rung in log for trial in rung)
         say(f"best of {count}: {best.objective:.4f} at tau = {tau:g} on its tuning seeds", settings.quiet)
-        print(command_line(request, tau, settings.algorithm, best))
+        print("\n".join(done.lines))
+
+
+def report(request: Request, _: Sequence[float]) -> Report:
+    """Draw again what a finished search holds.
+
+    Raises:
+      InputError: if it is not finished, or something in it is damaged.
+    """
+    _sweep_run.begin(request)
+    _, configuration = configured(request)
+    settings, folder = request.settings, request.settings.out
+    log = read_log(folder / LOG) if (folder / LOG).is_file() else []
+    planned = settings.rungs * (settings.rounds if settings.design == "random" else 1)
+    if len(log) < planned or not (folder / BEST).is_file():
+        raise InputError(
+            f"{folder} holds {len(log)} of {planned} rungs of a search; `hfac resume {folder}` goes on with it"
+        )
+    options = json.loads((folder / BEST).read_text(encoding="utf-8"))["algorithm_options"]
+    best = log[-1][0]
+    log[-1][0] = best._replace(setting=best.setting._replace(options=options))
+    is_known = (folder / SOURCE).is_file()  # version 0.1 did not say
+    attributes = json.loads((folder / SOURCE).read_text(encoding="utf-8")) if is_known else {}
+    return show(request, configuration, log, attributes, folder)
+
+
+def show(
+    request: Request,
+    configuration: Mapping[str, Any],
+    log: Sequence[Sequence[Trial]],
+    attributes: Mapping[str, Any],
+    folder: Path,
+) -> Report:
+    """The command line that uses the best setting, and the figure."""
+    settings, name, tau = request.settings, request.problem, configuration["judge"]
+    if settings.figures:
+        with runs.drawing(settings.quiet):
+            plots.save(plots.search(log, f"{name}, {settings.algorithm}", tau), folder / "figures" / "search.png")
+    line = command_line(request, tau, settings.algorithm, log[-1][0])
+
+    def page() -> Page:
+        return pages.search(log, line, tau, name, settings.algorithm, pages.origin(configuration, attributes))
+
+    return Report(log, (line,), (LOG, BEST, *(["figures/"] if settings.figures else [])), page)
 
 
 def configured(request: Request) -> tuple[Any, dict[str, Any]]:
@@ -209,10 +252,10 @@ def search(
 
     def all_rungs() -> Iterator[list[Trial]]:
         if settings.design == "random":
-            show([plan.num_candidates(r) for r in range(plan.num_rounds)])
+            announce([plan.num_candidates(r) for r in range(plan.num_rounds)])
             return tuning.tune(problem, builder, space, plan, tau, report, kept)
         crossed = tuning.cross(space)
-        show([len(crossed)])
+        announce([len(crossed)])
         return tuning.search(
             problem,
             builder,
@@ -226,7 +269,7 @@ def search(
             kept=kept,
         )
 
-    def show(counts: Sequence[int]) -> None:
+    def announce(counts: Sequence[int]) -> None:
         rounds = [f"{count} candidates x {len(plan.seeds(r))} seeds" for r, count in enumerate(counts)]
         say(f"{name}: {', '.join(rounds)}; {plan.num_rungs} rungs each", settings.quiet)
 
@@ -267,6 +310,36 @@ def write_log(path: Path, log: Sequence[Sequence[Trial]]) -> None:
             | {n.path: v for n, v in numbers(trial.setting).items()}
         )
     comparison.write_csv(path, rows)
+
+
+def read_log(path: Path) -> list[list[Trial]]:
+    """The trials that `write_log` wrote, by rung, best first.
+
+    Raises:
+      InputError: if it cannot be read.
+    """
+    log: dict[tuple[int, int], list[Trial]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                numbers: dict[str, Any] = {
+                    name: int(row.pop(name)) for name in ("round", "candidate", "rung", "steps", "diverged")
+                }
+                numbers |= {name: float(row.pop(name)) for name in ("samples", "objective")}
+                rates = {name: float(row.pop(name)) for name in tuning.SETTINGS}
+                options = {name: _value(text) for name, text in row.items() if text}
+                trial = Trial(**numbers, setting=Setting(options, rates))
+                log.setdefault((trial.round, trial.rung), []).append(trial)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged: {error}; restore it from a copy") from None
+    return [sorted(trials, key=lambda trial: trial.objective) for trials in log.values()]
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def numbers(setting: Setting) -> dict[SettingName, float]:

@@ -18,3 +18,5 @@ from hfac.diagnostics._rates import fit_rates as fit_rates
 from hfac.diagnostics._rates import inside as inside
 from hfac.diagnostics._rates import metric as metric
 from hfac.diagnostics._rates import series as series
+from hfac.diagnostics._stored import load as load
+from hfac.diagnostics._stored import save as save

@@ -1,17 +1,40 @@
 """Figures of methods beside each other and of the search for their settings."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from hfac import statistics
 from hfac.comparison import Entry
 from hfac.plots._style import COLORS, WIDTH, new_figure, styled, subplots
+from hfac.statistics import Interval
 from hfac.tuning import Trial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+class Track(NamedTuple):
+    """A method's runs as far as the budget goes."""
+
+    steps: np.ndarray  # [T]
+    samples: np.ndarray  # [T], mean over seeds
+    seconds: np.ndarray  # [T], of all seeds together: every step takes the same time
+    interval: Interval  # [T], interquartile mean of the objective
+    num_failed: int
+    num_seeds: int
+
+
+def track(entry: Entry) -> Track:
+    """What is drawn of a method."""
+    data = entry.data.isel(judged_tau=0)
+    steps = data["step"].values
+    inside = np.arange(len(steps)) <= int(entry.ends().max())
+    values = data["hyper_objective"].transpose("step", "seed").values
+    interval = statistics.bootstrap(values[inside], num_resamples=500)
+    samples, seconds = data["samples"].mean("seed").values, entry.seconds * steps / steps[-1]
+    return Track(steps[inside], samples[inside], seconds[inside], interval, entry.diverged(), values.shape[1])
 
 
 def comparison(
@@ -34,20 +57,14 @@ def comparison(
         figure, axes = subplots(1, 2, (WIDTH * 1.3, 3.6), sharey=True)
         styles = ("-", "--", "-.")
         for k, entry in enumerate(entries):
-            data = entry.data.isel(judged_tau=0)
-            steps = data["step"].values
-            samples = data["samples"].mean("seed").values
-            last = int(entry.ends().max()) + 1
-            values = data["hyper_objective"].transpose("step", "seed").values
-            interval = statistics.bootstrap(values, num_resamples=500)
-            shown = (np.arange(len(steps)) < last) & (steps > 0) & np.isfinite(interval.estimate)
-            failed = entry.diverged()
-            label = entry.name + (f" ({failed} of {values.shape[1]} diverged)" if failed else "")
+            found = track(entry)
+            interval = found.interval
+            shown = (found.steps > 0) & np.isfinite(interval.estimate)
+            failed = found.num_failed
+            label = entry.name + (f" ({failed} of {found.num_seeds} diverged)" if failed else "")
             look = {"color": COLORS[k % len(COLORS)], "linestyle": styles[k // len(COLORS) % len(styles)]}
             high = np.where(np.isfinite(interval.high), interval.high, interval.estimate)
-            for axis, clock in zip(
-                axes, (samples if has_samples else steps, entry.seconds * steps / steps[-1]), strict=True
-            ):
+            for axis, clock in zip(axes, (found.samples if has_samples else found.steps, found.seconds), strict=True):
                 axis.plot(clock[shown], interval.estimate[shown], label=label, zorder=3 + (k == 0), **look)
                 axis.fill_between(clock[shown], interval.low[shown], high[shown], color=look["color"], alpha=0.15, lw=0)
         for axis in axes:
@@ -65,6 +82,26 @@ def comparison(
     return figure
 
 
+def tracks(log: Sequence[Sequence[Trial]]) -> dict[int, list[Trial]]:
+    """Every candidate's trials, rung by rung."""
+    found: dict[int, list[Trial]] = {}
+    for trial in (trial for rung in log for trial in rung):
+        found.setdefault(trial.candidate, []).append(trial)
+    return found
+
+
+def ceiling(log: Sequence[Sequence[Trial]]) -> float:
+    """Where the worst tenth of the first rung begins: what lies above is drawn there."""
+    return float(np.quantile([t.objective for t in log[0] if np.isfinite(t.objective)] or [0.0], 0.9))
+
+
+def searched(log: Sequence[Sequence[Trial]]) -> list[str]:
+    """Numbers of the schedules that differ between candidates; one offset stands for all of them."""
+    first = log[0][0].setting.rates
+    names = [n for n in first if len({trial.setting.rates[n] for trial in log[0]}) > 1]
+    return [n for n in names if not n.endswith("offset") or n == "upper.offset"]
+
+
 def search(log: Sequence[Sequence[Trial]], title: str, tau: float) -> "Figure":
     """A search by successive halving: candidates' objectives as they go on, and against each axis of the schedules.
 
@@ -73,9 +110,7 @@ def search(log: Sequence[Sequence[Trial]], title: str, tau: float) -> "Figure":
       title: of the figure.
       tau: entropy weight at which x was judged.
     """
-    best = log[-1][0]
-    axes_names = [n for n in best.setting.rates if len({trial.setting.rates[n] for trial in log[0]}) > 1]
-    shown = [n for n in axes_names if not n.endswith("offset") or n == "upper.offset"]
+    best, shown = log[-1][0], searched(log)
     columns = 4
     rows = -(-(len(shown) + 2) // columns)
     with styled():
@@ -83,25 +118,22 @@ def search(log: Sequence[Sequence[Trial]], title: str, tau: float) -> "Figure":
         layout = figure.add_gridspec(rows, columns)
         halving = figure.add_subplot(layout[0, :2])
         colors = ("#B8C4CE", "#6FA8DC", "#0072B2", "#003A5D")
-        ceiling = float(np.quantile([t.objective for t in log[0] if np.isfinite(t.objective)] or [0.0], 0.9))
-        tracks: dict[int, list[Trial]] = {}
-        for trial in (trial for rung in log for trial in rung):
-            tracks.setdefault(trial.candidate, []).append(trial)
-        for track in tracks.values():
-            seen = [(max(t.samples, t.steps), min(t.objective, ceiling)) for t in track]
-            color = colors[min(len(track) - 1, len(colors) - 1)]
+        highest, every = ceiling(log), tracks(log)
+        for trials in every.values():
+            seen = [(max(t.samples, t.steps), min(t.objective, highest)) for t in trials]
+            color = colors[min(len(trials) - 1, len(colors) - 1)]
             halving.plot(
-                *zip(*seen, strict=True), marker=".", markersize=4, linewidth=0.9, color=color, zorder=len(track)
+                *zip(*seen, strict=True), marker=".", markersize=4, linewidth=0.9, color=color, zorder=len(trials)
             )
         halving.plot(max(best.samples, best.steps), best.objective, "*", color=COLORS[1], markersize=11, zorder=9)
         halving.set(xscale="log", ylabel=rf"$\Phi_{{{tau:g}}}$", xlabel="samples of a run")
-        halving.set_title(f"{title}: {len(tracks)} candidates, best {best.objective:.4f}", fontsize=9, loc="left")
+        halving.set_title(f"{title}: {len(every)} candidates, best {best.objective:.4f}", fontsize=9, loc="left")
         for k, name in enumerate(shown):
             axis = figure.add_subplot(layout[(k + 2) // columns, (k + 2) % columns], sharey=halving)
             for rung in log:
                 r = rung[0].rung
                 values = [t.setting.rates[name] for t in rung]
-                heights = [min(t.objective, ceiling) for t in rung]
+                heights = [min(t.objective, highest) for t in rung]
                 axis.scatter(values, heights, s=7, color=colors[min(r, len(colors) - 1)], zorder=r)
             axis.plot(best.setting.rates[name], best.objective, "*", color=COLORS[1], markersize=9, zorder=9)
             if not name.endswith("power"):

@@ -2,13 +2,14 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from hfac import diagnostics, statistics
 from hfac.diagnostics import Diagnosis, Fit
 from hfac.plots._style import COLORS, WIDTH, styled, subplots
+from hfac.statistics import Interval
 
 if TYPE_CHECKING:
     import xarray
@@ -78,13 +79,20 @@ def _power_line(axis: "Axes", step: np.ndarray, values: np.ndarray, fit: Fit, co
     axis.fill_between(step[shown], low[shown], high[shown], color=color, alpha=0.2, linewidth=0)
 
 
-def _theory_line(axis: "Axes", step: np.ndarray, values: np.ndarray, power: float, window: tuple[float, float]) -> None:
-    """The power law through the curve's value where the window begins."""
+def theory_line(
+    step: np.ndarray, values: np.ndarray, power: float, window: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends of the power law through the curve's value where the window begins: steps [2], values [2]."""
     begin = int(np.searchsorted(step, window[0]))
     anchor = float(statistics.interquartile_mean(values[begin]))
     ends = np.array([step[begin], window[1]])
-    axis.plot(ends, anchor * (ends / step[begin]) ** power, color="0.2", linestyle=":", linewidth=1.3, zorder=5)
-    axis.annotate(rf"theory: $k^{{{power:.3g}}}$", (ends[1], anchor * (ends[1] / ends[0]) ** power),
+    return ends, anchor * (ends / step[begin]) ** power
+
+
+def _theory_line(axis: "Axes", step: np.ndarray, values: np.ndarray, power: float, window: tuple[float, float]) -> None:
+    ends, heights = theory_line(step, values, power, window)
+    axis.plot(ends, heights, color="0.2", linestyle=":", linewidth=1.3, zorder=5)
+    axis.annotate(rf"theory: $k^{{{power:.3g}}}$", (ends[1], heights[1]),
                   xytext=(-2, 3), textcoords="offset points", ha="right", va="bottom", fontsize=7.5)  # fmt: skip
 
 
@@ -109,24 +117,51 @@ def diagnosis(found: Diagnosis, title: str, judge: float, settings: str) -> "Fig
     return figure
 
 
-def _ratio_along(axis: "Axes", found: Diagnosis) -> None:
+def ratio_along(found: Diagnosis) -> tuple[np.ndarray, Interval]:
+    """Steps [T] at which some seed's ratio says something, and its median, least and most over seeds there."""
     shown = (found.step > 0) & np.isfinite(found.along.ratio).any(1)
-    ratio, step = found.along.ratio[shown], found.step[shown]
-    axis.plot(step, np.nanmedian(ratio, 1), color=COLORS[0], label="median over seeds")
-    axis.fill_between(step, np.nanmin(ratio, 1), np.nanmax(ratio, 1), color=COLORS[0], alpha=0.2, lw=0, label="range")
+    ratio = found.along.ratio[shown]
+    return found.step[shown], Interval(np.nanmedian(ratio, 1), np.nanmin(ratio, 1), np.nanmax(ratio, 1))
+
+
+def _ratio_along(axis: "Axes", found: Diagnosis) -> None:
+    step, ratio = ratio_along(found)
+    axis.plot(step, ratio.estimate, color=COLORS[0], label="median over seeds")
+    axis.fill_between(step, ratio.low, ratio.high, color=COLORS[0], alpha=0.2, lw=0, label="range")
     axis.axhline(found.needed, color="0.35", linestyle=":", linewidth=1.2, label="needed in a run of this length")
     axis.set(xscale="log", yscale="log", xlabel="step $k$", title=r"PL ratio $|\nabla J_\tau|^2/(\tau\,$gap$)$ along")
     axis.legend(fontsize=7)
 
 
+class Scatter(NamedTuple):
+    """Gradients against gaps."""
+
+    gap: np.ndarray  # [P], along the run
+    square: np.ndarray  # [P], |grad J_tau|^2 there
+    ends: np.ndarray  # [2], smallest and largest gap
+    bound: np.ndarray  # [2], what the condition asks for there, at the constant that holds along the run
+
+
+def scatter(found: Diagnosis) -> Scatter:
+    """Gradients against gaps along the run, and the line that the condition draws."""
+    counts = np.isfinite(found.along.ratio)
+    gap, square = np.asarray(found.along.gap)[counts], np.asarray(found.along.gradient_square)[counts]
+    ends = np.array([gap.min(), max(gap.max(), found.at_random.gap.max())])
+    return Scatter(gap, square, ends, found.constant * found.entropy * ends)
+
+
 def _scatter(axis: "Axes", found: Diagnosis) -> None:
     axis.scatter(found.at_random.gap, found.at_random.gradient_square, s=9, color=COLORS[1], label="random policies")
-    counts = np.isfinite(found.along.ratio)
-    gap, square = found.along.gap[counts], found.along.gradient_square[counts]
-    axis.scatter(gap, square, s=5, color=COLORS[0], label="along the run")
-    gaps = np.array([gap.min(), max(gap.max(), found.at_random.gap.max())])
-    line = found.constant * found.entropy * gaps
-    axis.plot(gaps, line, color="0.35", linestyle="--", linewidth=1, label=rf"$C\,\tau\,$gap, $C={found.constant:.2g}$")
+    along = scatter(found)
+    axis.scatter(along.gap, along.square, s=5, color=COLORS[0], label="along the run")
+    axis.plot(
+        along.ends,
+        along.bound,
+        color="0.35",
+        linestyle="--",
+        linewidth=1,
+        label=rf"$C\,\tau\,$gap, $C={found.constant:.2g}$",
+    )
     axis.set(
         xscale="log", yscale="log", xlabel=r"gap $J_\tau(\pi^*)-J_\tau(\pi)$", ylabel=r"$|\nabla_\theta J_\tau|^2$"
     )

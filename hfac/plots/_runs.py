@@ -6,13 +6,15 @@ the data has nothing to show.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
 from hfac import exact, statistics
+from hfac.judging import OBJECTIVE
 from hfac.plots._style import COLORS, WIDTH, save, styled, subplots
+from hfac.statistics import Interval
 from hfac.tabular.problem import GridLayout, Problem
 from hfac.types import Status
 
@@ -62,18 +64,89 @@ def objective(data: "xarray.Dataset", problem: Problem, references: References) 
     return figure
 
 
+class Curve(NamedTuple):
+    """The objective of one configuration at one judged tau, over its seeds."""
+
+    clock: np.ndarray  # [T], samples; steps where none are counted
+    interval: Interval  # [T], interquartile mean
+    num_failed: int
+    num_seeds: int
+
+    def failures(self) -> str:
+        """How many runs diverged, as the end of a label; empty where none did."""
+        return f" ({self.num_failed} of {self.num_seeds} diverged)" if self.num_failed else ""
+
+
+def curve(data: "xarray.Dataset", name: str = OBJECTIVE) -> Curve:
+    """What is drawn of one configuration.
+
+    Args:
+      data: dimensions seed and step.
+      name: of the variable.
+    """
+    values = data[name].transpose("step", "seed").values
+    samples = data["samples"].mean("seed").values
+    failed = int((data["status"].isel(step=-1) != Status.OK).sum())
+    clock = samples if samples.max() > 0 else data["step"].values
+    return Curve(clock, statistics.bootstrap(values, num_resamples=500), failed, data.sizes["seed"])
+
+
 def objective_line(axis: "Axes", data: "xarray.Dataset", label: str, color: str) -> None:
     """One configuration at one judged tau: interquartile mean and band; diverged runs counted in the label."""
-    values = data["hyper_objective"].transpose("step", "seed").values
-    interval = statistics.bootstrap(values, num_resamples=500)
-    samples = data["samples"].mean("seed").values
-    ticks = samples if samples.max() > 0 else data["step"].values
-    failed = int((data["status"].isel(step=-1) != Status.OK).sum())
-    label += f" ({failed} of {data.sizes['seed']} diverged)" if failed else ""
+    found = curve(data)
+    ticks, interval = found.clock, found.interval
     shown = (ticks > 0) & np.isfinite(interval.estimate)
-    axis.plot(ticks[shown], interval.estimate[shown], color=color, label=label)
+    axis.plot(ticks[shown], interval.estimate[shown], color=color, label=label + found.failures())
     high = np.where(np.isfinite(interval.high), interval.high, interval.estimate)
     axis.fill_between(ticks[shown], interval.low[shown], high[shown], color=color, alpha=0.2, linewidth=0)
+
+
+class Moment(NamedTuple):
+    """What the leader sets on a grid at one record point, and what the follower answers."""
+
+    step: int
+    value: float  # of the objective
+    field: np.ndarray  # [rows, columns]
+    drift: np.ndarray  # [rows, columns, 2], mean displacement (row, column) of the best response
+    visits: np.ndarray  # [rows, columns], its visitation
+
+
+class Answer(NamedTuple):
+    """A run on a grid at its first, a middle and its last record point."""
+
+    words: str  # configuration and seed
+    tau: float  # of the best response
+    moments: tuple[Moment, ...]
+    limits: tuple[float, float]  # of the positive field
+
+
+def answer(data: "xarray.Dataset", problem: Problem, layout: GridLayout) -> Answer:
+    """Of the configuration that ends best, the seed whose end is the median one.
+
+    The middle record point is where half of the way has been gone.
+    """
+    tau = float(data["judged_tau"].min())
+    judged = data["hyper_objective"].sel(judged_tau=tau)
+    picks = configurations(data)
+    means = [float(statistics.interquartile_mean(judged.isel(pick).isel(step=-1).values)) for pick in picks]
+    best = picks[int(np.argmin(means))]
+    order = np.argsort(judged.isel(best).isel(step=-1).values)
+    run = data.isel(best).isel(seed=int(order[(len(order) - 1) // 2]))
+    values = run["hyper_objective"].sel(judged_tau=tau).values
+    is_healthy = bool(np.isfinite(values).all())
+    middle = int(np.argmin(np.abs(values - (values[0] + values[-1]) / 2))) if is_healthy else len(values) // 2
+    respond = jax.jit(lambda x: exact.best_response(problem, x, tau))
+    moments = []
+    for t in (0, middle, -1):
+        x = run["x"].isel(step=t).values
+        pi = np.asarray(respond(x))
+        visits = np.asarray(exact.visitation(problem, pi)).reshape(layout.shape)
+        drift = (pi @ np.asarray(layout.moves, float)).reshape(*layout.shape, 2)
+        field = np.asarray(layout.field(x)).reshape(layout.shape)
+        moments.append(Moment(int(run["step"][t]), float(values[t]), field, drift, visits))
+    fields = [moment.field for moment in moments]
+    limits = (min(float(field[field > 0].min()) for field in fields), max(float(field.max()) for field in fields))
+    return Answer(f"{describe(data, best)}, seed {int(run['seed'])}", tau, tuple(moments), limits)
 
 
 def grid(data: "xarray.Dataset", problem: Problem, references: References) -> "Figure | None":
@@ -85,28 +158,16 @@ def grid(data: "xarray.Dataset", problem: Problem, references: References) -> "F
     layout = problem.layout
     if layout is None:
         return None
-    tau = float(data["judged_tau"].min())
-    judged = data["hyper_objective"].sel(judged_tau=tau)
-    picks = configurations(data)
-    means = [float(statistics.interquartile_mean(judged.isel(pick).isel(step=-1).values)) for pick in picks]
-    best = picks[int(np.argmin(means))]
-    order = np.argsort(judged.isel(best).isel(step=-1).values)
-    run = data.isel(best).isel(seed=int(order[(len(order) - 1) // 2]))
-    values = run["hyper_objective"].sel(judged_tau=tau).values
-    is_healthy = bool(np.isfinite(values).all())
-    middle = int(np.argmin(np.abs(values - (values[0] + values[-1]) / 2))) if is_healthy else len(values) // 2
+    found = answer(data, problem, layout)
+    tau = found.tau
     figure, axes = subplots(1, 3, (WIDTH * 1.5, 3.5))
-    fields = [np.asarray(layout.field(run["x"].isel(step=t).values)) for t in (0, middle, -1)]
-    limits = (min(float(field[field > 0].min()) for field in fields), max(float(field.max()) for field in fields))
-    respond = jax.jit(lambda x: exact.best_response(problem, x, tau))
     image = None
-    for axis, t, field in zip(axes, (0, middle, -1), fields, strict=True):
-        pi = np.asarray(respond(run["x"].isel(step=t).values))
-        image = _grid_panel(axis, layout, field, pi, np.asarray(exact.visitation(problem, pi)), limits)
-        axis.set_title(f"step {int(run['step'][t]):,}: $\\Phi_{{{tau:g}}}$ = {values[t]:.3f}", fontsize=9)
+    for axis, moment in zip(axes, found.moments, strict=True):
+        image = _grid_panel(axis, layout, moment, found.limits)
+        axis.set_title(f"step {moment.step:,}: $\\Phi_{{{tau:g}}}$ = {moment.value:.3f}", fontsize=9)
     assert image is not None
     figure.colorbar(image, ax=axes, label=layout.field_label, shrink=0.85, pad=0.01)
-    caption = f"{describe(data, best)}, seed {int(run['seed'])}\n"
+    caption = f"{found.words}\n"
     caption += (
         f"arrows: best response at $\\tau={tau:g}$; circles: its visitation (area); hatched: hazards; framed: landmark"
     )
@@ -114,12 +175,12 @@ def grid(data: "xarray.Dataset", problem: Problem, references: References) -> "F
     return figure
 
 
-def _grid_panel(axis: "Axes", layout: GridLayout, field: Any, pi: Any, visits: Any, limits: tuple[float, float]) -> Any:
+def _grid_panel(axis: "Axes", layout: GridLayout, moment: Moment, limits: tuple[float, float]) -> Any:
     from matplotlib.colors import LogNorm
 
     rows, columns = layout.shape
     norm = LogNorm(limits[0], max(limits[1], 1.01 * limits[0]))
-    shown = np.where(field > 0, field, np.nan).reshape(rows, columns)
+    shown = np.where(moment.field > 0, moment.field, np.nan)
     image = axis.imshow(shown, cmap="Blues", norm=norm, interpolation="nearest", alpha=0.85)
     row, column = np.divmod(np.arange(rows * columns), columns)
     colors = {"landmark": "#009E73", "hazard": "#444444"}
@@ -127,9 +188,9 @@ def _grid_panel(axis: "Axes", layout: GridLayout, field: Any, pi: Any, visits: A
         for state in states:
             is_hazard = label == "hazard"
             axis.add_patch(_cell(column[state], row[state], colors.get(label, "#CC79A7"), is_hazard))
-    axis.scatter(column, row, s=900 * visits, facecolors="none", edgecolors="#D55E00", linewidths=0.9, zorder=3)
-    moves = np.asarray(layout.moves, float)
-    drift = pi @ moves  # mean displacement (row, column)
+    areas = 900 * moment.visits.ravel()
+    axis.scatter(column, row, s=areas, facecolors="none", edgecolors="#D55E00", linewidths=0.9, zorder=3)
+    drift = moment.drift.reshape(-1, 2)
     axis.quiver(
         column, row, drift[:, 1], drift[:, 0], angles="xy", scale_units="xy", scale=2.0, width=0.005,
         color="0.15", pivot="mid", zorder=4,
@@ -174,6 +235,29 @@ def describe(data: "xarray.Dataset", pick: Mapping[str, int]) -> str:
                 words = str(name).removeprefix("algorithm.").replace(".scale", "").replace(".", " ")
                 parts.append(f"{words} {float(coordinate[i]):.4g}")
     return ", ".join(parts) or str(data.attrs.get("settings", "one schedule"))
+
+
+class Failure(NamedTuple):
+    """A run that failed."""
+
+    configuration: str
+    seed: int
+    step: int  # first bad one
+    meaning: str
+
+
+def failures(data: "xarray.Dataset", at_most: int) -> tuple[list[Failure], int]:
+    """The first runs that failed, with configuration, first bad step and what to try next; and how many did."""
+    status = data["status"].isel(step=-1)
+    failed = np.argwhere(status.values != Status.OK)
+    found = []
+    for where in failed[:at_most]:
+        pick = dict(zip(map(str, status.dims), map(int, where), strict=True))
+        run = data.isel(pick)
+        words = describe(data, {dim: i for dim, i in pick.items() if dim != "seed"})
+        meaning = Status(int(status.isel(pick))).meaning
+        found.append(Failure(words, int(run["seed"]), int(run["failed_at"].isel(step=-1)), meaning))
+    return found, len(failed)
 
 
 FIGURES: dict[str, Callable[["xarray.Dataset", Problem, References], Any]] = {"objective": objective, "grid": grid}

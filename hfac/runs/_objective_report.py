@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import xarray
 
-from hfac import comparison, judging, plots, results, statistics
+from hfac import comparison, judging, pages, plots, results, statistics
 from hfac._progress import clock, progress, say, waiting
 from hfac.judging import Judge
+from hfac.pages import Page
 from hfac.runs._execution import Execution
 from hfac.runs._folder import RESULTS
 from hfac.runs._job import Job
@@ -36,7 +37,14 @@ def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], 
     if execution.figures:
         with drawing(quiet):
             draw(job, judged, folder / FIGURES)
-    return Report(judged, tuple(lines(rows)), (SUMMARY, *([f"{FIGURES}/"] if execution.figures else [])))
+    files = (SUMMARY, *([f"{FIGURES}/"] if execution.figures else []))
+
+    def page() -> Page:
+        variants = [(pick, variant.problem) for variant, pick in zip(job.variants, _picks(job), strict=True)]
+        origin = pages.origin(job.configuration, judged.attrs)
+        return pages.sweep(judged, variants, str(job.configuration["algorithm"]), origin)
+
+    return Report(judged, tuple(lines(rows)), files, page)
 
 
 def judge(job: Job, data: xarray.Dataset, judges: Sequence[Judge], quiet: bool) -> xarray.Dataset:

@@ -1,20 +1,19 @@
 """What a finished job shows: its records judged, a table, figures, and the runs that failed."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import xarray
 
 from hfac import plots
 from hfac._errors import as_input_error
 from hfac._progress import say, waiting
 from hfac._registry import load
+from hfac.pages import Page
 from hfac.runs._execution import Execution
 from hfac.runs._job import Job
-from hfac.types import Status
 
 REPORTS = {  # what a problem says it is reported as -> what reports it
     "objective": "hfac.runs._objective_report:report",
@@ -26,9 +25,10 @@ SUMMARY, FIGURES = "summary.csv", "figures"
 class Report(NamedTuple):
     """A finished job, judged."""
 
-    data: xarray.Dataset
+    data: Any  # judged records, or what a command found
     lines: tuple[str, ...]  # the table
     files: tuple[str, ...]  # that were written
+    page: Callable[[], Page]  # the same to look at in a browser; nothing is computed before it is asked for
 
 
 def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], execution: Execution) -> Report:
@@ -63,16 +63,8 @@ def drawing(quiet: bool) -> Iterator[None]:
 
 def list_failures(data: xarray.Dataset, quiet: bool, at_most: int = 10) -> None:
     """Say which runs diverged, with configuration and first bad step."""
-    status = data["status"].isel(step=-1)
-    failed = np.argwhere(status.values != Status.OK)
-    for where in failed[:at_most]:
-        pick = dict(zip(status.dims, (int(i) for i in where), strict=True))
-        run = data.isel(pick)
-        config = plots.describe(data, {str(dim): i for dim, i in pick.items() if dim != "seed"})
-        meaning = Status(int(status.isel(pick))).meaning
-        say(
-            f"diverged: {config}, seed {int(run['seed'])}, at step {int(run['failed_at'].isel(step=-1)):,}: {meaning}",
-            quiet,
-        )
-    if len(failed) > at_most:
-        say(f"diverged: {len(failed) - at_most} more", quiet)
+    shown, count = plots.failures(data, at_most)
+    for one in shown:
+        say(f"diverged: {one.configuration}, seed {one.seed}, at step {one.step:,}: {one.meaning}", quiet)
+    if count > at_most:
+        say(f"diverged: {count - at_most} more", quiet)

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import xarray
 
-from hfac import comparison, plots, results, tweets
+from hfac import comparison, pages, plots, results, tweets
 from hfac._progress import say, waiting
+from hfac.pages import Page
 from hfac.runs._execution import Execution
 from hfac.runs._folder import RESULTS
 from hfac.runs._job import Job
@@ -45,4 +46,8 @@ def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], 
         with drawing(quiet), plots.styled():
             plots.save(plots.tweets(judged, frontier, tau), folder / FIGURES / "tweets.png")
     files = (SUMMARY, SAMPLES, *([f"{FIGURES}/"] if execution.figures else []))
-    return Report(judged, tuple(tweets.lines(rows, shown, tau, data.sizes["seed"])), files)
+
+    def page() -> Page:
+        return pages.tweets(judged, frontier, rows, shown, tau, pages.origin(job.configuration, judged.attrs))
+
+    return Report(judged, tuple(tweets.lines(rows, shown, tau, data.sizes["seed"])), files, page)

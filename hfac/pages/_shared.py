@@ -1,0 +1,116 @@
+"""What several kinds of page share: thinned curves, who failed, where the numbers come from."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hfac import __version__, plots
+from hfac.pages._page import Cell, Code, Line, Origin, Section, Table, Text, cell, numbers, table
+from hfac.plots import Curve
+from hfac.statistics import Interval
+
+if TYPE_CHECKING:
+    import xarray
+
+MOST_POINTS, FEWEST_POINTS = 400, 40  # of a line
+POINTS_OF_A_CHART = 120_000  # of all its lines
+SHOWN_AT_FIRST = 24  # lines; a reader turns others on
+LONGEST_TABLE = 200  # runs that failed
+
+
+def kept(num_points: int, num_lines: int = 1, most: int = MOST_POINTS) -> np.ndarray:
+    """Indices of the points that a line of a chart keeps, both ends among them."""
+    most = max(FEWEST_POINTS, min(most, POINTS_OF_A_CHART // max(num_lines, 1)))
+    return np.unique(np.round(np.linspace(0, num_points - 1, min(num_points, most))).astype(int))
+
+
+def line(name: str, clock: np.ndarray, interval: Interval, **options: Any) -> Line:
+    """A curve with its interval; where the estimate is not finite it has a gap."""
+    low, high = numbers(interval.low), numbers(interval.high)
+    return Line(name, numbers(clock), numbers(interval.estimate), low, high, **options)
+
+
+def curves(found: Sequence[tuple[str, Curve]]) -> tuple[Line, ...]:
+    """A line for every curve; the first ones are shown at first."""
+    return tuple(
+        line(f"{name}{curve.failures()}", curve.clock, curve.interval, is_shown=index < SHOWN_AT_FIRST)
+        for index, (name, curve) in enumerate(found)
+    )
+
+
+def shown_note(count: int) -> str:
+    """Says that not all lines are shown, if so."""
+    if count <= SHOWN_AT_FIRST:
+        return ""
+    return f"The first {SHOWN_AT_FIRST} of {count:,} lines are shown; the buttons below turn others on. "
+
+
+def statuses(*every: "xarray.Dataset") -> Section:
+    """How many runs ended well, and which did not, at which step and why."""
+    count = sum(data["status"].isel(step=-1).size for data in every)
+    found = [plots.failures(data, LONGEST_TABLE) for data in every]
+    num_failed = sum(num for _, num in found)
+    failed = [one for each, _ in found for one in each][:LONGEST_TABLE]
+    if not failed:
+        return Section("Status of the runs", (Text(f"All {count:,} runs ended healthy.", True),))
+    words = f"{count - num_failed:,} of {count:,} runs ended healthy, {num_failed:,} diverged or were stopped. "
+    words += "A run that diverged is frozen and enters every statistic as +inf."
+    rows = [
+        {
+            "configuration": Cell(one.configuration),
+            "seed": cell(one.seed, str(one.seed)),
+            "first bad step": cell(one.step, f"{one.step:,}"),
+            "why, and what to try": Cell(one.meaning),
+        }
+        for one in failed
+    ]
+    more = f"{num_failed - len(failed):,} more are not listed." if num_failed > len(failed) else ""
+    return Section("Status of the runs", (Text(words, False), table("Runs that failed", rows, more, True)))
+
+
+def origin(configuration: Mapping[str, Any], attributes: Mapping[str, Any], again: str = "") -> Origin:
+    """Where numbers come from.
+
+    Args:
+      configuration: as config.json holds it.
+      attributes: of the results: date, versions, device, seconds.
+      again: command that reproduces them; the one that takes the configuration unless given.
+    """
+    return Origin(
+        again or f"hfac {configuration['command']} --config config.json",
+        tuple(_flat(configuration)),
+        tuple(_flat({"hfac": configuration.get("version", __version__), **attributes})),
+        json.dumps(dict(configuration), indent=2, default=str),
+    )
+
+
+def _flat(content: Mapping[str, Any], owner: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{key}.")
+        elif value not in (None, [], ()):
+            words = " ".join(map(_words, value)) if isinstance(value, list | tuple) else _words(value)
+            yield f"{owner}{key}".replace("_options.", ".").replace("_", " "), words
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def provenance(origin: Origin) -> tuple[Section, ...]:
+    """Settings, and where the numbers come from."""
+    settings = Table("Every setting", ("setting", "value"), _pairs(origin.settings), is_long_text=True)
+    source = Table("Versions, machine and date", ("what", "value"), _pairs(origin.attributes), is_long_text=True)
+    again = Code("Command that reproduces it, in its folder", origin.again)
+    whole = Code("Configuration", origin.configuration, is_folded=True)
+    return (Section("Settings", (settings,)), Section("Where the numbers come from", (again, whole, source)))
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[Cell, ...], ...]:
+    return tuple((Cell(name), Cell(value)) for name, value in pairs)
