@@ -60,7 +60,7 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("stop_at", ["partial", "its table"])
 def test_it_goes_on_where_it_was_stopped(whole, tmp_path, monkeypatch, stop_at, capsys):
     folder, tuned = tmp_path / "run", []
-    own_run, own_tune, own_report = _compare_run.run, _compare_run.tune, _compare_run.report
+    own_run, own_tune, own_report = _compare_run.run, _compare_run.tune, _compare_run.show
 
     def stops(problem, method, *args):
         if method == stop_at:
@@ -71,12 +71,12 @@ def test_it_goes_on_where_it_was_stopped(whole, tmp_path, monkeypatch, stop_at, 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_compare_run, "run", stops)
-    monkeypatch.setattr(_compare_run, "report", no_report if stop_at == "its table" else own_report)
+    monkeypatch.setattr(_compare_run, "show", no_report if stop_at == "its table" else own_report)
     with pytest.raises(SystemExit) as stop:
         main([*RUN, "--out", str(folder)])
     assert stop.value.code == 130 and f"`hfac resume {folder}` goes on from there" in capsys.readouterr().err
     monkeypatch.setattr(_compare_run, "run", own_run)
-    monkeypatch.setattr(_compare_run, "report", own_report)
+    monkeypatch.setattr(_compare_run, "show", own_report)
     monkeypatch.setattr(_compare_run, "tune", lambda problem, method, *args: tuned.append(method))
     main(["resume", str(folder)])
     assert tuned == [] and table(folder) == table(whole)
