@@ -10,9 +10,10 @@ atexit.register(shutil.rmtree, programs, ignore_errors=True)
 os.environ |= {"JAX_COMPILATION_CACHE_DIR": programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import compilation  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+from support import compilation  # noqa: E402
 
 given = os.environ.get("XLA_FLAGS")
 os.environ["XLA_FLAGS"] = f"{given or ''} {compilation.FLAGS}"

@@ -3,12 +3,10 @@
 import re
 from pathlib import Path
 
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import EVERY, toy
 
 import hfac
 from hfac import algorithms, runs, schedules
@@ -20,6 +18,8 @@ from hfac.problems import REGISTRY as PROBLEMS
 from hfac.runs import Execution
 from hfac.runs._report import REPORTS
 from hfac.tabular.sampling import SAMPLERS
+from support import cases
+from support.toys import EVERY, toy
 
 PAGE = Path(__file__).parents[1] / "docs" / "guides" / "extending.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -5,16 +5,16 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from commands import environment
 
 import hfac
 from hfac import exact, metrics, schedules
 from hfac.problems import goal_placement
+from support import cases
+from support.commands import environment
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import hfac
 from hfac import _activity, _progress
 from hfac._activity import activity
 from hfac._progress import Phase, progress, say, waiting
-from tests.commands import TIMEOUT, command, environment
+from support.commands import TIMEOUT, command, environment
 
 with contextlib.suppress(ImportError):
     import fcntl

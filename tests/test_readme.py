@@ -8,11 +8,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from commands import command
-from rated import made_up
-from test_durable import SIZE
 
 from hfac import tweets
+from support.commands import command
+from support.folders import SIZE
+from support.rated import made_up
 
 ROOT = Path(__file__).parents[1]
 

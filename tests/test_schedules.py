@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import ROUNDING, needs_x64
 
 from hfac.schedules import RATES, PowerDecay, Schedules, attenuating, fixed, grid
+from support.helpers import ROUNDING, needs_x64
 
 NAN, INF = float("nan"), float("inf")
 

@@ -1,0 +1,123 @@
+"""`hfac compare` goes on where it was stopped, and grows; what does not fit into memory is refused before it starts."""
+
+import csv
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from hfac import results
+from hfac.cli import _compare_run, main
+from hfac.runs import _memory
+from support.folders import SIZE
+
+SEARCH = ["--budget", "1600", "--rounds", "1", "--rungs", "1", "--tuning-seeds", "1", "--search", "offset=300"]
+RUN = ["compare", "goal_placement", *SIZE, "--algorithms", "hfac", "partial", "--samples", "400", "--seeds", "2"]
+RUN += SEARCH
+TUNE = [
+    "tune",
+    "goal_placement",
+    *SIZE,
+    "--samples",
+    "400",
+    "--budget",
+    "4e5",
+    "--rounds",
+    "1",
+    "--search",
+    "offset=300",
+]
+
+
+@pytest.fixture(autouse=True)
+def plain_jax(monkeypatch):
+    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def table(folder):
+    with (folder / "table_samples.csv").open() as file:
+        return [{name: cell for name, cell in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+def judged(folder, method):
+    return results.load(folder / "results" / f"{method}.zarr")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare") / "whole"
+    with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion("standard"):
+        patch.setattr("hfac.runs.configure", lambda *args: None)
+        with jax.numpy_rank_promotion("allow"):
+            main([*RUN, "--out", str(folder)])
+    return folder
+
+
+@pytest.mark.parametrize("stop_at", ["partial", "its table"])
+def test_it_goes_on_where_it_was_stopped(whole, tmp_path, monkeypatch, stop_at, capsys):
+    folder, tuned = tmp_path / "run", []
+    own_run, own_tune, own_report = _compare_run.run, _compare_run.tune, _compare_run.show
+
+    def stops(problem, method, *args):
+        if method == stop_at:
+            raise KeyboardInterrupt
+        return own_run(problem, method, *args)
+
+    def no_report(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_compare_run, "run", stops)
+    monkeypatch.setattr(_compare_run, "show", no_report if stop_at == "its table" else own_report)
+    with pytest.raises(SystemExit) as stop:
+        main([*RUN, "--out", str(folder)])
+    assert stop.value.code == 130 and f"`hfac resume {folder}` goes on from there" in capsys.readouterr().err
+    monkeypatch.setattr(_compare_run, "run", own_run)
+    monkeypatch.setattr(_compare_run, "show", own_report)
+    monkeypatch.setattr(_compare_run, "tune", lambda problem, method, *args: tuned.append(method))
+    main(["resume", str(folder)])
+    assert tuned == [] and table(folder) == table(whole)
+    assert own_tune is not _compare_run.tune
+
+
+def test_it_grows_by_seeds_samples_and_methods(whole, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    main(["extend", str(folder), "--seeds", "3", "--samples", "600", "--algorithms", "hfac", "partial", "nested"])
+    assert [row["method"] for row in table(folder)] == ["hfac", "partial", "nested"]
+    for method in ("hfac", "partial"):
+        before, after = judged(whole, method), judged(folder, method)
+        assert after.sizes["seed"] == 3 and after["samples"].max() > before["samples"].max()
+        kept = after.sel(seed=[0, 1], step=before["step"])
+        np.testing.assert_array_equal(kept["x"], before["x"])
+        own = [json.loads((each / "settings" / f"{method}.json").read_text()) for each in (whole, folder)]
+        assert own[0] == own[1]
+    found = json.loads((folder / "settings" / "partial.json").read_text())
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(found | {"upper": 0.5}))
+    capsys.readouterr()
+    for wrong, words in (
+        (["--seeds", "2"], "--seeds can only grow"),
+        (["--samples", "400"], "--samples can only grow"),
+        (["--algorithms", "hfac", "nested"], "--algorithms must hold what it held"),
+        (["--rounds", "2"], "a comparison keeps its rounds"),
+        (["--budget", "3200"], "a comparison keeps its budget"),
+        (["--settings", str(other)], "--settings: the comparison has settings of partial and keeps them"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["extend", str(folder), *wrong])
+        said = capsys.readouterr().err
+        assert words in said and said.count("\n") == 1, said
+
+
+@pytest.mark.parametrize("command", [RUN, TUNE])
+def test_what_does_not_fit_is_refused_before_it_starts(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_memory, "host", lambda: 2_000.0)
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--out", str(tmp_path / "run")])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and "runs need" in said and said.count("\n") == 1, said
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,301 @@
+"""Durable runs from Python: jobs, problems of one's own, numbers of the problem as dimensions, growth, repetition."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import hfac
+from hfac import algorithms, problems, results, runs, schedules, settings
+from hfac.cli import main
+from hfac.runs import Execution
+from support import cases
+from support.folders import SIZE, same
+
+SMALL = {"size": 4, "landmark": (3, 3), "hazard_rows": (1, 2), "hazard_columns": (1, 2)}
+QUIET = Execution(figures=False, quiet=True)
+RATES = {"upper": 0.01, "entropy": [0.01, 0.03]}
+
+
+def job(**changed):
+    given = {"problem": "goal_placement", "problem_options": SMALL, "settings": RATES, "steps": 60, "seeds": 2}
+    return runs.job(**given | changed)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    return folder, runs.start(job(), folder, QUIET)
+
+
+@pytest.mark.parametrize("name", settings.RATE_SETTINGS)
+def test_a_setting_has_one_name_in_three_spellings(name):
+    assert name == settings.find(name.path) == settings.find(name.flag) == settings.find(name.key)
+    assert settings.key_of(name.flag) == name.key
+    if name.owner == "entropy":
+        assert settings.find(name.flag.replace("entropy", "tau")) == name
+
+
+def test_names_of_options_and_of_nothing():
+    assert settings.find("algorithm.pen-rate") == settings.find("algorithm_options.pen_rate")
+    assert settings.find("algorithm.pen-rate").path == "algorithm.pen_rate"
+    assert [settings.find(word) for word in ("seeds", "entropy_speed", "algorithm", "other.thing")] == [None] * 4
+    assert settings.key_of("first-seed") == "first_seed"
+
+
+def test_a_job_runs_what_a_sweep_runs(stored):
+    folder, data = stored
+    made = job()
+    whole = hfac.sweep(made.algorithm, made.grid, 2, 60, width=made_width(folder))
+    np.testing.assert_array_equal(data["x"], whole["x"])
+    judged = hfac.judge(whole, hfac.metrics.exact(made.problem, 0.003))
+    np.testing.assert_allclose(data["hyper_objective"], judged["hyper_objective"], rtol=1e-6)
+    assert made.num_runs == 4 and made.coordinates.dims == ("entropy.scale",)
+    assert {"config.json", "results.zarr", "summary.csv"} <= {child.name for child in folder.iterdir()}
+
+
+def test_one_of_several_pairs_grows(tmp_path):
+    rates = {("entropy", "actor"): [(0.01, 0.1), (0.03, 0.2)], ("critic", "upper"): [(0.1, 0.01), (0.2, 0.02)]}
+    folder = tmp_path / "a"
+    before = runs.start(job(settings=rates, steps=3, seeds=1), folder, QUIET)
+    more = {("actor", "entropy"): [(0.1, 0.01), (0.2, 0.03), (0.3, 0.1)]}
+    after = runs.extend(folder, QUIET, settings=more)
+    assert after["x"].shape[:2] == (3, 2) and before["x"].shape[:2] == (2, 2)
+    np.testing.assert_array_equal(after["x"][:2], before["x"])
+
+
+def made_width(folder):
+    return results.Store(folder / "results.zarr").parts[0].width
+
+
+def test_the_command_line_goes_on_with_what_python_began(stored, capsys, monkeypatch):
+    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        main(["resume", str(stored[0])])
+    assert "is finished" in capsys.readouterr().err
+
+
+def test_growth_keeps_every_value(stored, tmp_path):
+    folder = tmp_path / "b"
+    before = runs.start(job(), folder, QUIET)
+    larger = runs.extend(folder, QUIET, seeds=3, steps=80, settings={"entropy": [0.01, 0.02, 0.03]})
+    assert dict(larger.sizes) | {"x_0": 16} == dict(larger.sizes)
+    assert larger.sizes["seed"] == 3 and larger.sizes["entropy.scale"] == 3 and int(larger["step"][-1]) == 80
+    kept = larger["x"].sel({"entropy.scale": [0.01, 0.03], "seed": [0, 1]}).sel(step=before["step"])
+    np.testing.assert_array_equal(kept, before["x"])
+    with pytest.raises(ValueError, match="--seeds can only grow"):
+        runs.extend(folder, QUIET, seeds=2)
+    with pytest.raises(ValueError, match="a run keeps its preset"):
+        runs.extend(folder, QUIET, preset="fixed")
+    with pytest.raises(ValueError, match="--entropy must hold what it held"):
+        runs.extend(folder, QUIET, settings={"entropy": [0.01, 0.02]})
+
+
+def test_a_stopped_run_goes_on_to_the_same_numbers(stored, tmp_path, monkeypatch):
+    folder = tmp_path / "b"
+    monkeypatch.setattr("hfac.engine._parts.LEAST_SECONDS", 0.0)
+
+    class Enough(BaseException):
+        pass
+
+    write = results.Part.write
+
+    def writes_a_little(part, index, record, samples):
+        if index == 7:
+            raise Enough
+        write(part, index, record, samples)
+
+    monkeypatch.setattr(results.Part, "write", writes_a_little)
+    with pytest.raises(Enough):
+        runs.start(job(), folder, QUIET)
+    monkeypatch.setattr(results.Part, "write", write)
+    again = runs.resume(folder, QUIET)
+    np.testing.assert_array_equal(again["x"], stored[1]["x"])
+
+
+def test_shares_are_merged_to_the_whole(stored, tmp_path):
+    for i in (1, 2):
+        share = dataclasses.replace(QUIET, share=(i, 2))
+        assert runs.start(job(), tmp_path / str(i), share) is None
+    merged = runs.merge([tmp_path / "1", tmp_path / "2"], tmp_path / "whole", QUIET)
+    np.testing.assert_allclose(merged["x"], stored[1]["x"], rtol=1e-5, atol=1e-7)
+
+
+def test_one_run_again(stored):
+    found = runs.replay(stored[0], 1, {"tau": 0.03})
+    assert found.stored_failed_at == found.replay.failed_at == -1 and found.gap < 1e-5
+    assert found.lines()[0].startswith("entropy.scale 0.03, seed 1: the run is healthy")
+    with pytest.raises(ValueError, match=r"2 runs have seed 1; say which, by entropy\.scale"):
+        runs.replay(stored[0], 1)
+    with pytest.raises(ValueError, match="--seed 9: the sweep has 0 to 1"):
+        runs.replay(stored[0], 9)
+
+
+def own_method(problem, **options):
+    """A builder that no registry knows."""
+    return algorithms.hfac(problem, coupled=True, **options)
+
+
+def test_problems_and_methods_of_ones_own(tmp_path):
+    problem = cases.goal(discount=0.7)
+    mine = {
+        "problem": problem,
+        "algorithm": own_method,
+        "problem_options": None,
+        "algorithm_options": {"pen_rate": 0.5},
+    }
+    data = runs.start(job(**mine), tmp_path / "a", QUIET)
+    again = runs.extend(tmp_path / "a", QUIET, problem, own_method, seeds=3)
+    np.testing.assert_array_equal(again["x"].sel(seed=[0, 1]), data["x"])
+    with pytest.raises(ValueError, match="the run's problem is in no registry"):
+        runs.resume(tmp_path / "a", QUIET)
+    with pytest.raises(ValueError, match="the run's algorithm is in no registry"):
+        runs.resume(tmp_path / "a", QUIET, problem)
+    with pytest.raises(ValueError, match="it belongs to another run: mdp was"):
+        runs.extend(tmp_path / "a", QUIET, cases.goal(discount=0.6), own_method, steps=70)
+    with pytest.raises(SystemExit):
+        main(["resume", str(tmp_path / "a")])
+
+
+@pytest.mark.parametrize("wrong, words", [
+    ({"problem": "nowhere"}, "unknown problem 'nowhere'"),
+    ({"algorithm": "hfaq"}, "unknown algorithm 'hfaq'; did you mean 'hfac'"),
+    ({"settings": {"entropi": 1.0}}, "unknown setting 'entropi'; did you mean 'entropy"),
+    ({"settings": {"entropy": -1.0}}, "--entropy must be > 0, got -1"),
+    ({"problem_options": {"slipp": 0.1}}, "slipp"),
+    ({"algorithm_options": {"coupled": "no"}}, "coupled must be True or False, got 'no'"),
+    ({"problem_options": SMALL | {"slip": [0.1, 0.1]}}, "--problem.slip lists a value twice"),
+    ({"problem_options": {"size": [4, 5], "landmark": (3, 3), "hazard_rows": (1, 2), "hazard_columns": (1, 2)}},
+     "problems of one sweep have an x of one shape"),
+    ({"steps": 0}, "--steps must be at least 1, got 0"),
+    ({"steps": 1.5}, "steps must be a whole number, got 1.5"),
+    ({"judge": 0.0}, "--judge must be positive, got 0"),
+    ({"preset": "recommended", "problem": "random_mdp", "problem_options": {}, "algorithm": "aid"}, "no recommended"),
+])  # fmt: skip
+def test_wrong_jobs_are_refused_in_one_line(wrong, words):
+    with pytest.raises(ValueError) as error:
+        job(**wrong)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+# numbers of the problem
+
+
+@pytest.fixture(scope="module")
+def slips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "slips"
+    made = job(problem_options=SMALL | {"slip": [0.0, 0.2]}, seeds=1)
+    return folder, runs.start(made, folder, dataclasses.replace(QUIET, figures=True))
+
+
+def test_a_list_for_a_number_of_the_problem_is_a_dimension(slips, tmp_path):
+    folder, data = slips
+    assert data["x"].dims[:2] == ("problem.slip", "entropy.scale")
+    for slip in (0.0, 0.2):
+        alone = runs.start(job(problem_options=SMALL | {"slip": slip}, seeds=1), tmp_path / str(slip), QUIET)
+        own = data.sel({"problem.slip": slip})
+        for name in ("x", "samples", "hyper_objective", "reference"):
+            np.testing.assert_array_equal(own[name], alone[name])
+    lines = (folder / "summary.csv").read_text().splitlines()
+    assert len(lines) == 5 and lines[0].startswith("problem.slip,entropy.scale")
+    assert sorted(child.name for child in (folder / "figures").iterdir()) == ["slip=0", "slip=0.2"]
+    assert runs.replay(folder, 0, {"problem.slip": 0.2, "tau": 0.01}).gap < 1e-5
+
+
+def test_the_list_of_the_problem_grows(slips):
+    folder, before = slips
+    larger = runs.extend(folder, QUIET, problem_options={"slip": [0.0, 0.1, 0.2]})
+    assert larger["problem.slip"].values.tolist() == [0.0, 0.1, 0.2]
+    kept = larger.sel({"problem.slip": [0.0, 0.2]})
+    for name in ("x", "samples", "hyper_objective"):
+        np.testing.assert_array_equal(kept[name], before[name])
+
+
+def test_the_command_line_crosses_numbers_of_the_problem(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("hfac.runs.configure", lambda *args: None)
+    args = ["goal_placement", *SIZE, "--no-figures", "--steps", "20", "--seeds", "1", "--problem.slip", "0", "0.3"]
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        main(["sweep", *args, "--out", str(tmp_path / "a")])
+        said = capsys.readouterr()
+        assert len(said.out.splitlines()) == 3 and said.out.split()[0] == "problem.slip"
+        (tmp_path / "c.json").write_text(json.dumps(json.loads((tmp_path / "a" / "config.json").read_text())))
+        main(["sweep", "--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "b")])
+    same(tmp_path / "a", tmp_path / "b")
+    capsys.readouterr()
+    for command in ("rates", "diagnose"):
+        with pytest.raises(SystemExit):
+            main([command, *args, "--seeds", "2", "--out", str(tmp_path / "c")])
+        said = capsys.readouterr().err
+        assert f"--problem.slip: hfac {command} takes one problem, not a list" in said and said.count("\n") == 1
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_number_of_the_problem_is_compiled_for_and_one_of_the_method_is_not():
+    made = job(problem_options=SMALL | {"slip": [0.0, 0.2]}, algorithm_options={"pen_rate": [0.1, 1.0]})
+    assert len(made.variants) == 2 and made.grid.size == 4 and made.num_runs == 16
+    assert made.coordinates.dims == ("problem.slip", "entropy.scale", "algorithm.pen_rate")
+    assert problems.goal_placement(**SMALL, slip=0.2).mdp.probs.shape == made.variants[1].problem.mdp.probs.shape
+
+
+def test_a_named_grid_is_a_pair():
+    base = schedules.attenuating()
+    found = schedules.grid(base, {"entropy.scale": [0.1, 0.2], "upper.scale": [1.0, 2.0]})
+    batch, coordinates = found
+    assert found.size == 4 and batch is found.schedules and coordinates is found.coordinates
+    assert found.one(3).upper.scale == 2.0 and found.one(3).entropy.scale == 0.2
+    assert schedules.single(base).size == 1 and schedules.single(base).one(0).actor.scale == base.actor.scale
+
+
+# what a review found
+
+
+def test_a_share_stays_one_whoever_goes_on_with_it(tmp_path):
+    share = dataclasses.replace(QUIET, share=(1, 2), block_width=2)
+    assert runs.start(job(), tmp_path / "a", share) is None
+    assert runs.resume(tmp_path / "a", QUIET) is None  # and not the whole sweep
+    assert json.loads((tmp_path / "a" / "config.json").read_text())["shard"] == "1/2"
+    assert sum(part.table.num_runs for part in results.Store(tmp_path / "a" / "results.zarr").parts) == 2
+
+
+def test_an_empty_share_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="--shard 5/5 is empty: there are 4 runs"):
+        runs.start(job(), tmp_path / "a", dataclasses.replace(QUIET, share=(5, 5)))
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"share": (0, 2)}, {"share": (3, 2)}, {"block_width": -1}, {"on_divergence": "kep"}])
+def test_wrong_executions(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Execution(**wrong)
+
+
+def test_numbers_of_other_libraries_are_stored_as_numbers(tmp_path):
+    options = SMALL | {"size": np.int64(4), "slip": np.array([0.0, 0.2])}
+    runs.start(job(seeds=np.int32(1), steps=np.int64(20), problem_options=options), tmp_path / "a", QUIET)
+    stored = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert (stored["seeds"], stored["steps"], stored["problem_options"]["slip"]) == (1, 20, [0.0, 0.2])
+    assert runs.resume(tmp_path / "a", QUIET).sizes["problem.slip"] == 2
+
+
+def test_another_reward_is_another_problem(tmp_path):
+    problem = cases.goal()
+    other = dataclasses.replace(problem, reward=lambda x, s, a, n: 0 * x[0], reward_grad=None)
+    runs.start(job(problem=problem, problem_options=None), tmp_path / "a", QUIET)
+    with pytest.raises(ValueError, match="it belongs to another run: reward was"):
+        runs.extend(tmp_path / "a", QUIET, other, steps=80)
+
+
+def test_a_run_in_a_thread(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        data = pool.submit(runs.start, job(seeds=1, steps=10), tmp_path / "a", QUIET).result(timeout=200)
+    assert data.sizes["seed"] == 1
+
+
+def test_times_are_of_this_run_alone(tmp_path):
+    made = job(seeds=1, steps=10)
+    for name in ("a", "b"):
+        assert runs.start(made, tmp_path / name, QUIET).attrs["run_seconds"] >= 0

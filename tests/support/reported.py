@@ -1,0 +1,47 @@
+"""Tiny stored runs of every command that is reported, with their pages; made once, whichever worker needs them."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from support.commands import command
+
+SIZE = ("--problem.size", "4", "--problem.landmark", "3", "3", "--problem.hazard-rows", "1", "2")
+SIZE += ("--problem.hazard-columns", "1", "2")
+SEARCH = ("--budget", "1600", "--rounds", "1", "--rungs", "1", "--search", "offset=300")
+TINY_MODEL = ("--epochs", "1", "--layers", "1", "--width", "8", "--heads", "2", "--length", "8")
+KINDS = {
+    "sweep": ("sweep", "goal_placement", *SIZE, "--steps", "60", "--seeds", "2", "--upper", "0.01", "0.03", "1e30"),
+    "tweets": ("tweets", *TINY_MODEL, "--steps", "3", "--seeds", "2"),
+    "rates": ("rates", "goal_placement", *SIZE, "--steps", "200", "--seeds", "2", "--window", "20", "200"),
+    "diagnose": ("diagnose", "goal_placement", *SIZE, "--steps", "60", "--seeds", "2"),
+    "tune": ("tune", "goal_placement", *SIZE, "--samples", "400", "--budget", "3200", "--rounds", "1", "--seeds", "1",
+             "--search", "offset=300", "upper=0.01:0.1"),
+    "compare": ("compare", "goal_placement", *SIZE, "--algorithms", "hfac", "partial", "--samples", "400",
+                "--seeds", "2", "--tuning-seeds", "1", *SEARCH),
+}  # fmt: skip
+
+
+def folder(kind: str, factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a kind with its report.html, the same for all workers; nobody writes to it."""
+    root = factory.getbasetemp()
+    root = root.parent if os.environ.get("PYTEST_XDIST_WORKER") else root
+    place = root / "folders"
+    place.mkdir(exist_ok=True)
+    found = place / kind
+    with (place / f"{kind}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (found / "report.html").is_file():
+            args = list(KINDS[kind])
+            if kind == "tweets":
+                from hfac import tweets
+
+                corpus = place / "corpus.txt"
+                corpus.write_text("\n".join(tweets.grammar(200)), encoding="utf-8")
+                args += ["--corpus", str(corpus)]
+            for line in ([*args, "--out", str(found)], ["report", str(found), "--html"]):
+                done = command(*line, "--no-figures", "--quiet")
+                assert done.returncode == 0, done.stderr
+    return found
