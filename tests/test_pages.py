@@ -9,9 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import xarray
 from commands import command
-from folders import KINDS, folder
+from folders import KINDS, folder, large_sweep
 
 from hfac import diagnostics, pages, results
 from hfac._errors import InputError
@@ -100,29 +99,6 @@ def test_tables_are_sorted_by_numbers_not_by_what_is_shown(without_library):
     text = pages.render(page_of(_page.table("T", rows)))
     assert re.findall(r'data-value="([^"]*)"', text) == ["1234.5", "Infinity", "NaN", "-2.0"]
     assert re.findall(r'<th scope="col" aria-sort="none"( class="number")?>', text) == ["", ' class="number"']
-
-
-def large_sweep(num_configurations: int, num_steps: int) -> xarray.Dataset:
-    rng = np.random.default_rng(0)
-    shape = (num_configurations, 2, num_steps)
-    steps = np.unique(np.geomspace(1, 1e6, num_steps).astype(int))
-    dims = ("upper.scale", "seed", "step")
-    shape = (*shape[:2], len(steps))
-    return xarray.Dataset(
-        {
-            "status": (dims, np.zeros(shape, int)),
-            "failed_at": (dims, np.full(shape, -1)),
-            "samples": (dims, np.broadcast_to(2 * steps, shape)),
-            "hyper_objective": ((*dims, "judged_tau"), rng.normal(size=(*shape, 1))),
-        },
-        {
-            "upper.scale": np.geomspace(1e-3, 1, num_configurations),
-            "seed": [0, 1],
-            "step": steps,
-            "judged_tau": [0.01],
-            "reference": (("judged_tau",), [-1.0]),
-        },
-    )
 
 
 def test_a_thousand_configurations_stay_below_ten_megabytes(without_library):
