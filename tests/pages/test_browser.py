@@ -5,10 +5,12 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from support.reported import KINDS, folder
+from hfac import pages
+from support.reported import KINDS, folder, large_sweep
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'hfac[test]'")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -32,13 +34,14 @@ def visit(browser, tmp_path_factory) -> Iterator:
     """Opens the page of a kind; at the end nothing may have been complained about, nor asked of a network."""
     complaints, asked, opened = [], [], []
 
-    def go(kind: str, width: int = 1_200, **options):
+    def go(kind: str | Path, width: int = 1_200, **options):
         page = browser.new_page(viewport={"width": width, "height": 900}, **options)
         opened.append(page)
         page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
-        page.goto((folder(kind, tmp_path_factory) / "report.html").as_uri())
+        file = kind if isinstance(kind, Path) else folder(kind, tmp_path_factory) / pages.FILE
+        page.goto(file.as_uri())
         page.wait_for_function("[...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))")
         return page
 
@@ -98,6 +101,22 @@ def test_axes_change_between_linear_and_logarithmic(visit, kind):
         made.click()
         assert page.locator(".plot").first.evaluate("p => p._fullLayout.xaxis.type") == expected
         assert made.get_attribute("aria-pressed") == str(expected == "log").lower()
+
+
+def test_of_many_lines_some_are_shown_and_all_are_found(visit, tmp_path):
+    data, problem = large_sweep(40, 12), SimpleNamespace(name="p", layout=None)
+    page = visit(
+        pages.write(pages.sweep(data, [({}, problem)], "hfac", pages.origin({"command": "sweep"}, {})), tmp_path)
+    )
+    assert len(drawn(page)) == 24
+    last = page.locator("[data-line='39']")
+    assert last.get_attribute("aria-pressed") == "false"
+    page.get_by_label("Find lines").fill(last.inner_text())
+    assert page.locator("[data-line]:visible").count() == 1
+    page.get_by_role("button", name="Show all").click()
+    assert len(drawn(page)) == 25 and last.get_attribute("aria-pressed") == "true"
+    page.get_by_label("Find lines").fill("")
+    assert page.locator("[data-line]:visible").count() == 40
 
 
 def test_intervals_are_turned_off(visit):

@@ -4,7 +4,9 @@ import fcntl
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray
 
 from support.commands import command
 
@@ -45,3 +47,27 @@ def folder(kind: str, factory: pytest.TempPathFactory) -> Path:
                 done = command(*line, "--no-figures", "--quiet")
                 assert done.returncode == 0, done.stderr
     return found
+
+
+def large_sweep(num_configurations: int, num_steps: int) -> xarray.Dataset:
+    """A judged sweep of noise."""
+    rng = np.random.default_rng(0)
+    shape = (num_configurations, 2, num_steps)
+    steps = np.unique(np.geomspace(1, 1e6, num_steps).astype(int))
+    dims = ("upper.scale", "seed", "step")
+    shape = (*shape[:2], len(steps))
+    return xarray.Dataset(
+        {
+            "status": (dims, np.zeros(shape, int)),
+            "failed_at": (dims, np.full(shape, -1)),
+            "samples": (dims, np.broadcast_to(2 * steps, shape)),
+            "hyper_objective": ((*dims, "judged_tau"), rng.normal(size=(*shape, 1))),
+        },
+        {
+            "upper.scale": np.geomspace(1e-3, 1, num_configurations),
+            "seed": [0, 1],
+            "step": steps,
+            "judged_tau": [0.01],
+            "reference": (("judged_tau",), [-1.0]),
+        },
+    )
