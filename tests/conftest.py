@@ -5,15 +5,16 @@ import os
 import shutil
 import tempfile
 
-programs = tempfile.mkdtemp(prefix="hfac-tests-")  # compiled by this process and by those that it starts
-atexit.register(shutil.rmtree, programs, ignore_errors=True)
-os.environ |= {"JAX_COMPILATION_CACHE_DIR": programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers compile, and start processes, with the programs of all
+    programs = tempfile.mkdtemp(prefix="hfac-tests-")
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import jax  # noqa: E402
-import pytest  # noqa: E402
+import jax
+import pytest
 
-from support import compilation  # noqa: E402
+from support import compilation
 
 given = os.environ.get("XLA_FLAGS")
 os.environ["XLA_FLAGS"] = f"{given or ''} {compilation.FLAGS}"

@@ -171,7 +171,7 @@ def swept(tmp_path_factory) -> tuple[Path, Done]:
 def test_plan_foretells_what_no_machine_could_hold(tmp_path):
     lists = ["--entropy", "log:0.01:0.1:50", "--shard", "2/1000"]
     done = command("plan", "goal_placement", "--seeds", "1e9", "--steps", "100", *lists, cwd=tmp_path)
-    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert done.returncode == 0 and all("so far" in line for line in done.stderr.splitlines()), done.stderr
     rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     every, share = "50,000,000,000 = 50 configurations x 1,000,000,000 seeds", "50,000,000 of them in a share"
     assert rows["runs"] == f"{every}; {share}"

@@ -10,9 +10,7 @@ import pytest
 
 from hfac import results
 from hfac.cli import main
-
-SIZE = ["--problem.size", "4", "--problem.landmark", "3", "3", "--problem.hazard-rows", "1", "2"]
-SIZE += ["--problem.hazard-columns", "1", "2", "--quiet"]
+from support.folders import CELLS
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +28,7 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_rates_says_slope_interval_theory_and_verdict(tmp_path, capsys):
     out = tmp_path / "o"
     args = ["--steps", "2000", "--seeds", "3", "--entropy-power", "0.05", "0.2", "--window", "100", "2000"]
-    main(["rates", "goal_placement", *SIZE, *args, "--out", str(out)])
+    main(["rates", "goal_placement", *CELLS, "--quiet", *args, "--out", str(out)])
     said = capsys.readouterr().out
     assert said.count("rate k^") == 2 and "tau^2 -0.4" in said  # the second schedule's own balance
     rows = table(out / "rates.csv")
@@ -76,7 +74,7 @@ def test_a_finished_run_is_diagnosed_as_it_was(tmp_path, monkeypatch, capsys):
     runs = {record: tmp_path / record for record in ("x", "tables")}
     for record, run in runs.items():
         args = ["--steps", "1000", "--seeds", "2", "--record", record, "--no-figures"]
-        main(["sweep", "goal_placement", *SIZE, *args, "--out", str(run)])
+        main(["sweep", "goal_placement", *CELLS, "--quiet", *args, "--out", str(run)])
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     capsys.readouterr()
     out = tmp_path / "repeated"

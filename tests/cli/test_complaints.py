@@ -36,7 +36,7 @@ from hfac.tweets._corpus import read_corpus, read_ratings
 from hfac.tweets._tokenizer import build
 from support import cases
 from support.commands import command, environment, refused
-from support.folders import SIZE
+from support.folders import CELLS
 from support.wages import chain, plain, problem, wandering
 
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -444,7 +444,7 @@ def test_paths_are_absolute_from_the_start_on(here, capsys):
 
 def test_a_backend_that_is_not_there_leaves_a_finished_sweep(tmp_path):
     figures = ["grid.png", "objective.png"]
-    args = ["sweep", "goal_placement", *SIZE, "--steps", "10", "--seeds", "1", "--quiet", "--out", str(tmp_path)]
+    args = ["sweep", "goal_placement", *CELLS, "--steps", "10", "--seeds", "1", "--quiet", "--out", str(tmp_path)]
     code = "import os, shutil, sys; from hfac.cli import main; main(sys.argv[1:])\n"
     code += f"assert sorted(os.listdir('figures')) == {figures}; shutil.rmtree('figures')\n"
     code += "for name in list(sys.modules): 'matplotlib' in name and sys.modules.pop(name)\n"  # it is met anew
@@ -482,7 +482,7 @@ def test_drawing_leaves_a_session_as_it_was(swept, tmp_path):
 
 def test_a_name_outside_ascii_is_one_in_any_locale(tmp_path):
     plain = environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
-    args = ["sweep", "goal_placement", *SIZE, "--steps", "20", "--seeds", "1", "--no-figures", "--out"]
+    args = ["sweep", "goal_placement", *CELLS, "--steps", "20", "--seeds", "1", "--no-figures", "--out"]
     code = "import sys; from hfac.cli import main; folder = sys.argv[1]\n"
     code += f"main([*{args}, folder]); main(['resume', folder]); main(['extend', folder, '--steps', '30'])\n"
     code += "main(['report', folder])"
@@ -500,7 +500,7 @@ def swept(tmp_path_factory) -> Path:
     """The folder ~/runs/a of a sweep whose figures could not be drawn, and what the command said."""
     place = tmp_path_factory.mktemp("swept")
     (place / "home").mkdir()
-    args = ["sweep", "goal_placement", *SIZE, "--steps", "30", "--seeds", "2", "--entropy", "0.01", "0.03"]
+    args = ["sweep", "goal_placement", *CELLS, "--steps", "30", "--seeds", "2", "--entropy", "0.01", "0.03"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(place / "home"))
         patch.setattr("hfac.plots.save_all", mock.Mock(side_effect=KeyError("no such thing")))
@@ -829,7 +829,7 @@ def test_a_diagnosis_is_not_shared(flag, here, capsys):
 
 
 def test_a_diagnosis_goes_on(here):
-    args = ["diagnose", "goal_placement", *SIZE, "--steps", "60", "--seeds", "2", "--no-figures", "--quiet"]
+    args = ["diagnose", "goal_placement", *CELLS, "--steps", "60", "--seeds", "2", "--no-figures", "--quiet"]
     main([*args, "--out", "run"])
     whole = (here / "run" / "diagnosis.json").read_bytes()
     (here / "run" / "diagnosis.json").unlink()
@@ -842,7 +842,7 @@ def test_a_diagnosis_goes_on(here):
 @pytest.fixture(scope="module")
 def shares(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("shares")
-    args = ["sweep", "goal_placement", *SIZE, "--steps", "20", "--seeds", "4", "--no-figures", "--quiet"]
+    args = ["sweep", "goal_placement", *CELLS, "--steps", "20", "--seeds", "4", "--no-figures", "--quiet"]
     for i in (1, 2):
         done = command(*args, "--shard", f"{i}/2", "--out", str(place / str(i)))
         assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from hfac.cli import _sweep, main
 from hfac.runs import Execution
 from support import cases
 from support.commands import environment, refused
-from support.folders import SIZE
+from support.folders import CELLS
 from support.wages import plain, problem, wandering
 
 GOAL = cases.goal()
@@ -136,7 +136,7 @@ def test_a_report_takes_no_value_for_a_switch_either(here, capsys):
     ],
 )
 def test_a_search_is_looked_through_before_it_begins(search, words, here, capsys):
-    said = refused(capsys, "tune", "goal_placement", *SIZE, "--samples", "100", "--search", *search, "--out", "run")
+    said = refused(capsys, "tune", "goal_placement", *CELLS, "--samples", "100", "--search", *search, "--out", "run")
     assert words in said and list(here.iterdir()) == []
 
 
@@ -145,7 +145,7 @@ def test_a_whole_number_is_one_however_it_is_written(here):
         [
             "tune",
             "goal_placement",
-            *SIZE,
+            *CELLS,
             "--samples",
             "100",
             "--budget",
@@ -194,7 +194,7 @@ def test_names_of_files_are_unicode_in_any_locale(tmp_path):
         "sweep",
         "--config",
         "c.json",
-        *SIZE,
+        *CELLS,
         "--no-figures",
         "--quiet",
     ]

@@ -20,6 +20,9 @@ CONTROLS = "a[href], button, input, select, summary, [tabindex='0']"
 NAME_OF = "e => (e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent || '').trim() || \
     document.getElementById(e.getAttribute('aria-labelledby'))?.textContent || ''"
 
+LOUD = ("error", "warning")
+ROOM = "Math.max(...[...document.querySelectorAll('.plot')].map(p => p.clientWidth))"
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -29,27 +32,61 @@ def browser():
         opened.close()
 
 
-@pytest.fixture
-def visit(browser, tmp_path_factory) -> Iterator:
-    """Opens the page of a kind; at the end nothing may have been complained about, nor asked of a network."""
-    complaints, asked, opened = [], [], []
+class Visits:
+    """Opens pages, and keeps what they complained about and asked of a network."""
 
-    def go(kind: str | Path, width: int = 1_200, **options):
-        page = browser.new_page(viewport={"width": width, "height": 900}, **options)
-        opened.append(page)
-        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        file = kind if isinstance(kind, Path) else folder(kind, tmp_path_factory) / pages.FILE
+    def __init__(self, browser, factory):
+        self.browser, self.factory = browser, factory
+        self.complaints, self.asked, self.kept = [], [], {}
+
+    def open(self, kind: str | Path, **options):
+        page = self.browser.new_page(viewport={"width": 1_200, "height": 900}, **options)
+        page.on("console", lambda said: self.complaints.append(said.text) if said.type in LOUD else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
+        file = kind if isinstance(kind, Path) else folder(kind, self.factory) / pages.FILE
         page.goto(file.as_uri())
         page.wait_for_function("[...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))")
         return page
 
+    def keep(self, kind: str):
+        """A page that other tests look at too: none may change what the next one sees."""
+        page = self.kept.setdefault(kind, None) or self.open(kind)
+        self.kept[kind] = page
+        page.emulate_media(media="screen")
+        page.set_viewport_size({"width": 1_200, "height": 900})
+        return page
+
+    def check(self):
+        assert self.complaints == []
+        assert [url for url in self.asked if not re.match("file:|data:|blob:", url)] == []
+
+
+@pytest.fixture(scope="module")
+def visits(browser, tmp_path_factory) -> Visits:
+    return Visits(browser, tmp_path_factory)
+
+
+@pytest.fixture
+def visit(visits) -> Iterator:
+    """Opens the page of a kind; at the end nothing may have been complained about, nor asked of a network."""
+    opened = []
+
+    def go(kind: str | Path, **options):
+        opened.append(visits.open(kind, **options))
+        return opened[-1]
+
     yield go
     for page in opened:
         page.close()
-    assert complaints == []
-    assert [url for url in asked if not re.match("file:|data:|blob:", url)] == []
+    visits.check()
+
+
+@pytest.fixture
+def seen(visits) -> Iterator:
+    """The same with a page that several tests share."""
+    yield visits.keep
+    visits.check()
 
 
 def drawn(page, plot: str = ".plot") -> list[str]:
@@ -137,8 +174,8 @@ def test_layers_of_the_grid_are_turned_off(visit):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tables_are_sorted_by_their_heads(visit, kind):
-    page = visit(kind)
+def test_tables_are_sorted_by_their_heads(seen, kind):
+    page = seen(kind)
     table = page.locator("table.sortable:has(th.number)").first
     head = table.locator("th.number").first
     column = head.evaluate("h => h.cellIndex")
@@ -172,8 +209,8 @@ def test_every_control_is_reached_by_tab_and_has_a_name(visit, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_outline_of_the_page(visit, kind):
-    page = visit(kind)
+def test_outline_of_the_page(seen, kind):
+    page = seen(kind)
     assert page.evaluate("document.documentElement.lang") == "en" and page.title()
     for landmark in ("header", "main", "nav", "footer", "h1"):
         assert page.locator(landmark).count() == 1
@@ -185,28 +222,31 @@ def test_outline_of_the_page(visit, kind):
     summary.focus()
     page.keyboard.press("Enter")
     page.locator("details.data[open] tbody tr").nth(1).wait_for()
+    page.keyboard.press("Enter")
     ids = page.locator("[id]").evaluate_all("es => es.filter(e => !e.closest('svg')).map(e => e.id)")
     assert len(ids) == len(set(ids))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("width", [400, 1_600])
-def test_nothing_is_wider_than_the_window(visit, kind, width):
-    page = visit(kind, width)
+def test_nothing_is_wider_than_the_window(seen, kind, width):
+    page = seen(kind)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_function(f"{ROOM} <= innerWidth")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("[...document.querySelectorAll('.plot')].every(p => p.clientWidth <= innerWidth)")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_on_paper_there_are_no_controls_and_charts_are_whole(visit, kind):
-    page = visit(kind)
+def test_on_paper_there_are_no_controls_and_charts_are_whole(seen, kind):
+    page = seen(kind)
     page.emulate_media(media="print")
     for hidden in ("nav", ".controls", ".copy", ".legend .tool", "details.data", "footer"):
         for each in page.locator(hidden).all():
             assert not each.is_visible()
     page.set_viewport_size({"width": 640, "height": 900})
-    boxes = page.locator(".plot .main-svg").evaluate_all("es => es.map(e => e.getBoundingClientRect().right)")
-    assert max(boxes) <= 640
+    right = "Math.max(...[...document.querySelectorAll('.plot .main-svg')].map(e => e.getBoundingClientRect().right))"
+    page.wait_for_function(f"{right} <= 640")
     assert page.locator(".plot").first.is_visible() and page.locator("table").first.is_visible()
 
 

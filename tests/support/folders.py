@@ -9,8 +9,9 @@ import pytest
 from hfac import results
 from support.commands import command
 
-SIZE = ["--problem.size", "4", "--problem.landmark", "3", "3", "--problem.hazard-rows", "1", "2"]
-SIZE += ["--problem.hazard-columns", "1", "2", "--no-figures"]
+CELLS = ["--problem.size", "4", "--problem.landmark", "3", "3", "--problem.hazard-rows", "1", "2"]
+CELLS += ["--problem.hazard-columns", "1", "2"]
+SIZE = [*CELLS, "--no-figures"]
 RECORDED = ("x", "samples", "status", "failed_at", "hyper_objective")
 
 

@@ -9,19 +9,18 @@ import pytest
 import xarray
 
 from support.commands import command
+from support.folders import CELLS
 
-SIZE = ("--problem.size", "4", "--problem.landmark", "3", "3", "--problem.hazard-rows", "1", "2")
-SIZE += ("--problem.hazard-columns", "1", "2")
 SEARCH = ("--budget", "1600", "--rounds", "1", "--rungs", "1", "--search", "offset=300")
 TINY_MODEL = ("--epochs", "1", "--layers", "1", "--width", "8", "--heads", "2", "--length", "8")
 KINDS = {
-    "sweep": ("sweep", "goal_placement", *SIZE, "--steps", "60", "--seeds", "2", "--upper", "0.01", "0.03", "1e30"),
+    "sweep": ("sweep", "goal_placement", *CELLS, "--steps", "60", "--seeds", "2", "--upper", "0.01", "0.03", "1e30"),
     "tweets": ("tweets", *TINY_MODEL, "--steps", "3", "--seeds", "2"),
-    "rates": ("rates", "goal_placement", *SIZE, "--steps", "200", "--seeds", "2", "--window", "20", "200"),
-    "diagnose": ("diagnose", "goal_placement", *SIZE, "--steps", "60", "--seeds", "2"),
-    "tune": ("tune", "goal_placement", *SIZE, "--samples", "400", "--budget", "3200", "--rounds", "1", "--seeds", "1",
+    "rates": ("rates", "goal_placement", *CELLS, "--steps", "200", "--seeds", "2", "--window", "20", "200"),
+    "diagnose": ("diagnose", "goal_placement", *CELLS, "--steps", "60", "--seeds", "2"),
+    "tune": ("tune", "goal_placement", *CELLS, "--samples", "400", "--budget", "3200", "--rounds", "1", "--seeds", "1",
              "--search", "offset=300", "upper=0.01:0.1"),
-    "compare": ("compare", "goal_placement", *SIZE, "--algorithms", "hfac", "partial", "--samples", "400",
+    "compare": ("compare", "goal_placement", *CELLS, "--algorithms", "hfac", "partial", "--samples", "400",
                 "--seeds", "2", "--tuning-seeds", "1", *SEARCH),
 }  # fmt: skip
 
