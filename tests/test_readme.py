@@ -45,6 +45,12 @@ def test_every_link_leads_somewhere(page):
         assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_test_that_a_page_names_is_there(page):
+    for named in re.findall(r"tests/[\w/]+\.py", (ROOT / page).read_text(encoding="utf-8")):
+        assert (ROOT / named).is_file(), f"{page}: {named}"
+
+
 def test_sweep_from_python(capsys):
     data = run("README.md")["data"]
     assert dict(data.sizes) | {"x_0": 0, "step": 0} == {

@@ -26,7 +26,7 @@ class Report:
     """Entropy weights tau to judge a sweep at, > 0."""
     html: bool = False
     """Write DIR/report.html too: curves, tables, statuses, settings and provenance in one file that needs no network.
-    It takes plotly: pip install 'hfac[html]'."""
+    It takes plotly (pip install plotly)."""
     figures: bool = True
     """Draw the figures."""
     quiet: bool = False

@@ -72,7 +72,7 @@ def plotting_library() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError:
-        raise InputError("--html needs plotly, which is not installed; pip install 'hfac[html]'") from None
+        raise InputError("--html needs plotly, which is not installed; `pip install plotly` gets it") from None
     script: str = get_plotlyjs()
     return script
 
