@@ -61,7 +61,9 @@ def check_hypergradient(
         show(f"hyper-gradient of {problem.name} at tau = {tau:g}, w = {w:g} (float64)")
         show(f"{'method':<20} {'norm':>12} {'relative error':>15}")
         for check in checks:
-            show(f"{check.method:<20} {check.norm:>12.6g} {check.relative_error:>15.2e}")
+            norm = "-" if np.isnan(check.norm) else f"{check.norm:.6g}"
+            error = "the measure" if np.isnan(check.norm) else f"{check.relative_error:.2e}"
+            show(f"{check.method:<20} {norm:>12} {error:>15}")
     return checks
 
 
