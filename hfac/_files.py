@@ -8,8 +8,10 @@ def place(path: str | os.PathLike[str]) -> Path:
     """One path is one place: ``~`` is the home folder, and what is relative starts from here, now and later.
 
     Raises:
-      ValueError: if ``~NAME`` names nobody.
+      ValueError: if it is no path, or ``~NAME`` names nobody.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"a path must be a text or a pathlib.Path, got {path!r}")
     text = os.fspath(path)
     if not text:
         raise ValueError("a path has at least one letter, got an empty text; write . for this folder")

@@ -3,12 +3,12 @@
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
 
-from hfac import _files, algorithms, engine, metrics, options, problems, recommended, schedules
+from hfac import _checks, _files, algorithms, engine, metrics, options, problems, recommended, schedules
 from hfac._compiler import random
 from hfac._errors import InputError, as_input_error
 from hfac._progress import progress
@@ -20,6 +20,9 @@ from hfac.schedules import Coordinates, Grid, Schedules
 from hfac.settings import JUDGE, METHOD, PROBLEM
 from hfac.types import Algorithm
 
+Record = Literal["x", "tables"]
+Preset = Literal["recommended", "attenuating", "fixed"]
+
 
 def job(
     problem: Any,
@@ -30,8 +33,8 @@ def job(
     seeds: int = 16,
     first_seed: int = 0,
     judge: float | tuple[float, ...] = (),
-    record: Literal["x", "tables"] = "x",
-    preset: Literal["recommended", "attenuating", "fixed"] | None = None,
+    record: Record = "x",
+    preset: Preset | None = None,
     problem_options: Mapping[str, Any] | None = None,
     algorithm_options: Mapping[str, Any] | None = None,
 ) -> Job:
@@ -54,6 +57,7 @@ def job(
     Raises:
       ValueError: if something is unknown or out of range.
     """
+    _check_types(problem, algorithm, record, preset, problem_options, algorithm_options)
     own_problem = None if isinstance(problem, str) else problem
     own_method = None if isinstance(algorithm, str) else algorithm
     if own_problem is not None and problem_options:
@@ -70,7 +74,7 @@ def job(
         "steps": _plain(steps),
         "seeds": _plain(seeds),
         "first_seed": _plain(first_seed),
-        "judge": tuple(np.atleast_1d(np.asarray(judge, float)).tolist()),
+        "judge": _weights(judge),
         "record": record,
         "deterministic": False,
         **_configuration.from_settings(settings or {}),
@@ -94,15 +98,48 @@ def job(
     return build(configuration, own_problem, own_method)
 
 
+def _check_types(problem: Any, algorithm: Any, record: Any, preset: Any, *tables: Any) -> None:
+    """Raise `InputError` unless the arguments of a job are what they can be."""
+    if not (isinstance(problem, str) or (hasattr(problem, "init_x") and hasattr(problem, "name"))):
+        raise InputError(f"problem must be a name of hfac.problems.REGISTRY or a problem with a name, got {problem!r}")
+    if not (isinstance(algorithm, str) or callable(algorithm)):
+        raise InputError(f"algorithm must be a name of hfac.algorithms.REGISTRY or a builder, got {algorithm!r}")
+    for name, value, known in (("record", record, get_args(Record)), ("preset", preset, (None, *get_args(Preset)))):
+        if value not in known:
+            raise InputError(f"{name} must be {' or '.join(map(repr, known))}, got {value!r}")
+    for name, table in zip(TABLES, tables, strict=True):
+        if not isinstance(table, Mapping | None):
+            raise InputError(f"{name} must be a table of options by name, got {table!r}")
+
+
+def _weights(judge: Any) -> tuple[float, ...]:
+    """Entropy weights as a tuple; their range is checked later."""
+    try:
+        return tuple(np.atleast_1d(np.asarray(judge, float)).tolist())
+    except (TypeError, ValueError):
+        raise InputError(f"judge must be one or more entropy weights > 0, got {judge!r}") from None
+
+
 def _all_options(
     registry: Mapping[str, str], name: str, kind_of_thing: str, given: Mapping[str, Any], kind: str = "tabular"
 ) -> dict[str, Any]:
     """Options that can be written down, those that are not given at their defaults."""
     if name not in registry:
         return dict(given)
-    own = options.of(find(registry, name, kind_of_thing), kind).items()
-    plain = {option: found.default for option, found in own if options.is_plain(found.hint)}
-    return plain | dict(given)
+    own = options.of(find(registry, name, kind_of_thing), kind)
+    plain = {option: found.default for option, found in own.items() if options.is_plain(found.hint)}
+    with as_input_error(f"--{kind_of_thing}: "):
+        return plain | {option: _typed(option, value, own) for option, value in given.items()}
+
+
+def _typed(option: str, value: Any, own: Mapping[str, Any]) -> Any:
+    """The value of an option as its type; a list for a number holds such numbers."""
+    if option not in own or value is None:
+        return value
+    hint = own[option].hint
+    if hint in (int, float) and isinstance(value, list | tuple):
+        return tuple(_checks.option(option, each, hint) for each in value)
+    return _checks.option(option, value, hint)
 
 
 def _plain(value: Any, name: str = "") -> Any:
@@ -151,6 +188,8 @@ def build(
     for own, kind, found in ((OWN_PROBLEM, "problem", problem), (OWN_METHOD, "algorithm", method)):
         if given.get(own) and found is None:
             raise InputError(f"the run's {kind} is in no registry: go on from Python, with {kind}= in hfac.runs")
+        if found is not None and not given.get(own):
+            raise InputError(f"the run's {kind} is {given[kind]}, of the registry; leave out {kind}=")
     _check_counts(given)
     problem_axes: _configuration.Axes = {}
     if problem is None:

@@ -200,6 +200,8 @@ def from_settings(settings: Mapping[str | tuple[str, ...], Any]) -> dict[str, An
     Raises:
       InputError: if a name is no setting.
     """
+    if not isinstance(settings, Mapping):
+        raise InputError(f"settings must be a table of numbers or lists by name, got {settings!r}")
     flat: dict[str, Any] = {}
     groups: list[str] = []
     for words, values in settings.items():
@@ -208,6 +210,8 @@ def from_settings(settings: Mapping[str | tuple[str, ...], Any]) -> dict[str, An
         rows = values if is_list else [values]
         if not len(rows):
             raise InputError(f"the list for {words} is empty; give at least one number")
+        if not isinstance(words, str) and any(np.shape(row) != (len(names),) for row in rows):
+            raise InputError(f"settings {', '.join(names)} go together: a row has {len(names)} numbers, got {values!r}")
         columns = [rows] if isinstance(words, str) else list(zip(*rows, strict=True))
         for key, column in zip(names, columns, strict=True):
             if key in flat:

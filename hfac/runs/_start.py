@@ -8,6 +8,7 @@ from typing import Any
 import xarray
 
 from hfac import _files, options
+from hfac._compiler.jaxpr import is_tracing
 from hfac._errors import InputError, as_input_error
 from hfac._progress import say, waiting
 from hfac.runs import _configuration, _folder, _memory, _report, _work
@@ -35,6 +36,9 @@ def start(job: Job, folder: str | Path | None = None, execution: Execution = PLA
       ValueError: if the folder holds something, or the runs do not fit into memory.
       KeyboardInterrupt: if it was interrupted; `resume` goes on from there.
     """
+    if not isinstance(job, Job):
+        raise InputError(f"job must be what hfac.runs.job makes, got {job!r}")
+    _check_call(execution)
     with as_input_error():
         place = None if folder is None else _files.place(folder)
     return _data(run(job, place, execution), job, place, execution)
@@ -80,10 +84,20 @@ def extend(
     Raises:
       ValueError: if something would be smaller or another than it was.
     """
-    place = _files.place(folder)
+    _check_call(execution)
+    with as_input_error():
+        place = _files.place(folder)
     job = _of_folder(place, larger, problem, algorithm)
     execution = _as_before(job, execution)
     return _data(run(job, place, execution, is_new=False), job, place, execution)
+
+
+def _check_call(execution: Any) -> None:
+    """Raise `InputError` unless runs can be started here, in this way."""
+    if not isinstance(execution, Execution):
+        raise InputError(f"execution must be an hfac.runs.Execution, got {execution!r}")
+    if is_tracing():
+        raise InputError("runs are stored on the host: call this outside of jit, grad and vmap; hfac.run may be inside")
 
 
 def _of_folder(

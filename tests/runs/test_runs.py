@@ -11,7 +11,7 @@ import hfac
 from hfac import algorithms, problems, results, runs, schedules, settings
 from hfac.cli import main
 from hfac.runs import Execution
-from support import cases
+from support import cases, helpers
 from support.folders import SIZE, same
 
 SMALL = {"size": 4, "landmark": (3, 3), "hazard_rows": (1, 2), "hazard_columns": (1, 2)}
@@ -172,12 +172,58 @@ def test_problems_and_methods_of_ones_own(tmp_path):
     ({"steps": 0}, "--steps must be at least 1, got 0"),
     ({"steps": 1.5}, "steps must be a whole number, got 1.5"),
     ({"judge": 0.0}, "--judge must be positive, got 0"),
+    ({"judge": "low"}, "judge must be one or more entropy weights > 0, got 'low'"),
+    ({"record": "y"}, "record must be 'x' or 'tables', got 'y'"),
+    ({"preset": "fast"}, "preset must be None or 'recommended' or 'attenuating' or 'fixed', got 'fast'"),
+    ({"settings": [1]}, "settings must be a table of numbers or lists by name, got [1]"),
+    ({"settings": {("entropy", "actor"): [1, 2]}}, "entropy, actor go together: a row has 2 numbers, got [1, 2]"),
+    ({"problem_options": {"size": "4"}}, "--problem: size must be a whole number, got '4'"),
+    ({"problem_options": 3}, "problem_options must be a table of options by name, got 3"),
+    ({"algorithm": 3}, "algorithm must be a name of hfac.algorithms.REGISTRY or a builder, got 3"),
+    ({"problem": 3, "problem_options": None}, "problem must be a name of hfac.problems.REGISTRY or a problem with"),
     ({"preset": "recommended", "problem": "random_mdp", "problem_options": {}, "algorithm": "aid"}, "no recommended"),
 ])  # fmt: skip
 def test_wrong_jobs_are_refused_in_one_line(wrong, words):
     with pytest.raises(ValueError) as error:
         job(**wrong)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda to: runs.start("goal_placement", to, QUIET), "job must be what hfac.runs.job makes, got 'goal_placement'"),
+    (lambda to: runs.start(job(), to, "fast"), "execution must be an hfac.runs.Execution, got 'fast'"),
+    (lambda to: runs.start(job(), 3, QUIET), "a path must be a text or a pathlib.Path, got 3"),
+    (lambda to: jax.jit(lambda x: runs.start(job(), to, QUIET) and x)(1.0), "outside of jit, grad and vmap"),
+])  # fmt: skip
+def test_wrong_starts_are_refused_in_one_line_and_leave_nothing(call, words, tmp_path):
+    with pytest.raises(ValueError) as error:
+        call(tmp_path / "run")
+    assert words in str(error.value) and "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
+
+
+def test_a_named_problem_is_not_replaced(stored):
+    folder, _ = stored
+    with pytest.raises(ValueError, match="the run's problem is goal_placement, of the registry; leave out problem="):
+        runs.extend(folder, QUIET, problem=cases.goal(), seeds=3)
+
+
+@pytest.mark.parametrize("part", ["reward", "cost", "h"])
+def test_a_problem_that_changes_away_from_the_first_x_only_is_refused(part, tmp_path):
+    def own(factor):
+        scale = dict.fromkeys(("reward", "cost", "h"), 1.0) | {part: factor}
+        return hfac.Problem(
+            mdp=helpers.random_mdp(0),
+            reward=lambda x, s, a, n: scale["reward"] * jax.numpy.tanh(x[a]),
+            cost=lambda x, s, a, n: scale["cost"] * x[a],
+            h=lambda x: scale["h"] * jax.numpy.sum(x),
+            init_x=lambda key: jax.numpy.zeros(3),
+            name="own",
+        )
+
+    runs.start(runs.job(own(1.0), steps=10, seeds=1), tmp_path / "run", QUIET)
+    with pytest.raises(ValueError, match=f"belongs to another run: {part} was"):
+        runs.extend(tmp_path / "run", QUIET, problem=own(2.0), steps=20)
+    assert runs.extend(tmp_path / "run", QUIET, problem=own(1.0), steps=20).sizes["seed"] == 1
 
 
 # numbers of the problem
