@@ -29,8 +29,10 @@ def find(registry: Mapping[str, str], name: str, kind: str) -> Any:
     return load(registry[name])
 
 
-def load(place: str) -> Any:
-    """What stands at "module:name", imported now."""
+def load(place: Any) -> Any:
+    """What stands at "module:name", imported now; what was registered itself is itself."""
+    if not isinstance(place, str):
+        return place
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)
 

@@ -12,7 +12,7 @@ from hfac._registry import names, resolve
 if TYPE_CHECKING:
     from hfac.types import Needs
 
-REGISTRY = {
+REGISTRY: dict[str, Any] = {
     "a_parl": "hfac.algorithms._a_parl:a_parl",
     "advantage": "hfac.algorithms._advantage:advantage",
     "aid": "hfac.algorithms._aid:aid",

@@ -107,7 +107,7 @@ def request_of(stored: Mapping[str, Any], args: Sequence[str] = ()) -> Request:
     for kind in ("problem", "algorithm"):
         if stored.get(f"own_{kind}"):
             raise InputError(
-                f"the run's {kind} is in no registry; hfac.runs.resume(folder, {kind}=...) goes on with it"
+                f"the run's {kind} is in no registry; hfac.runs.resume(folder, {kind}=...) goes on and reports it"
             )
     if command not in (able := those_that("can_resume")):
         raise InputError(f"a run of `hfac {command}` cannot go on{nearest(command, able)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from hfac._registry import names, resolve
 
-REGISTRY = {
+REGISTRY: dict[str, Any] = {
     "beacon": "hfac.problems._beacon:beacon",
     "demonstration": "hfac.problems._demonstration:demonstration",
     "four_rooms": "hfac.problems._four_rooms:four_rooms",

@@ -14,8 +14,8 @@ from hfac._errors import InputError, as_input_error
 from hfac._progress import progress
 from hfac._registry import find
 from hfac.runs import _configuration
-from hfac.runs._folder import BY_CONTENT, TABLES
-from hfac.runs._job import OWN_METHOD, OWN_PROBLEM, Job, Variant
+from hfac.runs._folder import BY_CONTENT, OWN_METHOD, OWN_PROBLEM, TABLES
+from hfac.runs._job import Job, Variant
 from hfac.schedules import Coordinates, Grid, Schedules
 from hfac.settings import JUDGE, METHOD, PROBLEM
 from hfac.types import Algorithm
@@ -101,7 +101,8 @@ def job(
 def _check_types(problem: Any, algorithm: Any, record: Any, preset: Any, *tables: Any) -> None:
     """Raise `InputError` unless the arguments of a job are what they can be."""
     if not (isinstance(problem, str) or (hasattr(problem, "init_x") and hasattr(problem, "name"))):
-        raise InputError(f"problem must be a name of hfac.problems.REGISTRY or a problem with a name, got {problem!r}")
+        call = "; call it" if callable(problem) else ""
+        raise InputError(f"problem must be a name of hfac.problems.REGISTRY or a problem, got {problem!r}{call}")
     if not (isinstance(algorithm, str) or callable(algorithm)):
         raise InputError(f"algorithm must be a name of hfac.algorithms.REGISTRY or a builder, got {algorithm!r}")
     for name, value, known in (("record", record, get_args(Record)), ("preset", preset, (None, *get_args(Preset)))):

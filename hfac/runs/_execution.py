@@ -19,7 +19,7 @@ class Execution:
     on_divergence: Literal["keep", "stop"] = "keep"  # when a run fails: keep the others going, or stop all
     share: tuple[int, int] = (1, 1)  # (I, N): only the I-th of N equal shares of the runs
     processes: Processes = ALONE
-    figures: bool = True
+    figures: bool = False
     quiet: bool = False  # no progress and no notes on stderr
 
     def __post_init__(self) -> None:

@@ -22,10 +22,18 @@ UNIMPORTANT = (  # change no number
     *("shard", "distributed", "coordinator", "num_processes", "process_id"),
 )
 
+OWN_PROBLEM, OWN_METHOD = "own_problem", "own_algorithm"  # marks of what has no name in a registry
 OPTIONS_OF_TWEETS = (  # that version 0.1 kept beside the settings of a sweep
     *("corpus", "ratings", "pretrained", "leader", "pairs", "rater", "ridge", "vocabulary", "length", "layers"),
     *("width", "heads", "epochs", "model_seed"),
 )
+
+
+def way_on(folder: Path, configuration: Mapping[str, Any]) -> str:
+    """What goes on with a run: a command, or Python where the problem or the method is a person's own."""
+    marks = {"problem": OWN_PROBLEM, "algorithm": OWN_METHOD}
+    own = [f"{kind}=..." for kind, mark in marks.items() if configuration.get(mark)]
+    return f"hfac.runs.resume('{folder}', {', '.join(own)})" if own else f"`hfac resume {folder}`"
 
 
 def check_new(out: Path | None, configuration: Mapping[str, Any]) -> None:
@@ -43,7 +51,7 @@ def check_new(out: Path | None, configuration: Mapping[str, Any]) -> None:
     differ = differences(read_config(out), configuration)
     if differ:
         raise InputError(f"{start}: it differs in {', '.join(differ)}; choose another folder, or see `hfac extend`")
-    raise InputError(f"{start}: it holds this very run; `hfac resume {out}` goes on with it")
+    raise InputError(f"{start}: it holds this very run; {way_on(out, configuration)} goes on with it")
 
 
 def is_free(out: Path) -> bool:
@@ -189,7 +197,7 @@ def open_folder(
         except KeyboardInterrupt as stop:
             if str(stop) or not can_resume:
                 raise
-            raise Stopped(f"interrupted; `hfac resume {folder}` goes on from there") from None
+            raise Stopped(f"interrupted; {way_on(folder, configuration)} goes on from there") from None
 
 
 @contextlib.contextmanager

@@ -13,12 +13,11 @@ from hfac import results, schedules
 from hfac._compiler import random
 from hfac.engine import record_points
 from hfac.runs import _configuration
+from hfac.runs._folder import OWN_PROBLEM
 from hfac.schedules import Coordinates, Grid
 from hfac.settings import METHOD, PROBLEM, RATES
 from hfac.tabular.problem import Problem, transition_table
 from hfac.types import Algorithm, Shared, cast
-
-OWN_PROBLEM, OWN_METHOD = "own_problem", "own_algorithm"  # marks of what has no name in a registry
 
 
 def _digests(problem: Problem) -> dict[str, str]:

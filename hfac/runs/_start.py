@@ -18,7 +18,7 @@ from hfac.runs._job import Job
 from hfac.runs._report import Report
 from hfac.types import Algorithm
 
-PLAIN = Execution(figures=False)
+PLAIN = Execution()
 
 
 def start(job: Job, folder: str | Path | None = None, execution: Execution = PLAIN) -> xarray.Dataset | None:

@@ -26,6 +26,7 @@ def load(job: Job, folder: Path, quiet: bool = True) -> xarray.Dataset:
     Raises:
       InputError: if they are damaged, or not all there.
     """
+    way_on = _folder.way_on(folder, job.configuration)
     with waiting("reading the records", quiet), as_input_error():
         data = results.load(folder / _folder.RESULTS)
     wanted = {dim: labels[dim] for dim, labels in job.coordinates.values.items()} | {"seed": job.seeds}
@@ -33,9 +34,9 @@ def load(job: Job, folder: Path, quiet: bool = True) -> xarray.Dataset:
     try:
         data = data.sel(moved)
     except KeyError as error:
-        raise InputError(f"{folder} lacks runs: {error}; `hfac resume {folder}` runs them") from None
+        raise InputError(f"{folder} lacks runs: {error}; {way_on} runs them") from None
     if int(data["step"][-1]) < job.steps:
-        raise InputError(f"{folder} ends at step {int(data['step'][-1]):,}; `hfac resume {folder}` goes on with it")
+        raise InputError(f"{folder} ends at step {int(data['step'][-1]):,}; {way_on} goes on with it")
     return data
 
 
@@ -231,7 +232,7 @@ def _run_part(
     if not is_done:
         reached = f"stopped at step {checkpoints.newest_step:,} of {job.steps:,}"
         if stops[0] == "asked to":
-            raise Stopped(f"{reached}; `hfac resume {folder}` goes on from there")
+            raise Stopped(f"{reached}; {_folder.way_on(folder, job.configuration)} goes on from there")
         raise Stopped(f"{reached}: {stops[0]}; `hfac extend {folder} --on-divergence keep` goes on with the others")
     seconds, compiling = bar.seconds, program.compile_seconds - before
     rate = num_runs * (job.steps - first_step) / max(seconds - compiling, 1e-9)

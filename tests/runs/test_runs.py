@@ -180,7 +180,7 @@ def test_problems_and_methods_of_ones_own(tmp_path):
     ({"problem_options": {"size": "4"}}, "--problem: size must be a whole number, got '4'"),
     ({"problem_options": 3}, "problem_options must be a table of options by name, got 3"),
     ({"algorithm": 3}, "algorithm must be a name of hfac.algorithms.REGISTRY or a builder, got 3"),
-    ({"problem": 3, "problem_options": None}, "problem must be a name of hfac.problems.REGISTRY or a problem with"),
+    ({"problem": 3, "problem_options": None}, "problem must be a name of hfac.problems.REGISTRY or a problem, got 3"),
     ({"preset": "recommended", "problem": "random_mdp", "problem_options": {}, "algorithm": "aid"}, "no recommended"),
 ])  # fmt: skip
 def test_wrong_jobs_are_refused_in_one_line(wrong, words):
@@ -199,6 +199,37 @@ def test_wrong_starts_are_refused_in_one_line_and_leave_nothing(call, words, tmp
     with pytest.raises(ValueError) as error:
         call(tmp_path / "run")
     assert words in str(error.value) and "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
+
+
+def mine(slip: float = 0.1) -> hfac.Problem:
+    """Two rooms, a door that jams."""
+    kernel = np.array([[1 - slip, slip], [slip, 1 - slip]])
+    return hfac.Problem(
+        mdp=hfac.mdp.from_dense(np.stack([kernel, kernel[::-1]], 1), np.array([1.0, 0.0]), 0.9),
+        reward=lambda x, s, a, n: jax.numpy.tanh(x[n]),
+        cost=lambda x, s, a, n: x[n] ** 2 - (n == 1),
+        init_x=lambda key: jax.numpy.zeros(2, "float32"),
+        name="mine",
+    )
+
+
+def test_a_builder_of_ones_own_is_named_like_any_other(tmp_path, monkeypatch):
+    monkeypatch.setitem(problems.REGISTRY, "mine", mine)
+    with jax.numpy_dtype_promotion("standard"):
+        made = runs.job("mine", problem_options={"slip": [0.0, 0.1]}, steps=20, seeds=1)
+        assert runs.start(made, tmp_path / "run", QUIET)["problem.slip"].values.tolist() == [0.0, 0.1]
+        larger = runs.extend(tmp_path / "run", QUIET, problem_options={"slip": [0.0, 0.05, 0.1]})
+    assert larger["problem.slip"].values.tolist() == [0.0, 0.05, 0.1]
+
+
+def test_what_goes_on_with_a_problem_of_ones_own_is_python(tmp_path):
+    with jax.numpy_dtype_promotion("standard"):
+        made = runs.job(mine(), steps=20, seeds=1)
+        runs.start(made, tmp_path / "run", QUIET)
+    with pytest.raises(ValueError, match=r"this very run; hfac.runs.resume\('.*/run', problem=...\) goes on with it"):
+        runs.start(made, tmp_path / "run", QUIET)
+    with pytest.raises(ValueError, match=r"or a problem, got <function mine at .*>; call it"):
+        runs.job(mine)
 
 
 def test_a_named_problem_is_not_replaced(stored):
