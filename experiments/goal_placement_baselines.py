@@ -17,7 +17,7 @@ import jax
 import hfac
 from experiments import page, shown
 from hfac import algorithms, comparison, pages, plots, tuning
-from hfac._progress import progress
+from hfac.runs import progress
 
 ARMS: dict[str, tuple[str, tuning.Space]] = {
     "hfac": ("hfac", {}),

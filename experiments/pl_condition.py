@@ -24,8 +24,8 @@ from experiments.goal_placement import write_csv
 from experiments.random_mdp import show, write_study
 from experiments.rates import LINEAR
 from hfac import diagnostics, pages, plots, recommended, schedules
-from hfac._progress import progress
 from hfac.diagnostics import Diagnosis
+from hfac.runs import progress
 
 
 class Arm(NamedTuple):

@@ -22,7 +22,7 @@ import hfac
 from experiments import page, shown
 from experiments.goal_placement import write_csv
 from hfac import pages
-from hfac._progress import waiting
+from hfac.runs import waiting
 from hfac.schedules import RATES, Schedules
 from hfac.statistics import bootstrap, format_interval
 
@@ -148,7 +148,7 @@ def write_page(study: Study, judged: Mapping, table: list[dict], best: float) ->
     """The same to look at in a browser."""
     ends = "; ".join(f"{row['method']} {row['end [95 %]']}" for row in table)
     headline = (
-        f"On random_mdp {study.instance} every method reaches the minimum {best:g} from {study.seeds} starts: {ends}."
+        f"On random_mdp {study.instance}, whose minimum is {best:g}, methods end from {study.seeds} starts at: {ends}."
     )
     labels = ("iterations", "Φ_1(x)")
     chart = pages.curves(

@@ -6,7 +6,7 @@ from typing import Any
 import tyro
 
 import hfac
-from hfac._progress import progress, waiting
+from hfac.runs import progress, waiting
 
 
 def run(main: Callable[[Any], None], settings: type) -> None:

@@ -23,7 +23,7 @@ import xarray
 import hfac
 from experiments import page, shown
 from hfac import comparison, pages, plots, runs, statistics, tweets
-from hfac._progress import progress, waiting
+from hfac.runs import progress, waiting
 from hfac.tweets import Options
 from hfac.types import Status
 

@@ -24,7 +24,10 @@ def place(path: str | os.PathLike[str]) -> Path:
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):
         raise ValueError(f"'{text}': nobody of that name has a home folder here; write ./{text} for a file called so")
-    return Path(expanded).absolute()
+    try:
+        return Path(expanded).absolute()
+    except FileNotFoundError:
+        raise ValueError(f"'{text}' starts from this folder, which is no longer there; go to another one") from None
 
 
 def shown(path: Path) -> str:

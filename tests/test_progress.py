@@ -245,11 +245,22 @@ def test_no_color_where_none_is_wanted(clock, terminal, monkeypatch):
 
 
 def test_a_stream_that_nobody_reads_ends_nothing(clock, monkeypatch):
-    stream = io.StringIO()
-    with Phase("judging", stream=stream, now=clock):
-        stream.close()
-        clock.now += 10
-        time.sleep(0.6)  # in which the thread tries to print
+    class Closed(io.StringIO):
+        tries = 0
+
+        def write(self, text: str) -> int:
+            self.tries += 1
+            raise BrokenPipeError
+
+    stream = Closed()
+    with Phase("judging", stream=stream, now=clock) as phase:
+        for _ in range(3):  # the thread tries to print, and goes on trying
+            clock.now += 1_000
+            before, until = stream.tries, time.monotonic() + 10
+            while stream.tries == before and time.monotonic() < until:
+                time.sleep(0.02)
+            assert stream.tries > before
+    assert phase.seconds == 3_000
 
 
 def test_a_thread_shows_what_says_nothing(monkeypatch):

@@ -100,8 +100,7 @@ def _charts(group: Group, tau: float, reference: float, target: float) -> Iterat
             kept = _shared.kept(len(track.seconds), len(tracks))
             clock = track.seconds if which else track.samples if has_samples else track.steps
             interval = Interval(*(values[kept] for values in track.interval))
-            failed = f" ({track.num_failed} of {track.num_seeds} diverged)" if track.num_failed else ""
-            lines.append(_shared.line(name + failed, clock[kept], interval))
+            lines.append(_shared.line(name + track.diverged, clock[kept], interval))
         yield Chart(
             f"Objective against {label.partition(',')[0]}",
             label,
@@ -138,15 +137,7 @@ def _statuses(groups: Sequence[Group]) -> Iterator[Text | Table]:
     rows = []
     for name, entry in entries.items():
         failed, _ = plots.failures(entry.data, _shared.LONGEST_TABLE)
-        for one in failed:
-            rows.append(
-                {
-                    "method": Cell(name),
-                    "seed": cell(one.seed, str(one.seed)),
-                    "first bad step": cell(one.step, f"{one.step:,}"),
-                    "why, and what to try": Cell(one.meaning),
-                }
-            )
+        rows += [{"method": Cell(name), **_shared.failed_run(one)} for one in failed]
     count = sum(entry.data.sizes["seed"] for entry in entries.values())
     if not rows:
         yield Text(f"All {count:,} runs ended healthy.", True)

@@ -97,7 +97,7 @@ def _along(found: Diagnosis) -> Chart:
 
 def _cloud(name: str, x: Any, y: Any) -> Line:
     x, y = np.asarray(x), np.asarray(y)
-    kept = np.unique(np.round(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS))).astype(int))
+    kept = _shared.kept(len(x), most=MOST_POINTS)
     return Line(name, numbers(x[kept]), numbers(y[kept]), kind="points")
 
 

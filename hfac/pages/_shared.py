@@ -8,7 +8,7 @@ import numpy as np
 
 from hfac import __version__, plots
 from hfac.pages._page import Cell, Code, Line, Origin, Section, Table, Text, cell, numbers, table
-from hfac.plots import Curve
+from hfac.plots import Curve, Failure
 from hfac.statistics import Interval
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def line(name: str, clock: np.ndarray, interval: Interval, **options: Any) -> Li
 def curves(found: Sequence[tuple[str, Curve]]) -> tuple[Line, ...]:
     """A line for every curve; the first ones are shown at first."""
     return tuple(
-        line(f"{name}{curve.failures()}", curve.clock, curve.interval, is_shown=index < SHOWN_AT_FIRST)
+        line(f"{name}{curve.diverged}", curve.clock, curve.interval, is_shown=index < SHOWN_AT_FIRST)
         for index, (name, curve) in enumerate(found)
     )
 
@@ -57,17 +57,18 @@ def statuses(*every: "xarray.Dataset") -> Section:
         return Section("Status of the runs", (Text(f"All {count:,} runs ended healthy.", True),))
     words = f"{count - num_failed:,} of {count:,} runs ended healthy, {num_failed:,} diverged or were stopped. "
     words += "A run that diverged is frozen and enters every statistic as +inf."
-    rows = [
-        {
-            "configuration": Cell(one.configuration),
-            "seed": cell(one.seed, str(one.seed)),
-            "first bad step": cell(one.step, f"{one.step:,}"),
-            "why, and what to try": Cell(one.meaning),
-        }
-        for one in failed
-    ]
+    rows = [{"configuration": Cell(one.configuration), **failed_run(one)} for one in failed]
     more = f"{num_failed - len(failed):,} more are not listed." if num_failed > len(failed) else ""
     return Section("Status of the runs", (Text(words, False), table("Runs that failed", rows, more, True)))
+
+
+def failed_run(one: Failure) -> dict[str, Cell]:
+    """Cells of a run that failed."""
+    return {
+        "seed": cell(one.seed, str(one.seed)),
+        "first bad step": cell(one.step, f"{one.step:,}"),
+        "why, and what to try": Cell(one.meaning),
+    }
 
 
 def origin(configuration: Mapping[str, Any], attributes: Mapping[str, Any], again: str = "") -> Origin:

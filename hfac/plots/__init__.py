@@ -15,6 +15,7 @@ from hfac.plots._diagnostics import theory_line as theory_line
 from hfac.plots._runs import FIGURES as FIGURES
 from hfac.plots._runs import Answer as Answer
 from hfac.plots._runs import Curve as Curve
+from hfac.plots._runs import Failure as Failure
 from hfac.plots._runs import answer as answer
 from hfac.plots._runs import configurations as configurations
 from hfac.plots._runs import curve as curve

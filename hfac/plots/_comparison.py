@@ -7,6 +7,7 @@ import numpy as np
 
 from hfac import statistics
 from hfac.comparison import Entry
+from hfac.plots._runs import diverged_words
 from hfac.plots._style import COLORS, WIDTH, new_figure, styled, subplots
 from hfac.statistics import Interval
 from hfac.tuning import Trial
@@ -22,8 +23,8 @@ class Track(NamedTuple):
     samples: np.ndarray  # [T], mean over seeds
     seconds: np.ndarray  # [T], of all seeds together: every step takes the same time
     interval: Interval  # [T], interquartile mean of the objective
-    num_failed: int
     num_seeds: int
+    diverged: str  # how many runs did, as the end of a label; empty where none did
 
 
 def track(entry: Entry) -> Track:
@@ -34,7 +35,9 @@ def track(entry: Entry) -> Track:
     values = data["hyper_objective"].transpose("step", "seed").values
     interval = statistics.bootstrap(values[inside], num_resamples=500)
     samples, seconds = data["samples"].mean("seed").values, entry.seconds * steps / steps[-1]
-    return Track(steps[inside], samples[inside], seconds[inside], interval, entry.diverged(), values.shape[1])
+    count = values.shape[1]
+    words = diverged_words(entry.diverged(), count)
+    return Track(steps[inside], samples[inside], seconds[inside], interval, count, words)
 
 
 def comparison(
@@ -60,8 +63,7 @@ def comparison(
             found = track(entry)
             interval = found.interval
             shown = (found.steps > 0) & np.isfinite(interval.estimate)
-            failed = found.num_failed
-            label = entry.name + (f" ({failed} of {found.num_seeds} diverged)" if failed else "")
+            label = entry.name + found.diverged
             look = {"color": COLORS[k % len(COLORS)], "linestyle": styles[k // len(COLORS) % len(styles)]}
             high = np.where(np.isfinite(interval.high), interval.high, interval.estimate)
             for axis, clock in zip(axes, (found.samples if has_samples else found.steps, found.seconds), strict=True):

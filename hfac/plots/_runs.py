@@ -69,12 +69,12 @@ class Curve(NamedTuple):
 
     clock: np.ndarray  # [T], samples; steps where none are counted
     interval: Interval  # [T], interquartile mean
-    num_failed: int
-    num_seeds: int
+    diverged: str  # how many runs did, as the end of a label; empty where none did
 
-    def failures(self) -> str:
-        """How many runs diverged, as the end of a label; empty where none did."""
-        return f" ({self.num_failed} of {self.num_seeds} diverged)" if self.num_failed else ""
+
+def diverged_words(num_failed: int, num_seeds: int) -> str:
+    """How many runs diverged, as the end of a label; empty where none did."""
+    return f" ({num_failed} of {num_seeds} diverged)" if num_failed else ""
 
 
 def curve(data: "xarray.Dataset", name: str = OBJECTIVE) -> Curve:
@@ -88,7 +88,7 @@ def curve(data: "xarray.Dataset", name: str = OBJECTIVE) -> Curve:
     samples = data["samples"].mean("seed").values
     failed = int((data["status"].isel(step=-1) != Status.OK).sum())
     clock = samples if samples.max() > 0 else data["step"].values
-    return Curve(clock, statistics.bootstrap(values, num_resamples=500), failed, data.sizes["seed"])
+    return Curve(clock, statistics.bootstrap(values, num_resamples=500), diverged_words(failed, data.sizes["seed"]))
 
 
 def objective_line(axis: "Axes", data: "xarray.Dataset", label: str, color: str) -> None:
@@ -96,7 +96,7 @@ def objective_line(axis: "Axes", data: "xarray.Dataset", label: str, color: str)
     found = curve(data)
     ticks, interval = found.clock, found.interval
     shown = (ticks > 0) & np.isfinite(interval.estimate)
-    axis.plot(ticks[shown], interval.estimate[shown], color=color, label=label + found.failures())
+    axis.plot(ticks[shown], interval.estimate[shown], color=color, label=label + found.diverged)
     high = np.where(np.isfinite(interval.high), interval.high, interval.estimate)
     axis.fill_between(ticks[shown], interval.low[shown], high[shown], color=color, alpha=0.2, linewidth=0)
 

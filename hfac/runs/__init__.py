@@ -2,6 +2,8 @@
 
 from hfac._errors import InputError as InputError
 from hfac._errors import Stopped as Stopped
+from hfac._progress import progress as progress
+from hfac._progress import waiting as waiting
 from hfac.runs._build import as_paths as as_paths
 from hfac.runs._build import build as build
 from hfac.runs._build import call as call

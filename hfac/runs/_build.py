@@ -10,11 +10,12 @@ import numpy as np
 
 from hfac import _checks, _files, algorithms, engine, metrics, options, problems, recommended, schedules
 from hfac._compiler import random
+from hfac._compiler.jaxpr import is_tracing
 from hfac._errors import InputError, as_input_error
 from hfac._progress import progress
 from hfac._registry import find
-from hfac.runs import _configuration
-from hfac.runs._folder import BY_CONTENT, OWN_METHOD, OWN_PROBLEM, TABLES
+from hfac.runs import _configuration, _own
+from hfac.runs._folder import BY_CONTENT, OWN, TABLES
 from hfac.runs._job import Job, Variant
 from hfac.schedules import Coordinates, Grid, Schedules
 from hfac.settings import JUDGE, METHOD, PROBLEM
@@ -57,13 +58,15 @@ def job(
     Raises:
       ValueError: if something is unknown or out of range.
     """
+    if is_tracing():
+        raise InputError("a job is made on the host: call this outside of jit, grad and vmap")
     _check_types(problem, algorithm, record, preset, problem_options, algorithm_options)
     own_problem = None if isinstance(problem, str) else problem
     own_method = None if isinstance(algorithm, str) else algorithm
     if own_problem is not None and problem_options:
         raise InputError(f"problem_options are of named problems, got {', '.join(problem_options)} beside a problem")
-    name = problem if own_problem is None else own_problem.name
-    method = algorithm if isinstance(algorithm, str) else getattr(algorithm, "__name__", "method")
+    name = problem if own_problem is None else _name(own_problem)
+    method = algorithm if isinstance(algorithm, str) else _name(algorithm)
     problem_options, algorithm_options = _plain(problem_options or {}), _plain(algorithm_options or {})
     configuration: dict[str, Any] = {
         "command": "sweep",
@@ -79,8 +82,8 @@ def job(
         "deterministic": False,
         **_configuration.from_settings(settings or {}),
         "problem_options": _all_options(problems.REGISTRY, name, "problem", problem_options or {}),
-        **({} if own_problem is None else {OWN_PROBLEM: True}),
-        **({} if own_method is None else {OWN_METHOD: True}),
+        **({} if own_problem is None else {OWN["problem"]: True}),
+        **({} if own_method is None else {OWN["algorithm"]: True}),
         "algorithm_options": dict(algorithm_options or {}),
     }
     if own_problem is None and own_method is None:
@@ -186,11 +189,14 @@ def build(
       InputError: if a builder refuses an option, or a number is out of range.
     """
     given = dict(configuration)
-    for own, kind, found in ((OWN_PROBLEM, "problem", problem), (OWN_METHOD, "algorithm", method)):
-        if given.get(own) and found is None:
+    own = {"problem": problem, "algorithm": method}
+    for kind, found in own.items():
+        if given.get(OWN[kind]) and found is None:
             raise InputError(f"the run's {kind} is in no registry: go on from Python, with {kind}= in hfac.runs")
-        if found is not None and not given.get(own):
+        if found is not None and not given.get(OWN[kind]):
             raise InputError(f"the run's {kind} is {given[kind]}, of the registry; leave out {kind}=")
+        if found is not None and _name(found) != given[kind]:
+            raise InputError(f"the run's {kind} is called {given[kind]}, not {_name(found)}; hand in that one")
     _check_counts(given)
     problem_axes: _configuration.Axes = {}
     if problem is None:
@@ -212,13 +218,15 @@ def build(
     chosen = given.get("algorithm_options") or {}
     first, method_axes = _configuration.option_axes(METHOD, chosen, numbers)
     _check_values(method, each[0], first, method_axes)
-    variants = tuple(_variant(own, method, given, first) for own in each)
+    variants = tuple(_variant(each_problem, method, given, first) for each_problem in each)
     base, preset = base_schedules(given)
     schedule_axes = _configuration.schedule_axes(given)
     grid = crossed(base, schedule_axes | method_axes)
+    with as_input_error():
+        given |= _of_ones_own(given, own, variants[0], grid.one(0))
     judge = tuple(given.get("judge") or ()) or (_judged_at(each[0], grid, given["steps"]),)
-    if any(not tau > 0 for tau in judge):
-        raise InputError(f"--judge must be positive, got {min(judge):g}")
+    if bad := [tau for tau in judge if not (np.isfinite(tau) and tau > 0)]:
+        raise InputError(f"--judge must be positive and finite, got {bad[0]:g}")
     if len(set(judge)) < len(judge):
         raise InputError("--judge lists a value twice")
     if len(judge) > 1 and hasattr(each[0], "reported_as"):
@@ -239,6 +247,32 @@ def build(
     _check_shapes(made)
     engine.check_names({"x": jax.eval_shape(each[0].init_x, random.key(0))}, made.coordinates)
     return made
+
+
+def _of_ones_own(
+    given: Mapping[str, Any], own: Mapping[str, Any], variant: Variant, schedules: Schedules
+) -> dict[str, Any]:
+    """What the run keeps of a problem and a method of a person's own.
+
+    Raises:
+      InputError: if one is not what the run began with.
+    """
+    ways = {
+        "problem": lambda: _own.of_problem(variant.problem),
+        "algorithm": lambda: _own.of_method(variant.algorithm, schedules),
+    }
+    kept = {}
+    for kind in (kind for kind, found in own.items() if found is not None):
+        stored, now = given[OWN[kind]], ways[kind]()
+        if isinstance(stored, Mapping):
+            _own.check(kind, stored, now)
+            now = dict(stored)
+        kept[OWN[kind]] = now
+    return kept
+
+
+def _name(own: Any) -> str:
+    return str(getattr(own, "name", None) or getattr(own, "__name__", "method"))
 
 
 def _problem(builder: Any, chosen: Mapping[str, Any], quiet: bool) -> Any:
@@ -362,7 +396,7 @@ def base_schedules(configuration: Mapping[str, Any]) -> tuple[Schedules, str]:
       InputError: if recommended settings are asked for and there are none.
     """
     names = configuration["problem"], configuration["algorithm"]
-    is_named = not (configuration.get(OWN_PROBLEM) or configuration.get(OWN_METHOD))
+    is_named = not any(configuration.get(mark) for mark in OWN.values())
     is_known = is_named and recommended.is_known(*names)
     preset = configuration.get("preset") or ("recommended" if is_known else "attenuating")
     if preset == "recommended":

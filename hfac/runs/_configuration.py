@@ -205,7 +205,10 @@ def from_settings(settings: Mapping[str | tuple[str, ...], Any]) -> dict[str, An
     flat: dict[str, Any] = {}
     groups: list[str] = []
     for words, values in settings.items():
-        names = [_rate_setting(word) for word in ((words,) if isinstance(words, str) else words)]
+        asked = (words,) if isinstance(words, str) else words
+        if not (isinstance(asked, tuple) and asked and all(isinstance(word, str) for word in asked)):
+            raise InputError(f"a setting is called by a text, or several by a tuple of them, got {words!r}")
+        names = [_rate_setting(word) for word in asked]
         is_list = hasattr(values, "__len__") and np.ndim(values) > 0
         rows = values if is_list else [values]
         if not len(rows):
@@ -213,13 +216,22 @@ def from_settings(settings: Mapping[str | tuple[str, ...], Any]) -> dict[str, An
         if not isinstance(words, str) and any(np.shape(row) != (len(names),) for row in rows):
             raise InputError(f"settings {', '.join(names)} go together: a row has {len(names)} numbers, got {values!r}")
         columns = [rows] if isinstance(words, str) else list(zip(*rows, strict=True))
-        for key, column in zip(names, columns, strict=True):
+        for word, key, column in zip(asked, names, columns, strict=True):
             if key in flat:
                 raise InputError(f"setting '{key}' is given twice")
-            flat[key] = tuple(float(value) for value in column)
+            flat[key] = tuple(_number(word, value) for value in column)
         if len(names) > 1:
             groups.append(",".join(names))
     return flat | {"zip": tuple(groups)}
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, str | bool):
+        raise InputError(f"setting {name}: {value!r} is no number")
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"setting {name}: {value!r} is no number that fits") from None
 
 
 def _rate_setting(word: str) -> str:

@@ -4,12 +4,14 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hfac import _files
-from hfac._errors import InputError, Stopped
+from hfac._errors import InputError, Stopped, as_input_error
+from hfac.runs._own import agree
 from hfac.runs._processes import ALIVE, ALONE, Processes
 from hfac.settings import TABLES
 
@@ -22,7 +24,9 @@ UNIMPORTANT = (  # change no number
     *("shard", "distributed", "coordinator", "num_processes", "process_id"),
 )
 
-OWN_PROBLEM, OWN_METHOD = "own_problem", "own_algorithm"  # marks of what has no name in a registry
+OWN = {"problem": "own_problem", "algorithm": "own_algorithm"}  # where a run keeps what is in no registry
+LONGEST_STEM = 80  # letters of a problem's name in the name of a folder
+MEASURED = tuple(f"{mark}." for mark in OWN.values())
 OPTIONS_OF_TWEETS = (  # that version 0.1 kept beside the settings of a sweep
     *("corpus", "ratings", "pretrained", "leader", "pairs", "rater", "ridge", "vocabulary", "length", "layers"),
     *("width", "heads", "epochs", "model_seed"),
@@ -31,8 +35,7 @@ OPTIONS_OF_TWEETS = (  # that version 0.1 kept beside the settings of a sweep
 
 def way_on(folder: Path, configuration: Mapping[str, Any]) -> str:
     """What goes on with a run: a command, or Python where the problem or the method is a person's own."""
-    marks = {"problem": OWN_PROBLEM, "algorithm": OWN_METHOD}
-    own = [f"{kind}=..." for kind, mark in marks.items() if configuration.get(mark)]
+    own = [f"{kind}=..." for kind, mark in OWN.items() if configuration.get(mark)]
     return f"hfac.runs.resume('{folder}', {', '.join(own)})" if own else f"`hfac resume {folder}`"
 
 
@@ -83,7 +86,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
     def differs(key: str) -> bool:
         if key in first and key in second:
-            return bool(first[key] != second[key])
+            is_measured = key.startswith(MEASURED)
+            return not agree(first[key], second[key]) if is_measured else bool(first[key] != second[key])
         return first.get(key, second.get(key)) not in UNSAID
 
     keys = [key for key in {**first, **second} if differs(key)]
@@ -134,8 +138,10 @@ def make(out: Path | None, stem: str) -> Path:
     if out is not None:
         folder = out
     else:
-        taken = 1
-        while (folder := Path("runs").absolute() / f"{stem}-{taken:03d}").exists():
+        taken, safe = 1, re.sub(r"[^\w-]+", "_", stem).strip("_")[:LONGEST_STEM] or "run"
+        with as_input_error():
+            runs = _files.place("runs")
+        while (folder := runs / f"{safe}-{taken:03d}").exists():
             taken += 1
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -215,8 +221,9 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.pread(handle, 64, 0).decode(errors="replace").strip()
-            raise InputError(f"{folder} is in use by process {owner}; wait for it, or choose another folder") from None
+            number = os.pread(handle, 64, 0).decode(errors="replace").strip()
+            owner = f"process {number}" if number else "another process"  # which has not said its number yet
+            raise InputError(f"{folder} is in use by {owner}; wait for it, or choose another folder") from None
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield

@@ -1,45 +1,17 @@
 """What is to be run: problems, method, schedules, seeds, steps, and what for. It knows nothing of flags and folders."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hfac import results, schedules
-from hfac._compiler import random
 from hfac.engine import record_points
 from hfac.runs import _configuration
-from hfac.runs._folder import OWN_PROBLEM
 from hfac.schedules import Coordinates, Grid
 from hfac.settings import METHOD, PROBLEM, RATES
-from hfac.tabular.problem import Problem, transition_table
-from hfac.types import Algorithm, Shared, cast
-
-
-def _digests(problem: Problem) -> dict[str, str]:
-    """What a table of one's own holds: its dynamics, and its functions at the first x and beside it, in float32."""
-    x, rng = cast(problem.first_x(random.key(0)), np.float32), np.random.default_rng(0)
-    points = (x, jax.tree.map(lambda leaf: leaf + rng.normal(size=leaf.shape).astype(np.float32), x))
-    pi = np.full((problem.mdp.num_states, problem.mdp.num_actions), 1 / problem.mdp.num_actions, np.float32)
-    ways: dict[str, Callable[[Any], Any] | None] = {
-        name: function and functools.partial(transition_table, function, problem.mdp, name=name)
-        for name, function in (("reward", problem.reward), ("cost", problem.cost))
-    }
-    ways |= {"h": problem.h, "g": problem.g and functools.partial(_at_policy, problem.g, pi)}
-    found = {
-        name: Shared([np.asarray(way(each), np.float32) for each in points]).digest
-        for name, way in ways.items()
-        if way is not None
-    }
-    return {"mdp": Shared(problem.mdp).digest, **found}
-
-
-def _at_policy(function: Callable[[Any, Any], Any], pi: np.ndarray, x: Any) -> Any:
-    return function(x, jnp.asarray(pi))
+from hfac.types import Algorithm
 
 
 class Variant(NamedTuple):
@@ -124,10 +96,6 @@ class Job:
         found = _configuration.identity(self.configuration, self.lists)
         if self.algorithm.shared is not None:
             found["shared"] = self.algorithm.shared.digest
-        if self.configuration.get(OWN_PROBLEM):
-            found["problem"] = self.problem.name
-            if isinstance(self.problem, Problem):
-                found |= _digests(self.problem)
         return found
 
     def alone(self, index: int) -> "Job":

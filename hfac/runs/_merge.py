@@ -14,6 +14,7 @@ from hfac.engine import Checkpoints
 from hfac.runs import _configuration, _folder, _start
 from hfac.runs._build import as_paths, build
 from hfac.runs._execution import Execution
+from hfac.runs._own import agree
 
 
 def merge(
@@ -51,6 +52,9 @@ def join(folders: Sequence[Path], out: Path) -> None:
         differ = _folder.differences(configurations[0], configuration)
         if differ:
             raise InputError(f"{folder} is no share of the same sweep: it differs in {', '.join(differ)}")
+    inside = next((folder for folder in folders if out.is_relative_to(folder)), None)
+    if inside is not None:
+        raise InputError(f"--out {out} lies inside {inside}, one of the shares; choose another folder")
     if not _folder.is_free(out):
         raise InputError(f"--out {out} already holds something; nothing is overwritten, choose another folder")
     _check_origin(folders)
@@ -70,7 +74,7 @@ def _check_origin(folders: Sequence[Path]) -> None:
         found = {key: value for key, value in found.items() if key not in ignored and not _is_of_part(key)}
         if first is None:
             first = (place, found)
-        differ = sorted(key for key in {*first[1], *found} if first[1].get(key) != found.get(key))
+        differ = sorted(key for key in {*first[1], *found} if not agree(first[1].get(key), found.get(key)))
         if differ:
             words = ", ".join(f"{key} ({first[1].get(key)}, not {found.get(key)})" for key in differ)
             raise InputError(

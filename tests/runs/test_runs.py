@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import jax
 import numpy as np
@@ -153,7 +154,7 @@ def test_problems_and_methods_of_ones_own(tmp_path):
         runs.resume(tmp_path / "a", QUIET)
     with pytest.raises(ValueError, match="the run's algorithm is in no registry"):
         runs.resume(tmp_path / "a", QUIET, problem)
-    with pytest.raises(ValueError, match="it belongs to another run: mdp was"):
+    with pytest.raises(ValueError, match="the run began with another problem: mdp"):
         runs.extend(tmp_path / "a", QUIET, cases.goal(discount=0.6), own_method, steps=70)
     with pytest.raises(SystemExit):
         main(["resume", str(tmp_path / "a")])
@@ -171,10 +172,16 @@ def test_problems_and_methods_of_ones_own(tmp_path):
      "problems of one sweep have an x of one shape"),
     ({"steps": 0}, "--steps must be at least 1, got 0"),
     ({"steps": 1.5}, "steps must be a whole number, got 1.5"),
-    ({"judge": 0.0}, "--judge must be positive, got 0"),
+    ({"judge": 0.0}, "--judge must be positive and finite, got 0"),
     ({"judge": "low"}, "judge must be one or more entropy weights > 0, got 'low'"),
     ({"record": "y"}, "record must be 'x' or 'tables', got 'y'"),
     ({"preset": "fast"}, "preset must be None or 'recommended' or 'attenuating' or 'fixed', got 'fast'"),
+    ({"judge": float("inf")}, "--judge must be positive and finite, got inf"),
+    ({"judge": [0.1, float("nan")]}, "--judge must be positive and finite, got nan"),
+    ({"settings": {"entropy": None}}, "setting entropy: None is no number"),
+    ({"settings": {"entropy": [0.1, "a"]}}, "setting entropy: 'a' is no number"),
+    ({"settings": {"entropy": 10**400}}, "is no number that fits"),
+    ({"settings": {1: 2}}, "a setting is called by a text, or several by a tuple of them, got 1"),
     ({"settings": [1]}, "settings must be a table of numbers or lists by name, got [1]"),
     ({"settings": {("entropy", "actor"): [1, 2]}}, "entropy, actor go together: a row has 2 numbers, got [1, 2]"),
     ({"problem_options": {"size": "4"}}, "--problem: size must be a whole number, got '4'"),
@@ -252,9 +259,63 @@ def test_a_problem_that_changes_away_from_the_first_x_only_is_refused(part, tmp_
         )
 
     runs.start(runs.job(own(1.0), steps=10, seeds=1), tmp_path / "run", QUIET)
-    with pytest.raises(ValueError, match=f"belongs to another run: {part} was"):
-        runs.extend(tmp_path / "run", QUIET, problem=own(2.0), steps=20)
-    assert runs.extend(tmp_path / "run", QUIET, problem=own(1.0), steps=20).sizes["seed"] == 1
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    for call in (
+        lambda: runs.extend(tmp_path / "run", QUIET, problem=own(2.0), steps=20),
+        lambda: runs.extend(tmp_path / "run", QUIET, problem=own(2.0), seeds=2),  # what is there is finished
+        lambda: runs.extend(tmp_path / "run", QUIET, problem=own(2.0), judge=0.5),
+        lambda: runs.resume(tmp_path / "run", QUIET, problem=own(2.0)),
+        lambda: runs.replay(tmp_path / "run", 0, problem=own(2.0)),
+    ):
+        with pytest.raises(ValueError, match=f"the run began with another problem: {part} differs"):
+            call()
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    assert runs.extend(tmp_path / "run", QUIET, problem=own(1.0), steps=20, seeds=2).sizes["seed"] == 2
+
+
+def test_another_method_is_refused_where_everything_is_finished(tmp_path):
+    runs.start(job(algorithm=own_method), tmp_path / "a", QUIET)
+
+    def own(problem, **options):
+        return algorithms.partial(problem)
+
+    own.__name__ = own_method.__name__
+    with pytest.raises(ValueError, match="the run began with another algorithm: state differs"):
+        runs.extend(tmp_path / "a", QUIET, algorithm=own, seeds=3)
+    own.__name__ = "other"
+    with pytest.raises(ValueError, match=f"the run's algorithm is called {own_method.__name__}, not other"):
+        runs.extend(tmp_path / "a", QUIET, algorithm=own, seeds=3)
+    assert runs.extend(tmp_path / "a", QUIET, algorithm=own_method, seeds=3).sizes["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    "name, folder", [("../../up", "up-001"), ("a/b c", "a_b_c-001"), ("\0", "run-001"), ("n" * 300, "n" * 80 + "-001")]
+)
+def test_the_name_of_a_problem_makes_one_folder_below_runs(name, folder, here):
+    runs.start(job(problem=dataclasses.replace(cases.goal(), name=name), problem_options=None), None, QUIET)
+    made = [path.relative_to(here).as_posix() for path in (*here.iterdir(), *(here / "runs").iterdir())]
+    assert made == ["runs", f"runs/{folder}"]
+
+
+def test_a_folder_that_is_gone_is_one_line(here, tmp_path):
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for call in (
+        lambda: runs.start(job(), "a", QUIET),
+        lambda: runs.start(job(), None, QUIET),
+        lambda: runs.resume("a"),
+    ):
+        with pytest.raises(ValueError, match="no longer there; go to another one"):
+            call()
+
+
+def test_shares_are_not_merged_into_one_of_them(tmp_path):
+    for i in (1, 2):
+        runs.start(job(), tmp_path / f"s{i}", dataclasses.replace(QUIET, share=(i, 2)))
+    with pytest.raises(ValueError, match=r"lies inside .*s1, one of the shares"):
+        runs.merge([tmp_path / "s1", tmp_path / "s2"], tmp_path / "s1" / "in", QUIET)
+    assert not (tmp_path / "s1" / "in").exists()
 
 
 # numbers of the problem
@@ -360,7 +421,7 @@ def test_another_reward_is_another_problem(tmp_path):
     problem = cases.goal()
     other = dataclasses.replace(problem, reward=lambda x, s, a, n: 0 * x[0], reward_grad=None)
     runs.start(job(problem=problem, problem_options=None), tmp_path / "a", QUIET)
-    with pytest.raises(ValueError, match="it belongs to another run: reward was"):
+    with pytest.raises(ValueError, match="the run began with another problem: reward differs"):
         runs.extend(tmp_path / "a", QUIET, other, steps=80)
 
 
