@@ -1,6 +1,8 @@
 """Whether a number that somebody gave is one, and in range, whatever type carries it; traced values pass."""
 
+import collections.abc
 import contextlib
+import inspect
 import math
 import re
 import types
@@ -72,7 +74,14 @@ def option(name: str, value: Any, hint: Any) -> Any:
         return value
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         others = [part for part in parts if part is not type(None)]
-        return value if value is None or len(others) > 1 else option(name, value, others[0])
+        is_none = value is None and len(others) < len(parts)
+        return value if is_none or len(others) > 1 else option(name, value, others[0])
+    if typing.get_origin(hint) is tuple and Ellipsis not in parts:
+        if not isinstance(value, list | tuple | np.ndarray) or len(value) != len(parts):
+            raise ValueError(f"{name} must be {len(parts)} values, got {value!r}")
+        return tuple(option(name, each, part) for each, part in zip(value, parts, strict=True))
+    if (typing.get_origin(hint) or hint) is collections.abc.Mapping and not isinstance(value, collections.abc.Mapping):
+        raise ValueError(f"{name} must be a table by name, got {value!r}")
     if isinstance(value, jax.core.Tracer) or hint not in (bool, int, float):
         return value
     if hint is bool:
@@ -84,6 +93,45 @@ def option(name: str, value: Any, hint: Any) -> Any:
         raise ValueError(f"{name} must be {'a whole' if hint is int else 'one'} number, got {value!r}")
     is_whole = hint is int and np.isfinite(value) and int(value) == value
     return int(value) if is_whole else value  # whoever takes it checks the range
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, as strictly as JSON tells them apart; a list stands for a tuple."""
+    origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(fits(value, part) for part in parts)
+    if origin is typing.Literal:
+        return isinstance(value, str) and value in parts
+    if origin is tuple:
+        is_long = isinstance(value, list | tuple) and (parts[-1] is Ellipsis or len(value) == len(parts))
+        return is_long and all(fits(each, parts[0]) for each in value)
+    if origin is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, origin) and (origin is bool or not isinstance(value, bool))
+
+
+def words(hint: Any) -> str:
+    """A type of `fits` in words."""
+    origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(words(part) for part in parts)
+    if origin is typing.Literal:
+        return " or ".join(map(repr, parts))
+    if origin is tuple:
+        return f"a list of which each is {words(parts[0])}"
+    known = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a table"}
+    return "nothing" if origin is type(None) else known.get(origin, origin.__name__)
+
+
+def takes(function: Any, num_args: int) -> bool:
+    """Whether a function can be called with so many arguments by place; one that does not say can."""
+    try:
+        inspect.signature(function).bind(*[None] * num_args)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def untraced(**values: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from hfac import _checks, _files, algorithms, engine, metrics, options, problems, recommended, schedules
 from hfac._compiler import random
 from hfac._compiler.jaxpr import is_tracing
-from hfac._errors import InputError, as_input_error
+from hfac._errors import InputError, as_input_error, nearest
 from hfac._progress import progress
 from hfac._registry import find
 from hfac.runs import _configuration, _own
@@ -23,6 +23,7 @@ from hfac.types import Algorithm
 
 Record = Literal["x", "tables"]
 Preset = Literal["recommended", "attenuating", "fixed"]
+LEAST_JUDGED = {False: 1e-4, True: 1e-8}  # by whether there is float64: logits are values / tau
 
 
 def job(
@@ -106,8 +107,11 @@ def _check_types(problem: Any, algorithm: Any, record: Any, preset: Any, *tables
     if not (isinstance(problem, str) or (hasattr(problem, "init_x") and hasattr(problem, "name"))):
         call = "; call it" if callable(problem) else ""
         raise InputError(f"problem must be a name of hfac.problems.REGISTRY or a problem, got {problem!r}{call}")
-    if not (isinstance(algorithm, str) or callable(algorithm)):
-        raise InputError(f"algorithm must be a name of hfac.algorithms.REGISTRY or a builder, got {algorithm!r}")
+    if not (isinstance(algorithm, str) or (callable(algorithm) and _checks.takes(algorithm, 1))):
+        raise InputError(
+            "algorithm must be a name of hfac.algorithms.REGISTRY or a builder (problem, **options) -> Algorithm, "
+            f"got {algorithm!r}"
+        )
     for name, value, known in (("record", record, get_args(Record)), ("preset", preset, (None, *get_args(Preset)))):
         if value not in known:
             raise InputError(f"{name} must be {' or '.join(map(repr, known))}, got {value!r}")
@@ -128,9 +132,13 @@ def _all_options(
     registry: Mapping[str, str], name: str, kind_of_thing: str, given: Mapping[str, Any], kind: str = "tabular"
 ) -> dict[str, Any]:
     """Options that can be written down, those that are not given at their defaults."""
+    if any(not isinstance(option, str) for option in given):
+        raise InputError(f"{kind_of_thing}_options must be options by name, got {dict(given)}")
     if name not in registry:
         return dict(given)
     own = options.of(find(registry, name, kind_of_thing), kind)
+    for option in given.keys() - own.keys():
+        raise InputError(f"--{kind_of_thing}: {name} has no option '{option}'{nearest(option, sorted(own))}")
     plain = {option: found.default for option, found in own.items() if options.is_plain(found.hint)}
     with as_input_error(f"--{kind_of_thing}: "):
         return plain | {option: _typed(option, value, own) for option, value in given.items()}
@@ -138,8 +146,6 @@ def _all_options(
 
 def _typed(option: str, value: Any, own: Mapping[str, Any]) -> Any:
     """The value of an option as its type; a list for a number holds such numbers."""
-    if option not in own or value is None:
-        return value
     hint = own[option].hint
     if hint in (int, float) and isinstance(value, list | tuple):
         return tuple(_checks.option(option, each, hint) for each in value)
@@ -201,7 +207,12 @@ def build(
     problem_axes: _configuration.Axes = {}
     if problem is None:
         builder = find(problems.REGISTRY, given["problem"], "problem")
-        chosen = given.get("problem_options") or {}
+        known = options.of(builder)
+        with as_input_error("--problem: "):
+            chosen = {
+                option: _typed(option, value, known) if option in known else value
+                for option, value in (given.get("problem_options") or {}).items()
+            }
         first, problem_axes = _configuration.option_axes(PROBLEM, chosen, options.lists(builder))
         combinations = list(itertools.product(*problem_axes.values()))
         names = [path.partition(".")[2] for (path,) in problem_axes]
@@ -227,6 +238,10 @@ def build(
     judge = tuple(given.get("judge") or ()) or (_judged_at(each[0], grid, given["steps"]),)
     if bad := [tau for tau in judge if not (np.isfinite(tau) and tau > 0)]:
         raise InputError(f"--judge must be positive and finite, got {bad[0]:g}")
+    least = LEAST_JUDGED[bool(jax.config.jax_enable_x64)]  # type: ignore[attr-defined]
+    if bad := [tau for tau in judge if tau < least]:
+        remedy = "" if least == LEAST_JUDGED[True] else "; hfac.runs.configure() judges in float64"
+        raise InputError(f"--judge must be at least {least:g}: below, rounding decides; got {bad[0]:g}{remedy}")
     if len(set(judge)) < len(judge):
         raise InputError("--judge lists a value twice")
     if len(judge) > 1 and hasattr(each[0], "reported_as"):
@@ -295,7 +310,10 @@ def _variant(
     problem: Any, method: Callable[..., Algorithm], configuration: Mapping[str, Any], chosen: Mapping[str, Any]
 ) -> Variant:
     own = _with_defaults(problem, configuration) | dict(chosen)
-    return Variant(problem, call(method, (problem,), own, "algorithm"))
+    algorithm = call(method, (problem,), own, "algorithm")
+    if not isinstance(algorithm, Algorithm):
+        raise InputError(f"--algorithm: {_name(method)}(problem) must return an Algorithm, got {algorithm!r}")
+    return Variant(problem, algorithm)
 
 
 def _with_defaults(problem: Any, configuration: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
+import typing
 from typing import Literal
 
-from hfac._errors import InputError
+from hfac import _checks
+from hfac._errors import InputError, as_input_error
 from hfac.runs._processes import ALONE, Processes
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
@@ -28,14 +30,16 @@ class Execution:
         Raises:
           InputError: if one is out of range.
         """
+        for field, hint in typing.get_type_hints(type(self)).items():
+            value = getattr(self, field)
+            if not _checks.fits(value, hint):
+                raise InputError(f"{field} must be {_checks.words(hint)}, got {value!r}")
+        with as_input_error():
+            _checks.number("block_width", self.block_width, "be >= 0", 0)
+            _checks.positive("checkpoint_minutes", self.checkpoint_minutes)
         mine, shares = self.share
         if not 1 <= mine <= shares:
             raise InputError(f"share must be (I, N) with 1 <= I <= N, got {self.share}")
-        if self.block_width < 0 or not 0 < self.checkpoint_minutes < float("inf"):
-            got = f"{self.block_width} and {self.checkpoint_minutes}"
-            raise InputError(f"block_width must be >= 0 and checkpoint_minutes positive and finite, got {got}")
-        if self.on_divergence not in ("keep", "stop"):
-            raise InputError(f"on_divergence must be 'keep' or 'stop', got '{self.on_divergence}'")
 
 
 def configure(devices: int = 0, cache: bool = True, x64: bool = True, deterministic: bool = False) -> None:
@@ -52,6 +56,11 @@ def configure(devices: int = 0, cache: bool = True, x64: bool = True, determinis
     Raises:
       InputError: if jax finds no device.
     """
+    with as_input_error():
+        _checks.number("devices", devices, "be a whole number >= 0", 0)
+        given = {"devices": (devices, int), "cache": (cache, bool), "x64": (x64, bool)}
+        for name, (value, hint) in (given | {"deterministic": (deterministic, bool)}).items():
+            _checks.option(name, value, hint)
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}"
     import jax

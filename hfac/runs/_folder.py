@@ -7,13 +7,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from hfac import _files
+from hfac import _checks, _files
 from hfac._errors import InputError, Stopped, as_input_error
 from hfac.runs._own import agree
 from hfac.runs._processes import ALIVE, ALONE, Processes
-from hfac.settings import TABLES
+from hfac.settings import RATE_SETTINGS, TABLES
 
 CONFIG, LOCK = "config.json", ".lock"
 RESULTS, CHECKPOINTS = "results.zarr", "checkpoints"
@@ -25,6 +25,17 @@ UNIMPORTANT = (  # change no number
 )
 
 OWN = {"problem": "own_problem", "algorithm": "own_algorithm"}  # where a run keeps what is in no registry
+Numbers = tuple[float, ...]
+Table = dict[str, Any]
+NEEDED = ("problem", "algorithm", "steps", "seeds", "first_seed")
+HINTS: dict[str, Any] = {  # types of what a sweep's configuration holds beside the numbers of its schedules
+    **{"problem": str, "algorithm": str, "steps": int, "seeds": int, "first_seed": int},
+    **{"judge": Numbers | None, "record": Literal["x", "tables"] | None, "zip": tuple[str, ...] | None},
+    **{"preset": Literal["recommended", "attenuating", "fixed"] | None, "shard": str | None},
+    **{"block_width": int | None, "on_divergence": Literal["keep", "stop"] | None},
+    **dict.fromkeys(TABLES, Table | None),
+    **dict.fromkeys(OWN.values(), Table | bool | None),
+}
 LONGEST_STEM = 80  # letters of a problem's name in the name of a folder
 MEASURED = tuple(f"{mark}." for mark in OWN.values())
 OPTIONS_OF_TWEETS = (  # that version 0.1 kept beside the settings of a sweep
@@ -94,12 +105,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [f"{key} ({first.get(key)}, not {second.get(key)})" for key in keys]
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: str | Path) -> dict[str, Any]:
     """The configuration that a run was started with, as this version writes it.
 
     Raises:
       InputError: if there is none, or it cannot be read.
     """
+    with as_input_error():
+        folder = _files.place(folder)
     path = folder / CONFIG
     try:
         if not path.is_file():
@@ -109,9 +122,24 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}; restore it from a copy") from None
-    if not isinstance(content, dict) or "command" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("command"), str):
         raise InputError(f"{path} is no configuration of a run: it names no command")
-    return upgraded(content)
+    found = upgraded(content)
+    if found["command"] == "sweep":
+        _check_sweep(path, found)
+    return found
+
+
+def _check_sweep(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless a sweep's configuration holds what it must, and values of the right types."""
+    rates = [name.key for name in RATE_SETTINGS]
+    hints = HINTS | dict.fromkeys((*rates, "offset"), Numbers | None)
+    for name, hint in hints.items():
+        value = content.get(name)
+        is_known = name in content or name not in NEEDED
+        if not (is_known and _checks.fits(value, hint)):
+            got = f"it is {value!r}" if name in content else "it is missing"
+            raise InputError(f"{path} is damaged: {name} must be {_checks.words(hint)}, {got}; restore it from a copy")
 
 
 def upgraded(configuration: Mapping[str, Any]) -> dict[str, Any]:

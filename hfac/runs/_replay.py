@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hfac import _files, engine
-from hfac._errors import InputError
+from hfac import _checks, _files, engine
+from hfac._errors import InputError, as_input_error
 from hfac._progress import progress
 from hfac._trees import named_leaves
 from hfac.engine import Replay
@@ -102,7 +102,11 @@ def _find(job: Job, which: Mapping[str, float], seed: int) -> tuple[int, str]:
     chosen = table.labels["seed"] == seed
     if not chosen.any():
         raise InputError(f"--seed {seed}: the sweep has {job.seeds[0]} to {job.seeds[-1]}")
+    if not (isinstance(which, Mapping) and all(isinstance(word, str) for word in which)):
+        raise InputError(f"which must be values by the names of lists, got {which!r}")
     for word, value in which.items():
+        with as_input_error():
+            _checks.number(f"--{word}", value)
         setting = find(word)
         path = word if setting is None else setting.path
         if path not in table.labels:
