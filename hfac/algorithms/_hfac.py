@@ -60,7 +60,7 @@ def hfac(
     dtype: Any = jnp.float32,
     **lower_options: Any,
 ) -> Algorithm:
-    """Build Algorithm 1 of the paper, or 2, on a lower level of any kind; every default is the paper's.
+    """Build Algorithm 1 of the paper, or 2, on a lower level of any kind; defaults are the paper's, critics' box apart.
 
     Args:
       problem: a bi-level problem.
