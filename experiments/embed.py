@@ -17,7 +17,7 @@ jax.config.update("jax_enable_x64", True)  # for the exact objective; the step k
 
 @dataclasses.dataclass(frozen=True)
 class Embed:
-    """Sizes of the three demonstrations."""
+    """Sizes of the demonstrations."""
 
     seeds: int = 8
     """Runs side by side."""
