@@ -86,7 +86,7 @@ class Checkpointing:
     checkpoint_minutes: Real = 5.0
     """Longest time between checkpoints, > 0; there is one at record points too."""
     on_divergence: Literal["keep", "stop"] = "keep"
-    """When a run's numbers are no longer finite: keep the others going, or stop the sweep at the next record point."""
+    """When a run diverges or is stopped: keep the others going, or stop the sweep at the next record point."""
 
 
 @dataclasses.dataclass(frozen=True)
