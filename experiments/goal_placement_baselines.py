@@ -1,4 +1,4 @@
-"""The paper's comparison on goal placement: HFAC beside every other model-free method, tuned alike.
+"""The paper's comparison on goal placement: HFAC beside other model-free methods, tuned alike.
 
     python -m experiments.goal_placement_baselines --out runs/goal_placement_baselines
 

@@ -1,4 +1,4 @@
-"""A synthetic problem that tells methods apart: partial SGD ends worse than it starts, every other method solves it.
+"""A synthetic problem that tells methods apart: partial SGD ends worse than it starts, the five others solve it.
 
     python -m experiments.linear_reward --out runs/linear_reward
 

@@ -1,4 +1,4 @@
-"""Does HFAC get where the theory says? Short forms here; the full-size claims of the README are marked slow."""
+"""Does HFAC get where the theory says? Short forms here; the full-size claims of docs/results.md are marked slow."""
 
 import jax.numpy as jnp
 import numpy as np
