@@ -7,6 +7,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -39,21 +40,28 @@ def write(folder: Path) -> None:
 
 
 def public_modules() -> list[str]:
-    """Modules and packages of the library that anybody may import."""
-    found = [module.name for module in pkgutil.iter_modules(hfac.__path__)]
-    return [f"hfac.{name}" for name in found if not name.startswith("_") and name != "cli"]
+    """Modules and packages of the library that anybody may import, and the modules inside those packages."""
+    return _modules_of(hfac.__path__, "hfac")
+
+
+def _modules_of(paths: Iterable[str], package: str) -> list[str]:
+    found: list[str] = []
+    for module in pkgutil.iter_modules(paths):
+        if not module.name.startswith("_") and module.name != "cli":
+            found.append(f"{package}.{module.name}")
+            if module.ispkg:
+                found += _modules_of([str(Path(path) / module.name) for path in paths], found[-1])
+    return found
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """Functions and classes that a module offers: those of `__all__`, or what it or its own files define."""
+    """Functions and classes that a module offers: of `__all__`, or what it or its own files define or register."""
     own = module.__name__
     if hasattr(module, "__all__"):
         return [name for name in module.__all__ if _is_documented(getattr(module, name))]
-    return [
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_") and _is_documented(value) and value.__module__.startswith(own)
-    ]
+    names = [name for name in {**vars(module), **getattr(module, "REGISTRY", {})} if not name.startswith("_")]
+    offered = {name: getattr(module, name) for name in names}
+    return [name for name, value in offered.items() if _is_documented(value) and value.__module__.startswith(own)]
 
 
 def _is_documented(value: object) -> bool:
@@ -66,8 +74,17 @@ def bare_names(module: ModuleType) -> list[str]:
 
 
 def escape(app: object, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
-    """Put a backslash before what is no markup in a docstring, in place."""
-    lines[:] = map(_plain, lines)
+    """Put a backslash before what is no markup in a docstring, in place; equations, set off by four blanks, stay."""
+    found: list[str] = []
+    is_set_off = False
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("    ") and not before.strip() and not is_set_off:
+            found += ["::", ""]
+            is_set_off = True
+        elif line.strip() and not line.startswith("    "):
+            is_set_off = False
+        found.append(line if is_set_off else _plain(line))
+    lines[:] = found
 
 
 def describe_field(app: object, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
