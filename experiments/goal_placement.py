@@ -53,7 +53,7 @@ class Study:
     steps: int = 1_000_000
     """Iterations of a judged run."""
     candidates: int = 256
-    """Random settings tried for every arm; halved to an eighth twice."""
+    """Random settings tried for every arm; an eighth of them go on, then a quarter of those."""
     coupled: bool = True
     """Couple the two chains."""
     judge: float = 0.001

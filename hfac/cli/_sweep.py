@@ -29,8 +29,8 @@ class Method:
     algorithm: str = "hfac"
     """Method, one of `hfac.algorithms.REGISTRY`."""
     preset: Literal["recommended", "attenuating", "fixed"] | None = None
-    """Schedules and method options to start from: recommended (found by search for this problem, the default where
-    there are any), attenuating or fixed (the theory's powers, the paper's plain method)."""
+    """Schedules and method options to start from: recommended (found by search for this problem and method, the default
+    where there are any), attenuating or fixed (the theory's powers, the paper's plain method)."""
     steps: Count = 1_000_000
     """Iterations of every run, >= 1."""
     seeds: Count = 16
