@@ -11,7 +11,7 @@ GROUPS = {
 
 
 class Command(NamedTuple):
-    """A command; whoever parses it needs no jax until a problem is named, and returns None where nothing is to be run."""
+    """A command; whoever parses it needs no jax until a problem is named; None says that nothing is to be run."""
 
     name: str
     group: str  # where `hfac --help` lists it, one of `GROUPS`
