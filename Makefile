@@ -1,4 +1,4 @@
-# `make demo` and `make test` do everything on a machine with Python >= 3.11, make and a compiler.
+# `make demo` and `make test` do everything on a machine with Python >= 3.11 and make; `make bench` also takes a C compiler.
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= runs/demo

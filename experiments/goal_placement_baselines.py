@@ -78,6 +78,8 @@ def main(study: Study) -> None:
     """Tune and judge every arm; write results, settings, table and figures."""
     jax.config.update("jax_num_cpu_devices", hfac.engine.num_cores())
     jax.config.update("jax_enable_x64", True)
+    if unknown := [arm for arm in study.arms if arm not in ARMS]:
+        raise SystemExit(f"--arms must be of {', '.join(ARMS)}, got {unknown[0]}")
     study.out.mkdir(parents=True, exist_ok=False)
     began = time.perf_counter()
     problem = hfac.problems.goal_placement()

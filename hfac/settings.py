@@ -7,6 +7,7 @@ FIELDS = ("scale", "power", "offset", "floor")
 ALIASES = {"tau": "entropy"}  # other names of the rates, wherever one is named
 METHOD, PROBLEM = "algorithm", "problem"  # owners of options
 TABLES = (f"{PROBLEM}_options", f"{METHOD}_options")  # of a configuration
+LEAST_JUDGED = {False: 1e-4, True: 1e-8}  # by whether there is float64: logits are values / tau
 JUDGE = 0.003  # entropy weight that x is judged at, where neither a person nor the problem says another
 
 

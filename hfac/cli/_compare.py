@@ -15,6 +15,7 @@ from hfac.cli import _config, _sweep, _tune
 from hfac.cli._request import Request
 from hfac.cli._settings import FROM_PROBLEM
 from hfac.cli._values import Count, Real
+from hfac.settings import LEAST_JUDGED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +105,8 @@ def check(settings: Compare) -> None:
             f"--first-seed and --seeds must stay below {_tune.Tune.first_seed:,}, where tuning seeds begin"
         )
     _tune.check_rounds(settings.rounds)
-    if settings.judge is not None and not settings.judge > 0:
-        raise InputError(f"--judge must be positive, got {settings.judge:g}")
+    if settings.judge is not None and not settings.judge >= LEAST_JUDGED[True]:
+        raise InputError(f"--judge must be at least {LEAST_JUDGED[True]:g}, got {settings.judge:g}")
     if not settings.algorithms:
         raise InputError("--algorithms is empty; name at least one method")
     for name in settings.algorithms:

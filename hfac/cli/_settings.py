@@ -114,4 +114,4 @@ class Output:
     figures: bool = True
     """Draw the figures."""
     quiet: bool = False
-    """Print errors only."""
+    """Print errors, and of tune, compare, rates and diagnose what they found."""

@@ -83,4 +83,6 @@ def report(request: Request, judge: Sequence[float]) -> Report:
     reached = int(data["step"][-1])
     if reached < job.steps:
         say(f"note: the run is at step {reached:,} of {job.steps:,}; `hfac resume {folder}` goes on with it")
+    if share := job.configuration.get("shard"):
+        say(f"note: these are the runs of share {share}; `hfac merge` puts shares together")
     return runs.report(job, data, folder, judge or job.judge, execution)

@@ -12,7 +12,7 @@ from hfac.cli import _sweep
 from hfac.cli._request import Request
 from hfac.cli._settings import FROM_PROBLEM
 from hfac.cli._values import Count, Real, expand
-from hfac.settings import RATES, Range, find
+from hfac.settings import LEAST_JUDGED, RATES, Range, find
 
 MAX_ROUNDS = 12  # seeds double from round to round
 RUNS_PAID_FOR = 100  # of full length, by the default budget
@@ -88,8 +88,8 @@ def check(settings: Tune) -> None:
         if getattr(settings, name) < least:
             raise InputError(f"--{name} must be at least {least}, got {getattr(settings, name)}")
     check_rounds(settings.rounds)
-    if settings.judge is not None and not settings.judge > 0:
-        raise InputError(f"--judge must be positive, got {settings.judge:g}")
+    if settings.judge is not None and not settings.judge >= LEAST_JUDGED[True]:
+        raise InputError(f"--judge must be at least {LEAST_JUDGED[True]:g}, got {settings.judge:g}")
     if settings.first_seed < 0 or settings.first_seed + 2**settings.rounds * settings.seeds > 2**31:
         raise InputError("--first-seed must be >= 0 and every seed below 2**31")
     axes(settings.search)

@@ -18,12 +18,11 @@ from hfac.runs import _configuration, _own
 from hfac.runs._folder import BY_CONTENT, OWN, TABLES
 from hfac.runs._job import Job, Variant
 from hfac.schedules import Coordinates, Grid, Schedules
-from hfac.settings import JUDGE, METHOD, PROBLEM
+from hfac.settings import JUDGE, LEAST_JUDGED, METHOD, PROBLEM
 from hfac.types import Algorithm
 
 Record = Literal["x", "tables"]
 Preset = Literal["recommended", "attenuating", "fixed"]
-LEAST_JUDGED = {False: 1e-4, True: 1e-8}  # by whether there is float64: logits are values / tau
 
 
 def job(
@@ -107,11 +106,10 @@ def _check_types(problem: Any, algorithm: Any, record: Any, preset: Any, *tables
     if not (isinstance(problem, str) or (hasattr(problem, "init_x") and hasattr(problem, "name"))):
         call = "; call it" if callable(problem) else ""
         raise InputError(f"problem must be a name of hfac.problems.REGISTRY or a problem, got {problem!r}{call}")
-    if not (isinstance(algorithm, str) or (callable(algorithm) and _checks.takes(algorithm, 1))):
-        raise InputError(
-            "algorithm must be a name of hfac.algorithms.REGISTRY or a builder (problem, **options) -> Algorithm, "
-            f"got {algorithm!r}"
-        )
+    if not (isinstance(algorithm, str) or callable(algorithm)):
+        raise InputError(f"algorithm must be a name of hfac.algorithms.REGISTRY or a builder, got {algorithm!r}")
+    if not (isinstance(algorithm, str) or _checks.takes(algorithm, 1)):
+        raise InputError(f"a builder of an algorithm takes the problem first, got {algorithm!r}")
     for name, value, known in (("record", record, get_args(Record)), ("preset", preset, (None, *get_args(Preset)))):
         if value not in known:
             raise InputError(f"{name} must be {' or '.join(map(repr, known))}, got {value!r}")
