@@ -15,6 +15,7 @@ _MODULES = {  # public name -> module
         for name in (
             "algorithms",
             "comparison",
+            "control",
             "diagnostics",
             "engine",
             "exact",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 from hfac._registry import load
 
 KINDS = {  # of lower level -> what builds one
+    "control": "hfac.control.lower:lower",
     "sequences": "hfac.sequences.lower:lower",
     "tabular": "hfac.tabular.lower:lower",
 }

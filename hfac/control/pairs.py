@@ -1,0 +1,113 @@
+"""Pairs of segments of a policy's steps, with labels: what a leader sees who compares."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hfac.control.problem import ControlProblem, Segment
+from hfac.control.rollouts import Batch
+from hfac.types import Key, PyTree
+
+
+class Pairs(NamedTuple):
+    """Which segments of a batch are compared with which, and what was said of them; segments are numbered [n B]."""
+
+    first: jax.Array  # int32 [M]
+    second: jax.Array  # int32 [M], segments of the batch, or of the anchors
+    label: jax.Array  # [M], 1 where the first was preferred
+    weight: jax.Array  # [M], sums to 1 over pairs neither of which is empty
+
+
+class Compare(NamedTuple):
+    """What the lower level needs to know of pairs."""
+
+    draw: Callable[[Key, Batch], Pairs]
+    loss: Callable[[PyTree, Batch], jax.Array]  # mean over the pairs, []
+    weigh: Callable[[PyTree, Batch], jax.Array]  # what every action counts for in it, [T, B]
+
+
+def build(problem: ControlProblem, num_envs: int, num_steps: int) -> Compare:
+    """How segments of a batch of T steps in B copies are compared.
+
+    Raises:
+      ValueError: if segments do not fill the steps, or there are fewer than two.
+    """
+    preferences = problem.preferences
+    assert preferences is not None
+    length, anchors = preferences.length, preferences.anchors
+    if num_steps % length:
+        raise ValueError(f"num_steps must be a multiple of the segments' length {length}, got {num_steps}")
+    num_segments = num_steps // length * num_envs
+    if anchors is None and num_segments < 2:
+        raise ValueError("pairs need two segments; raise num_envs or num_steps")
+    num_others = num_segments if anchors is None else len(anchors.weight)
+
+    def segments(batch: Batch) -> Segment:
+        """Segments of a batch, leaves [n B, ...]; what follows an end or a restart has weight 0."""
+
+        def cut(leaf: jax.Array) -> jax.Array:
+            parts = leaf.reshape(num_steps // length, length, *leaf.shape[1:])
+            return jnp.moveaxis(parts, 2, 1).reshape(num_segments, length, *leaf.shape[2:])
+
+        goes_on = jnp.cumprod(cut((batch.trace > 0).astype(batch.weight.dtype)), 1)
+        is_one = jnp.concatenate([jnp.ones_like(goes_on[:, :1]), goes_on[:, :-1]], 1)
+        weight = is_one * cut(batch.is_alive.astype(batch.weight.dtype))
+        hidden = jnp.sum(weight * cut(batch.hidden), 1)
+        return Segment(cut(batch.obs), cut(batch.action), cut(batch.next_obs), weight, hidden)
+
+    def at(batch: Batch, pairs: Pairs) -> tuple[Segment, Segment]:
+        mine = segments(batch)
+        others = mine if anchors is None else jax.tree.map(jnp.asarray, anchors)
+        pick = lambda tree, index: jax.tree.map(lambda leaf: leaf[index], tree)  # noqa: E731
+        return pick(mine, pairs.first), pick(others, pairs.second)
+
+    def draw(key: Key, batch: Batch) -> Pairs:
+        keys = jax.random.split(key, 3)
+        dtype, size = batch.weight.dtype, (preferences.num_pairs,)
+        first = jax.random.randint(keys[0], size, 0, num_segments, jnp.int32)
+        second = jax.random.randint(keys[1], size, 0, num_others - (anchors is None), jnp.int32)
+        if anchors is None:  # never with itself
+            second += (second >= first).astype(jnp.int32)
+        found = Pairs(first, second, jnp.zeros(size, dtype), jnp.ones(size, dtype))
+        a, b = at(batch, found)
+        slope = jnp.asarray(preferences.rationality, dtype)
+        chance = jax.nn.sigmoid(slope * (a.hidden - b.hidden))
+        label = (jax.random.uniform(keys[2], size, dtype) < chance).astype(dtype)
+        whole = ((a.weight[:, 0] > 0) & (b.weight[:, 0] > 0)).astype(dtype)
+        return found._replace(label=label, weight=whole / jnp.maximum(jnp.sum(whole), 1))
+
+    def losses(x: PyTree, batch: Batch) -> jax.Array:
+        pairs: Any = batch.pairs
+        return pairs.weight * jax.vmap(preferences.loss, (None, 0, 0, 0))(x, *at(batch, pairs), pairs.label)
+
+    def weigh(x: PyTree, batch: Batch) -> jax.Array:
+        pairs: Any = batch.pairs
+        found, weight = losses(x, batch), segments(batch).weight
+        each = jnp.zeros(num_segments, found.dtype).at[pairs.first].add(found)
+        if anchors is None:
+            each = each.at[pairs.second].add(found)
+        spread = (each[:, None] * weight).reshape(num_steps // length, num_envs, length)
+        spread = jnp.moveaxis(spread, 2, 1).reshape(num_steps, num_envs)
+        return jnp.where(batch.weight > 0, spread / jnp.where(batch.weight > 0, batch.weight, 1), 0)
+
+    return Compare(draw, lambda x, batch: jnp.sum(losses(x, batch)), weigh)
+
+
+def logistic_loss(reward: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """The Bradley-Terry loss of a segment's summed reward (Christiano et al. [arXiv 1706.03741]).
+
+    Args:
+      reward: ``(x, obs, action, next_obs) -> []``.
+    """
+
+    def summed(x: PyTree, segment: Segment) -> jax.Array:
+        each = jax.vmap(reward, (None, 0, 0, 0))(x, segment.obs, segment.action, segment.next_obs)
+        return jnp.sum(segment.weight * each)
+
+    def loss(x: PyTree, segment: Segment, other: Segment, label: jax.Array) -> jax.Array:
+        gap = summed(x, segment) - summed(x, other)
+        return -label * jax.nn.log_sigmoid(gap) - (1 - label) * jax.nn.log_sigmoid(-gap)
+
+    return loss

@@ -1,0 +1,1 @@
+"""Problems on environments, one builder per file; `hfac.problems.REGISTRY` names them."""

@@ -1,0 +1,55 @@
+"""Reward design: the leader is judged by the hidden return and may pay the follower whatever helps it to learn."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from hfac.control import environments
+from hfac.control.problem import ControlProblem
+from hfac.control.problems._rewards import reward_model, scale
+from hfac.types import PyTree
+
+EnvironmentName = Literal["acrobot", "cartpole", "mountain_car", "pendulum"]
+
+
+def reward_design(
+    environment: EnvironmentName = "cartpole",
+    discount: float = 0.99,
+    hidden: tuple[int, ...] = (32, 32),
+    reward_hidden: tuple[int, ...] = (32, 32),
+) -> ControlProblem:
+    """Design a reward whose best policy earns the most of another, hidden one.
+
+        r_x = tanh(network),   f(x, pi) = -(1 - gamma) E[ sum_t gamma^t hidden reward ]
+
+    Args:
+      environment: whose reward is hidden.
+      discount: gamma in (0, 1).
+      hidden: widths of the hidden layers of actors and critics.
+      reward_hidden: of the reward.
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    made = getattr(environments, environment)()
+    model = reward_model(made, reward_hidden)
+
+    def cost(x: PyTree, obs: jax.Array, action: jax.Array, next_obs: jax.Array, hidden: jax.Array) -> jax.Array:
+        del x, obs, action, next_obs
+        return jnp.negative(hidden)
+
+    return ControlProblem(
+        environment=made,
+        reward=model.reward,
+        init_x=model.init,
+        cost=cost,
+        discount=discount,
+        scale=scale(made),
+        hidden=hidden,
+        fixed_tau=0.01,
+        name="reward_design",
+    )
+
+
+reward_design.kind = "control"  # type: ignore[attr-defined]
