@@ -37,7 +37,7 @@ def test_throughput(tmp_path):
 
 def test_scaling(tmp_path):
     file = tmp_path / "scaling.json"
-    sizes = ["--runs", "1", "4", "--sizes", "4", "8", "--actions", "2", "3", "--batches", "1", "2", "--seconds", "0.01"]
+    sizes = ["--runs", "4", "--sizes", "4", "8", "--actions", "3", "--batches", "2", "--seconds", "0.01"]
     benchmark("scaling", *sizes, "--json", str(file))
     found = json.loads(file.read_text())
     assert [row["size"] for row in found["states"]["rows"]] == [16, 64]

@@ -15,7 +15,10 @@ import pytest
 from hfac.cli import main
 from hfac.cli._commands import COMMANDS, GROUPS
 from hfac.cli._values import expand, numbers, whole
-from support.commands import Done, command
+from hfac.pages import FILE
+from support.commands import Done, command, start
+from support.folders import CELLS
+from support.reported import folder
 
 WRONG = {
     "no problem": ([], "which problem?"),
@@ -247,8 +250,7 @@ def test_report_of_nothing(tmp_path, capsys):
 def test_interrupted_run_says_so(tmp_path):
     import signal
 
-    args = [sys.executable, "-m", "hfac", "sweep", "goal_placement", "--steps", "2e8"]
-    process = subprocess.Popen([*args, "--seeds", "2", "--out", str(tmp_path / "o")], stderr=subprocess.PIPE, text=True)
+    process = start("sweep", "goal_placement", *CELLS, "--steps", "2e8", "--seeds", "2", "--out", str(tmp_path / "o"))
     deadline = time.monotonic() + 120
     while not (tmp_path / "o" / "results.zarr" / "part-000" / "x" / "c").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -265,27 +267,21 @@ def table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
-def test_tune_prints_a_command_that_runs_and_settings_that_compare(tmp_path):
-    size = ["--problem.size", "4", "--problem.landmark", "3", "3", "--problem.hazard-rows", "1", "2"]
-    size += ["--problem.hazard-columns", "1", "2", "--quiet"]
-    found = tmp_path / "found"
-    done = command("tune", "goal_placement", *size, "--samples", "400", "--budget", "4e3", "--rounds", "2",
-                "--seeds", "1", "--rungs", "2", "--search", "offset=300", "upper=0.01:0.1",
-                "--out", str(found))  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def test_tune_prints_a_command_that_runs_and_settings_that_compare(tmp_path, tmp_path_factory):
+    found = folder("tune", tmp_path_factory)
     assert {p.name for p in found.iterdir()} == {
-        *("config.json", "search.csv", "best.json", "provenance.json", "figures", "checkpoints", ".lock")
+        *("config.json", "search.csv", "best.json", "provenance.json", "figures", "checkpoints", ".lock", FILE)
     }
     log = table(found / "search.csv")
     assert {(row["round"], row["rung"]) for row in log} == {("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")}
     assert all(row["offset" if "offset" in row else "upper.offset"] == "300.0" for row in log)
-    line = shlex.split(done.stdout)
+    line = shlex.split((found.parent / "said").read_text(encoding="utf-8"))
     assert line[:3] == ["hfac", "sweep", "goal_placement"]
     again = command(*line[1:], "--seeds", "2", "--no-figures", "--quiet", "--out", str(tmp_path / "again"))
     assert again.returncode == 0, again.stderr
     both = tmp_path / "both"
-    done = command("compare", "goal_placement", *size, "--algorithms", "partial", "exact_gradient", "--samples", "400",
-                "--budget", "4e3", "--tuning-seeds", "2", "--rounds", "1", "--rungs", "1", "--seeds", "3",
+    done = command("compare", "goal_placement", *CELLS, "--algorithms", "partial", "exact_gradient", "--samples", "400",
+                "--budget", "1600", "--tuning-seeds", "1", "--rounds", "1", "--rungs", "1", "--seeds", "2", "--quiet",
                 "--model-steps", "5", "--settings", str(found / "best.json"), "--out", str(both))  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = table(both / "table_samples.csv")

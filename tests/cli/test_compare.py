@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from unittest import mock
 
 import jax
 import numpy as np
@@ -12,23 +13,10 @@ from hfac import results
 from hfac.cli import _compare_run, main
 from hfac.runs import _memory
 from support.folders import SIZE
+from support.reported import KINDS, folder
 
-SEARCH = ["--budget", "1600", "--rounds", "1", "--rungs", "1", "--tuning-seeds", "1", "--search", "offset=300"]
-RUN = ["compare", "goal_placement", *SIZE, "--algorithms", "hfac", "partial", "--samples", "400", "--seeds", "2"]
-RUN += SEARCH
-TUNE = [
-    "tune",
-    "goal_placement",
-    *SIZE,
-    "--samples",
-    "400",
-    "--budget",
-    "4e5",
-    "--rounds",
-    "1",
-    "--search",
-    "offset=300",
-]
+TUNE = ["tune", "goal_placement", *SIZE, "--samples", "400", "--budget", "4e5", "--rounds", "1"]
+TUNE += ["--search", "offset=300"]
 
 
 @pytest.fixture(autouse=True)
@@ -49,53 +37,48 @@ def judged(folder, method):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("compare") / "whole"
-    with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion("standard"):
-        patch.setattr("hfac.runs.configure", lambda *args: None)
-        with jax.numpy_rank_promotion("allow"):
-            main([*RUN, "--out", str(folder)])
-    return folder
+    return folder("compare", tmp_path_factory)
 
 
-@pytest.mark.parametrize("stop_at", ["partial", "its table"])
-def test_it_goes_on_where_it_was_stopped(whole, tmp_path, monkeypatch, stop_at, capsys):
-    folder, tuned = tmp_path / "run", []
-    own_run, own_tune, own_report = _compare_run.run, _compare_run.tune, _compare_run.show
+def test_it_goes_on_where_it_was_stopped(whole, tmp_path, monkeypatch, capsys):
+    """Stopped before the second method runs, and again before the table, and tuned no more."""
+    place, tuned = tmp_path / "run", []
+    own_run = _compare_run.run
 
     def stops(problem, method, *args):
-        if method == stop_at:
+        if method == "partial":
             raise KeyboardInterrupt
         return own_run(problem, method, *args)
 
-    def no_report(*args):
-        raise KeyboardInterrupt
+    def stopped(*line):
+        with pytest.raises(SystemExit) as stop:
+            main(line)
+        assert stop.value.code == 130 and f"`hfac resume {place}` goes on from there" in capsys.readouterr().err
 
-    monkeypatch.setattr(_compare_run, "run", stops)
-    monkeypatch.setattr(_compare_run, "show", no_report if stop_at == "its table" else own_report)
-    with pytest.raises(SystemExit) as stop:
-        main([*RUN, "--out", str(folder)])
-    assert stop.value.code == 130 and f"`hfac resume {folder}` goes on from there" in capsys.readouterr().err
-    monkeypatch.setattr(_compare_run, "run", own_run)
-    monkeypatch.setattr(_compare_run, "show", own_report)
+    with monkeypatch.context() as patch:
+        patch.setattr(_compare_run, "run", stops)
+        stopped(*KINDS["compare"], "--no-figures", "--out", str(place))
     monkeypatch.setattr(_compare_run, "tune", lambda problem, method, *args: tuned.append(method))
-    main(["resume", str(folder)])
-    assert tuned == [] and table(folder) == table(whole)
-    assert own_tune is not _compare_run.tune
+    with monkeypatch.context() as patch:
+        patch.setattr(_compare_run, "show", mock.Mock(side_effect=KeyboardInterrupt))
+        stopped("resume", str(place))
+    main(["resume", str(place)])
+    assert tuned == [] and table(place) == table(whole)
 
 
 def test_it_grows_by_seeds_samples_and_methods(whole, tmp_path, capsys):
-    folder = tmp_path / "run"
-    shutil.copytree(whole, folder)
-    main(["extend", str(folder), "--seeds", "3", "--samples", "600", "--algorithms", "hfac", "partial", "nested"])
-    assert [row["method"] for row in table(folder)] == ["hfac", "partial", "nested"]
+    place = tmp_path / "run"
+    shutil.copytree(whole, place)
+    main(["extend", str(place), "--seeds", "3", "--samples", "600", "--algorithms", "hfac", "partial", "nested"])
+    assert [row["method"] for row in table(place)] == ["hfac", "partial", "nested"]
     for method in ("hfac", "partial"):
-        before, after = judged(whole, method), judged(folder, method)
+        before, after = judged(whole, method), judged(place, method)
         assert after.sizes["seed"] == 3 and after["samples"].max() > before["samples"].max()
         kept = after.sel(seed=[0, 1], step=before["step"])
         np.testing.assert_array_equal(kept["x"], before["x"])
-        own = [json.loads((each / "settings" / f"{method}.json").read_text()) for each in (whole, folder)]
+        own = [json.loads((each / "settings" / f"{method}.json").read_text()) for each in (whole, place)]
         assert own[0] == own[1]
-    found = json.loads((folder / "settings" / "partial.json").read_text())
+    found = json.loads((place / "settings" / "partial.json").read_text())
     other = tmp_path / "other.json"
     other.write_text(json.dumps(found | {"upper": 0.5}))
     capsys.readouterr()
@@ -108,12 +91,12 @@ def test_it_grows_by_seeds_samples_and_methods(whole, tmp_path, capsys):
         (["--settings", str(other)], "--settings: the comparison has settings of partial and keeps them"),
     ):
         with pytest.raises(SystemExit):
-            main(["extend", str(folder), *wrong])
+            main(["extend", str(place), *wrong])
         said = capsys.readouterr().err
         assert words in said and said.count("\n") == 1, said
 
 
-@pytest.mark.parametrize("command", [RUN, TUNE])
+@pytest.mark.parametrize("command", [KINDS["compare"], TUNE])
 def test_what_does_not_fit_is_refused_before_it_starts(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(_memory, "host", lambda: 2_000.0)
     with pytest.raises(SystemExit) as stop:

@@ -36,7 +36,8 @@ from hfac.tweets._corpus import read_corpus, read_ratings
 from hfac.tweets._tokenizer import build
 from support import cases
 from support.commands import command, environment, refused
-from support.folders import CELLS
+from support.folders import CELLS, RECORDED, once
+from support.reported import folder
 from support.wages import chain, plain, problem, wandering
 
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -253,20 +254,53 @@ def test_a_seed_is_a_stream_whatever_generator_is_the_default():
         assert jax.random.key_impl(hfac.run_key(0)) == "threefry2x32"
 
 
-def test_a_run_grows_by_the_same_numbers_under_another_default_generator(swept, tmp_path):
-    for name in ("here", "there"):
-        shutil.copytree(swept, tmp_path / name)
+ABROAD = {"LC_ALL": "C", "LANG": "tr_TR", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TZ": "Pacific/Chatham"}
+ABROAD |= {"JAX_DEFAULT_PRNG_IMPL": "rbg", "JAX_THREEFRY_PARTITIONABLE": "0", "MPLBACKEND": "module://no_such.backend"}
+ITINERARY = """
+import json, os, shutil, sys
+from hfac.cli import main
+
+folder, figures = sys.argv[1], {}
+for name, *more in (["sweep", "--config", "c.json"], ["extend", folder, "--steps", "60"], ["report", folder]):
+    if name == "report":  # which meets matplotlib anew, and another backend
+        os.environ["MPLBACKEND"] = "nonsense"
+        for module in list(sys.modules):
+            "matplotlib" in module and sys.modules.pop(module)
+    main([name, *more])
+    figures[name] = sorted(os.listdir(os.path.join(folder, "figures")))
+    shutil.rmtree(os.path.join(folder, "figures"))
+    main(["resume", folder])
+json.dump(figures, open("figures.json", "w"))
+"""
+
+
+@pytest.fixture(scope="module")
+def abroad(tmp_path_factory) -> types.SimpleNamespace:
+    """A sweep like `swept` in one process of another clock, language, default generator and backend of figures."""
+
+    def make(place: Path) -> None:
+        place.mkdir()
+        cells = {"size": 4, "landmark": [3, 3], "hazard_rows": [1, 2], "hazard_columns": [1, 2]}
+        told = {"problem": "goal_placement", "problem_options": cells, "out": "é 雪", "steps": 30, "seeds": 2}
+        (place / "c.json").write_text(json.dumps(told | {"entropy": [0.01, 0.03]}, ensure_ascii=False), "utf-8")
+        line = [sys.executable, "-c", ITINERARY, str(place / "é 雪")]
+        done = subprocess.run(line, cwd=place, capture_output=True, timeout=240, env=environment(**ABROAD), check=False)
+        said = done.stderr.decode(errors="replace")
+        assert done.returncode == 0 and "Traceback" not in said, said
+        (place / "said").write_text(said, "utf-8")
+        os.utime(place / "é 雪" / "config.json", (0, 0))
+
+    place = once(tmp_path_factory, "abroad", make)
+    figures = json.loads((place / "figures.json").read_text())
+    return types.SimpleNamespace(folder=place / "é 雪", said=(place / "said").read_text("utf-8"), figures=figures)
+
+
+def test_a_run_grows_by_the_same_numbers_under_another_default_generator(abroad, swept, tmp_path):
+    shutil.copytree(swept, tmp_path / "here")
     assert command("extend", str(tmp_path / "here"), "--steps", "60", "--no-figures").returncode == 0
-    code = "import os; os.environ.update(JAX_DEFAULT_PRNG_IMPL='rbg', JAX_THREEFRY_PARTITIONABLE='0')\n"
-    code += "from hfac.cli import main; "
-    code += f"main(['extend', {str(tmp_path / 'there')!r}, '--steps', '60', '--no-figures'])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env=environment(), check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found, expected = (results.load(tmp_path / name).sel(step=60)["x"] for name in ("there", "here"))
+    found, expected = (results.load(folder)["x"] for folder in (abroad.folder, tmp_path / "here"))
     np.testing.assert_array_equal(found, expected)
-    assert not np.array_equal(found, results.load(swept)["x"].isel(step=-1))
+    assert not np.array_equal(found.sel(step=60), found.sel(step=30))
 
 
 # 5. names of records cannot collide
@@ -329,12 +363,12 @@ TREES = st.recursive(
     ),
     max_leaves=5,
 )
+TWO, THREE = np.zeros(2, np.float32), np.zeros(3, np.float32)
 FOUND = {
-    "tuple": (np.zeros(3, np.float32), np.zeros(2, np.float32)), "list": [np.zeros(2, np.float32)],
-    "named": Pair(np.zeros(3, np.float32), None), "integers": {0: np.zeros(2, np.float32), 1: np.zeros(3, np.float32)},
-    "none": {"a": None, "b": np.zeros(2, np.float32)}, "empty": {}, "nothing": None,
-    "dots": {"a": {"b": np.zeros(2, np.float32)}, "a.b": np.zeros(3, np.float32)},
-}  # fmt: skip
+    "tuple": (THREE, [TWO, Pair(THREE, None), {0: TWO, 1: THREE}], {}),
+    "dictionary": {"a": {"b": TWO}, "a.b": THREE, "none": None, "tuple": (TWO, ())},
+    "nothing": None,
+}
 
 
 def over(tree: typing.Any) -> hfac.Problem:
@@ -383,7 +417,7 @@ def test_a_tree_comes_back_from_a_sweep_as_it_was(tree, tmp_path):
     assert comes_back(algorithms.hfac(own), metrics.exact(own, 0.1), tree, tmp_path)
 
 
-@settings(parent=SLOW, max_examples=12)
+@settings(parent=SLOW, max_examples=8)
 @given(tree=TREES)
 def test_any_tree_comes_back_from_a_sweep(tree, tmp_path_factory):
     """Moved at random and stored; the method takes every tree as it is."""
@@ -442,20 +476,9 @@ def test_paths_are_absolute_from_the_start_on(here, capsys):
 # 8. figures never decide a run, and never change a session
 
 
-def test_a_backend_that_is_not_there_leaves_a_finished_sweep(tmp_path):
-    figures = ["grid.png", "objective.png"]
-    args = ["sweep", "goal_placement", *CELLS, "--steps", "10", "--seeds", "1", "--quiet", "--out", str(tmp_path)]
-    code = "import os, shutil, sys; from hfac.cli import main; main(sys.argv[1:])\n"
-    code += f"assert sorted(os.listdir('figures')) == {figures}; shutil.rmtree('figures')\n"
-    code += "for name in list(sys.modules): 'matplotlib' in name and sys.modules.pop(name)\n"  # it is met anew
-    code += "os.environ['MPLBACKEND'] = 'nonsense'; print('-', file=sys.stderr); main(['report', '.'])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=240, cwd=tmp_path,
-        env=environment(MPLBACKEND="module://no_such.backend"), check=False,
-    )  # fmt: skip
-    assert done.returncode == 0 and done.stderr.startswith("-\n"), done.stderr
-    assert "note:" not in done.stderr and "Traceback" not in done.stderr, done.stderr
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == figures
+def test_a_backend_that_is_not_there_leaves_a_finished_sweep(abroad):
+    assert abroad.figures == {name: ["grid.png", "objective.png"] for name in ("sweep", "extend", "report")}
+    assert not any("figure" in line for line in abroad.said.splitlines() if "note:" in line)
 
 
 def test_a_figure_that_cannot_be_drawn_is_a_note(swept):
@@ -464,32 +487,30 @@ def test_a_figure_that_cannot_be_drawn_is_a_note(swept):
 
 
 def test_drawing_leaves_a_session_as_it_was(swept, tmp_path):
-    code = "import matplotlib; matplotlib.use('svg'); import matplotlib.pyplot as plt, hfac\n"
-    code += "before = dict(matplotlib.rcParams)\n"
-    code += "p = hfac.problems.goal_placement(size=4, landmark=(3, 3), hazard_rows=(1, 2), hazard_columns=(1, 2))\n"
-    code += f"d = hfac.results.load({str(swept)!r})\n"
-    code += "print(len(hfac.plots.save_all(d, p, {0.1: 0.0}, __import__('pathlib').Path('figures'))))\n"
-    code += "assert plt.get_backend() == 'svg' and dict(matplotlib.rcParams) == before and not plt.get_fignums()\n"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True, text=True, timeout=240, cwd=tmp_path, env=environment(), check=False,
-    )  # fmt: skip
-    assert done.returncode == 0 and int(done.stdout) >= 2, done.stderr
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    with matplotlib.rc_context():
+        plt.switch_backend("svg")
+        before = dict(matplotlib.rcParams)
+        made = hfac.plots.save_all(results.load(swept), cases.goal(), {0.1: 0.0}, tmp_path / "figures")
+        assert len(made) >= 2
+        assert plt.get_backend() == "svg" and dict(matplotlib.rcParams) == before and not plt.get_fignums()
+    plt.switch_backend("agg")
 
 
 # 9. outside UTF-8 locales
 
 
-def test_a_name_outside_ascii_is_one_in_any_locale(tmp_path):
-    plain = environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
-    args = ["sweep", "goal_placement", *CELLS, "--steps", "20", "--seeds", "1", "--no-figures", "--out"]
-    code = "import sys; from hfac.cli import main; folder = sys.argv[1]\n"
-    code += f"main([*{args}, folder]); main(['resume', folder]); main(['extend', folder, '--steps', '30'])\n"
-    code += "main(['report', folder])"
-    line = [sys.executable, "-c", code, str(tmp_path / "é 雪")]
-    done = subprocess.run(line, capture_output=True, timeout=240, env=plain, check=False)
-    assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
-    assert int(results.load(tmp_path / "é 雪")["step"][-1]) == 30
+def test_a_name_outside_ascii_is_one_in_any_locale(abroad):
+    assert abroad.folder.name == "é 雪" and int(results.load(abroad.folder)["step"][-1]) == 60
+
+
+def test_another_clock_and_another_language_change_nothing(abroad, swept):
+    found, expected = results.load(abroad.folder), results.load(swept)
+    for name in RECORDED:
+        np.testing.assert_array_equal(found[name].sel(step=expected["step"]), expected[name], strict=True)
+    assert "is finished" in command("resume", str(abroad.folder)).stderr
 
 
 # 10. a healthy folder is not called damaged
@@ -812,7 +833,7 @@ def test_a_switch_takes_no_value(args, remedy, here, capsys):
 
 def test_a_platform_that_is_not_there_is_one_line(tmp_path):
     environment = os.environ | {"JAX_PLATFORMS": "cuda"}
-    args = [sys.executable, "-m", "hfac", "sweep", "goal_placement", "--steps", "3", "--out", str(tmp_path / "o")]
+    args = [sys.executable, "-m", "hfac", "sweep", "goal_placement", "--quiet", "--out", str(tmp_path / "o")]
     done = subprocess.run(args, capture_output=True, text=True, timeout=120, env=environment, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert "JAX_PLATFORMS=cuda" in done.stderr and "unset it" in done.stderr
@@ -828,9 +849,8 @@ def test_a_diagnosis_is_not_shared(flag, here, capsys):
     assert not list(here.iterdir())
 
 
-def test_a_diagnosis_goes_on(here):
-    args = ["diagnose", "goal_placement", *CELLS, "--steps", "60", "--seeds", "2", "--no-figures", "--quiet"]
-    main([*args, "--out", "run"])
+def test_a_diagnosis_goes_on(here, tmp_path_factory):
+    shutil.copytree(folder("diagnose", tmp_path_factory), here / "run")
     whole = (here / "run" / "diagnosis.json").read_bytes()
     (here / "run" / "diagnosis.json").unlink()
     main(["resume", "run"])

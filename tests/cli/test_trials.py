@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from hfac import algorithms, exact, judging, runs, schedules
 from hfac.cli import _sweep, main
 from hfac.runs import Execution
 from support import cases
-from support.commands import environment, refused
+from support.commands import refused
 from support.folders import CELLS
 from support.wages import plain, problem, wandering
 
@@ -180,29 +179,6 @@ def test_an_environment_that_jax_does_not_take_is_one_line(name, value, tmp_path
         command, env=os.environ | {name: value}, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and value in done.stderr, done.stderr
-
-
-def test_names_of_files_are_unicode_in_any_locale(tmp_path):
-    (tmp_path / "c.json").write_text(
-        json.dumps({"problem": "goal_placement", "out": "ünï", "steps": 3, "seeds": 1}), "utf-8"
-    )
-    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    command = [
-        sys.executable,
-        "-m",
-        "hfac",
-        "sweep",
-        "--config",
-        "c.json",
-        *CELLS,
-        "--no-figures",
-        "--quiet",
-    ]
-    done = subprocess.run(
-        command, env=environment(**plain), cwd=tmp_path, capture_output=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "ünï" / "summary.csv").is_file()
 
 
 def test_a_stream_does_not_depend_on_the_offset_of_the_process():

@@ -14,8 +14,8 @@ import pytest
 from hfac import engine, results
 from hfac.algorithms import hfac as build
 from hfac.engine import Checkpoints, advance_part, first_shapes
-from support import cases
-from support.commands import Done, command, start
+from support import cases, reported
+from support.commands import command, start
 from support.folders import RECORDED, SIZE, same, swept
 
 NUM_KILLS = 20
@@ -51,20 +51,25 @@ def whole(tmp_path_factory) -> Path:
     return swept(tmp_path_factory, *SIZE, *RUN)[0]
 
 
-RUN = ["--steps", "90_000", "--seeds", "3", "--entropy", "0.01", "0.03"]
+RUN = ["--steps", "900", "--seeds", "3", "--entropy", "0.01", "0.03"]
+KILLED = ["--steps", "90_000", "--seeds", "3", "--entropy", "0.01", "0.03"]
 
 
-def kill_and_resume(folder: Path, run: list[str], is_time: Callable[[Path], bool]) -> Done:
-    """Kill the process when it is time, and resume it; one that had written nothing is started again."""
-    command_line = ["sweep", "goal_placement", *SIZE, *run, "--checkpoint-minutes", "0.002", "--out", str(folder)]
-    process = start(*command_line)
-    while not is_time(folder):
+def kill(line: list[str], is_time: Callable[[], bool]) -> None:
+    """Start a command in a process of its own, and kill it when it is time."""
+    process = start(*line)
+    while not is_time():
         assert process.poll() is None, "it was done before it could be killed"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    return command("resume", str(folder)) if (folder / "config.json").exists() else command(*command_line)
+
+
+def line_of(folder: Path, run: list[str]) -> list[str]:
+    """The command that goes on with a run; one that had written nothing is started again."""
+    again = ["sweep", "goal_placement", *SIZE, *run, "--checkpoint-minutes", "0.002", "--out", str(folder)]
+    return ["resume", str(folder)] if (folder / "config.json").exists() else again
 
 
 MOMENTS = {
@@ -74,11 +79,13 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_and_resumed(whole, tmp_path, moment):
-    done = kill_and_resume(tmp_path / "run", RUN, MOMENTS[moment])
+def test_killed_and_resumed_and_killed_again(tmp_path_factory, tmp_path):
+    folder = tmp_path / "run"
+    for is_time in MOMENTS.values():
+        kill(line_of(folder, KILLED), lambda is_time=is_time: is_time(folder))
+    done = command(*line_of(folder, KILLED))
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    same(tmp_path / "run", whole)
+    same(folder, swept(tmp_path_factory, *SIZE, *KILLED)[0])
 
 
 LONG = ["--steps", "3_000_000", "--seeds", "3", "--entropy", "0.01", "0.03"]
@@ -96,9 +103,11 @@ def long(tmp_path_factory) -> tuple[Path, float]:
 def test_killed_at_a_random_moment_and_resumed(long, tmp_path, attempt):
     whole, seconds = long
     moment = time.monotonic() + random.Random(attempt).uniform(0.05, 0.85) * seconds
-    done = kill_and_resume(tmp_path / "run", LONG, lambda folder: time.monotonic() > moment and folder.exists())
+    folder = tmp_path / "run"
+    kill(line_of(folder, LONG), lambda: time.monotonic() > moment and folder.exists())
+    done = command(*line_of(folder, LONG))
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    same(tmp_path / "run", whole)
+    same(folder, whole)
 
 
 def test_a_finished_run_says_so(whole, tmp_path):
@@ -112,7 +121,7 @@ def test_a_finished_run_says_so(whole, tmp_path):
 def test_growth_leaves_what_is_there_as_it_is(whole, tmp_path):
     folder, large = tmp_path / "run", tmp_path / "large"
     shutil.copytree(whole, folder)
-    grown = ["--steps", "110_000", "--seeds", "5", "--entropy", "0.01", "0.03", "0.1"]
+    grown = ["--steps", "1_100", "--seeds", "5", "--entropy", "0.01", "0.03", "0.1"]
     done = command("extend", str(folder), *grown)
     assert done.returncode == 0, done.stderr
     done = command("sweep", "goal_placement", *SIZE, *grown, "--out", str(large))
@@ -121,7 +130,7 @@ def test_growth_leaves_what_is_there_as_it_is(whole, tmp_path):
     for name in RECORDED:
         kept = new[name].sel({"seed": old["seed"], "entropy.scale": old["entropy.scale"], "step": old["step"]})
         np.testing.assert_array_equal(kept, old[name], strict=True)
-    assert set(fresh["step"].values) | {90_000} == set(new["step"].values)
+    assert set(fresh["step"].values) | {900} == set(new["step"].values)
     there = new["x"].sel(seed=fresh["seed"], step=fresh["step"])  # other widths: rounding may differ
     assert there.sizes == fresh["x"].sizes and np.isfinite(there).all()
     assert float(np.abs(there.sel(step=100) - fresh["x"].sel(step=100)).max()) < 1e-5
@@ -140,18 +149,13 @@ def test_an_extension_that_does_not_fit_changes_nothing(whole):
 
 
 def test_an_extension_that_is_killed_is_finished_later(whole, tmp_path):
-    folder, rest = tmp_path / "run", ["--steps", "110_000", "--seeds", "5"]
+    folder, rest = tmp_path / "run", ["--steps", "60_000", "--seeds", "5"]
     shutil.copytree(whole, folder)
-    process = start("extend", str(folder), *rest)
-    while not (folder / "results.zarr" / "part-001").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    kill(["extend", str(folder), *rest], (folder / "results.zarr" / "part-001").exists)
     done = command("resume", str(folder))
     assert done.returncode == 0 and "is finished" not in done.stderr, done.stderr
     old, new = (results.load(f / "results.zarr") for f in (whole, folder))
-    assert (new.sizes["seed"], int(new["step"][-1])) == (5, 110_000)
+    assert (new.sizes["seed"], int(new["step"][-1])) == (5, 60_000)
     for name in RECORDED:
         kept = new[name].sel({"seed": old["seed"], "step": old["step"]})
         np.testing.assert_array_equal(kept, old[name], strict=True)
@@ -169,12 +173,12 @@ def test_a_damaged_result_ends_in_one_line(whole, tmp_path):
 
 
 WRONG = {
-    "less steps": (["--steps", "1000"], "--steps can only grow: the run has 90,000, got 1,000"),
+    "less steps": (["--steps", "800"], "--steps can only grow: the run has 900, got 800"),
     "less seeds": (["--seeds", "2"], "--seeds can only grow"),
     "another option": (["--problem.slip", "0.3"], "a run keeps its problem_options.slip"),
     "another value": (["--entropy", "0.02", "0.03"], "--entropy must hold what it held: 0.01, 0.03"),
     "no list": (["--upper", "0.1", "0.2"], "--upper is no list in this run"),
-    "another offset": (["--offset", "200", "--steps", "110_000"], "--offset is no list in this run"),
+    "another offset": (["--offset", "200", "--steps", "1_100"], "--offset is no list in this run"),
     "another pairing": (["--zip", "entropy,penalty", "--penalty", "1", "2"], "a run keeps its"),
     "another method": (["--algorithm", "partial"], "--algorithm: an extended run keeps its own"),
 }
@@ -211,14 +215,9 @@ def test_a_folder_with_another_run_is_not_touched(whole):
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
 
 
-SEARCH = ["--samples", "400", "--budget", "4e3", "--rounds", "2", "--seeds", "1", "--search", "offset=300", "--quiet"]
-
-
-def test_a_search_goes_on_and_grows(tmp_path):
+def test_a_search_goes_on_and_grows(tmp_path, tmp_path_factory):
     """Rungs that are kept are not run again; what is run later finds what it would have found at once."""
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    done = command("tune", "goal_placement", *SIZE, *SEARCH, "--out", str(whole))
-    assert done.returncode == 0, done.stderr
+    whole, cut = reported.folder("tune", tmp_path_factory), tmp_path / "cut"
     shutil.copytree(whole, cut)
     shutil.rmtree(cut / "checkpoints" / "round-1")
     (cut / "checkpoints" / "round-0" / "rung-1.json").unlink()
@@ -226,7 +225,7 @@ def test_a_search_goes_on_and_grows(tmp_path):
         (cut / name).unlink()
     again = command("resume", str(cut))
     assert again.returncode == 0, again.stderr
-    assert again.stdout == done.stdout
+    assert again.stdout == (whole.parent / "said").read_text(encoding="utf-8")
     for name in ("search.csv", "best.json"):
         assert (cut / name).read_bytes() == (whole / name).read_bytes()
     for args, expected in (

@@ -12,7 +12,7 @@ from hfac.cli import InputError, main
 from hfac.runs import Execution, Processes, _memory
 from support.folders import SIZE, swept
 
-RUN = ["--steps", "2_000", "--seeds", "4"]
+RUN = ["--steps", "2_000", "--seeds", "2"]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from hfac import results, runs, statistics
 from hfac.cli import _sweep, _tweets
 from hfac.runs import Processes, Stopped
-from support.commands import command, process, start
+from support.commands import command, start
 from support.folders import RECORDED, SIZE, same, swept
 
 RUN = ["--steps", "5_000", "--seeds", "4", "--entropy", "0.01", "0.03", "--block-width", "2"]
@@ -33,7 +33,7 @@ def start_both(folder: Path, *more: str) -> list[subprocess.Popen]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Path:
-    return swept(tmp_path_factory, *SIZE, *RUN, "--devices", "1", run=process)[0]
+    return swept(tmp_path_factory, *SIZE, *RUN, "--devices", "1")[0]
 
 
 def test_two_processes_of_two_devices_and_one_device_agree_bit_for_bit(alone, tmp_path):
@@ -51,7 +51,7 @@ def test_at_other_widths_rounding_grows_along_the_chain_and_the_law_stays(tmp_pa
     widths, found = (1, 8), []
     for width in widths:
         folder = tmp_path / str(width)
-        size = ["--steps", "100_000", "--seeds", "16", "--block-width", str(width), "--no-figures"]
+        size = ["--steps", "30_000", "--seeds", "16", "--block-width", str(width), "--no-figures"]
         done = command("sweep", "goal_placement", *size, "--out", str(folder))
         assert done.returncode == 0, done.stderr
         found.append(results.load(folder / "results.zarr"))
@@ -64,7 +64,7 @@ def test_at_other_widths_rounding_grows_along_the_chain_and_the_law_stays(tmp_pa
 
 
 def test_one_process_is_lost_and_the_run_goes_on_later(tmp_path):
-    folder, long = tmp_path / "run", ["--steps", "1e6", "--seeds", "4", "--block-width", "1"]
+    folder, long = tmp_path / "run", ["--steps", "3e5", "--seeds", "4", "--block-width", "1"]
     both = start_both(folder, *long)
     deadline = time.monotonic() + 120
     while not (folder / "alive" / "1").exists() and time.monotonic() < deadline:
@@ -80,7 +80,7 @@ def test_one_process_is_lost_and_the_run_goes_on_later(tmp_path):
     done = command("resume", str(folder))
     assert done.returncode == 0, done.stderr
     data = results.load(folder / "results.zarr")
-    assert data.sizes["seed"] == 4 and int(data["step"][-1]) == 1_000_000
+    assert data.sizes["seed"] == 4 and int(data["step"][-1]) == 300_000
 
 
 def test_silence_ends_the_wait(tmp_path):

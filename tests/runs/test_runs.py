@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 
 import jax
 import numpy as np
@@ -79,8 +80,8 @@ def test_the_command_line_goes_on_with_what_python_began(stored, capsys, monkeyp
 
 
 def test_growth_keeps_every_value(stored, tmp_path):
-    folder = tmp_path / "b"
-    before = runs.start(job(), folder, QUIET)
+    folder, before = tmp_path / "b", stored[1]
+    shutil.copytree(stored[0], folder)
     larger = runs.extend(folder, QUIET, seeds=3, steps=80, settings={"entropy": [0.01, 0.02, 0.03]})
     assert dict(larger.sizes) | {"x_0": 16} == dict(larger.sizes)
     assert larger.sizes["seed"] == 3 and larger.sizes["entropy.scale"] == 3 and int(larger["step"][-1]) == 80
@@ -116,11 +117,18 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(stored, tmp_path, monkeypatch
     np.testing.assert_array_equal(again["x"], stored[1]["x"])
 
 
-def test_shares_are_merged_to_the_whole(stored, tmp_path):
+@pytest.fixture(scope="module")
+def shares(tmp_path_factory):
+    """Folders of the halves of the same job."""
+    place = tmp_path_factory.mktemp("shares")
     for i in (1, 2):
-        share = dataclasses.replace(QUIET, share=(i, 2))
-        assert runs.start(job(), tmp_path / str(i), share) is None
-    merged = runs.merge([tmp_path / "1", tmp_path / "2"], tmp_path / "whole", QUIET)
+        share = dataclasses.replace(QUIET, share=(i, 2), block_width=2)
+        assert runs.start(job(), place / f"s{i}", share) is None
+    return [place / "s1", place / "s2"]
+
+
+def test_shares_are_merged_to_the_whole(stored, shares, tmp_path):
+    merged = runs.merge(shares, tmp_path / "whole", QUIET)
     np.testing.assert_allclose(merged["x"], stored[1]["x"], rtol=1e-5, atol=1e-7)
 
 
@@ -310,12 +318,10 @@ def test_a_folder_that_is_gone_is_one_line(here, tmp_path):
             call()
 
 
-def test_shares_are_not_merged_into_one_of_them(tmp_path):
-    for i in (1, 2):
-        runs.start(job(), tmp_path / f"s{i}", dataclasses.replace(QUIET, share=(i, 2)))
+def test_shares_are_not_merged_into_one_of_them(shares):
     with pytest.raises(ValueError, match=r"lies inside .*s1, one of the shares"):
-        runs.merge([tmp_path / "s1", tmp_path / "s2"], tmp_path / "s1" / "in", QUIET)
-    assert not (tmp_path / "s1" / "in").exists()
+        runs.merge(shares, shares[0] / "in", QUIET)
+    assert not (shares[0] / "in").exists()
 
 
 # numbers of the problem
@@ -389,9 +395,8 @@ def test_a_named_grid_is_a_pair():
 # what a review found
 
 
-def test_a_share_stays_one_whoever_goes_on_with_it(tmp_path):
-    share = dataclasses.replace(QUIET, share=(1, 2), block_width=2)
-    assert runs.start(job(), tmp_path / "a", share) is None
+def test_a_share_stays_one_whoever_goes_on_with_it(shares, tmp_path):
+    shutil.copytree(shares[0], tmp_path / "a")
     assert runs.resume(tmp_path / "a", QUIET) is None  # and not the whole sweep
     assert json.loads((tmp_path / "a" / "config.json").read_text())["shard"] == "1/2"
     assert sum(part.table.num_runs for part in results.Store(tmp_path / "a" / "results.zarr").parts) == 2

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from hfac import results
 from hfac.cli import main
-from support.commands import process
+from support.commands import TIMEOUT, environment
 
 STORED = Path(__file__).parents[1] / "stored" / "0.1.0"
 
@@ -117,9 +119,11 @@ def test_a_search_stopped_within_a_round_ends_where_it_would_have(stored):
 def test_tweets_are_reported_and_grow(stored):
     folder = stored("tweets")
     shutil.copytree(folder, folder.with_name("copy"))
-    for args in (["report", str(folder), "--no-figures"], ["extend", str(folder), "--steps", "3"]):
-        done = process(*args)  # a process of its own: tweets are written in single precision
-        assert done.returncode == 0, done.stderr
+    code = "import sys; from hfac.cli import main; main(['report', sys.argv[1], '--no-figures']); "
+    code += "main(['extend', sys.argv[1], '--steps', '3', '--no-figures'])"
+    line = [sys.executable, "-c", code, str(folder)]  # a process of its own: tweets are written in single precision
+    done = subprocess.run(line, capture_output=True, text=True, timeout=TIMEOUT, env=environment(), check=False)
+    assert done.returncode == 0, done.stderr
     before, after = (results.load(place) for place in (folder.with_name("copy"), folder))
     assert int(after["step"][-1]) == 3
     np.testing.assert_array_equal(after["tokens"].sel(step=before["step"]), before["tokens"])

@@ -52,14 +52,6 @@ def environment(**more: str) -> dict[str, str]:
     return plain | {"XLA_FLAGS": compilation.FLAGS} | kept | more
 
 
-def process(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    """``hfac ARGS`` in a process of its own."""
-    line = [sys.executable, "-m", "hfac", *args]
-    return subprocess.run(
-        line, capture_output=True, text=True, timeout=TIMEOUT, cwd=cwd, env=environment(), check=False
-    )
-
-
 def start(*args: str, **more: str) -> subprocess.Popen:
     """``hfac ARGS`` in a process of its own that runs beside this one."""
     line = [sys.executable, "-m", "hfac", *args]

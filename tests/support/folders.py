@@ -1,5 +1,9 @@
-"""Folders of small sweeps of goal placement, and whether two of them hold the same."""
+"""Folders of small sweeps of goal placement, made once, and whether two of them hold the same."""
 
+import fcntl
+import hashlib
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,9 +27,28 @@ def same(first: Path, second: Path):
         np.testing.assert_array_equal(pair[0][name], pair[1][name], strict=True)
 
 
-def swept(factory: pytest.TempPathFactory, *args: str, run: Callable = command) -> tuple[Path, str]:
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that is made by whichever worker needs it first, the same for all; nobody writes to it later."""
+    root = factory.getbasetemp()
+    place = (root.parent if os.environ.get("PYTEST_XDIST_WORKER") else root) / "once"
+    place.mkdir(exist_ok=True)
+    folder, made = place / name, place / f"{name}.made"
+    with (place / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            made.touch()
+    return folder
+
+
+def swept(factory: pytest.TempPathFactory, *args: str) -> tuple[Path, str]:
     """A finished sweep's folder, and what it said."""
-    folder = factory.mktemp("swept") / "run"
-    done = run("sweep", "goal_placement", *args, "--out", str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder, done.stderr
+
+    def make(folder: Path) -> None:
+        done = command("sweep", "goal_placement", *args, "--out", str(folder / "run"))
+        assert done.returncode == 0, done.stderr
+        (folder / "said").write_text(done.stderr, encoding="utf-8")
+
+    folder = once(factory, hashlib.sha256(repr(args).encode()).hexdigest()[:16], make)
+    return folder / "run", (folder / "said").read_text(encoding="utf-8")

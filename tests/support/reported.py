@@ -1,7 +1,5 @@
 """Tiny stored runs of every command that is reported, with their pages; made once, whichever worker needs them."""
 
-import fcntl
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,7 @@ import pytest
 import xarray
 
 from support.commands import command
-from support.folders import CELLS
+from support.folders import CELLS, once
 
 SEARCH = ("--budget", "1600", "--rounds", "1", "--rungs", "1", "--search", "offset=300")
 TINY_MODEL = ("--epochs", "1", "--layers", "1", "--width", "8", "--heads", "2", "--length", "8")
@@ -18,34 +16,32 @@ KINDS = {
     "tweets": ("tweets", *TINY_MODEL, "--steps", "3", "--seeds", "2"),
     "rates": ("rates", "goal_placement", *CELLS, "--steps", "200", "--seeds", "2", "--window", "20", "200"),
     "diagnose": ("diagnose", "goal_placement", *CELLS, "--steps", "60", "--seeds", "2"),
-    "tune": ("tune", "goal_placement", *CELLS, "--samples", "400", "--budget", "3200", "--rounds", "1", "--seeds", "1",
-             "--search", "offset=300", "upper=0.01:0.1"),
+    "tune": ("tune", "goal_placement", *CELLS, "--samples", "400", "--budget", "4e3", "--rounds", "2", "--rungs", "2",
+             "--seeds", "1", "--search", "offset=300", "upper=0.01:0.1"),
     "compare": ("compare", "goal_placement", *CELLS, "--algorithms", "hfac", "partial", "--samples", "400",
                 "--seeds", "2", "--tuning-seeds", "1", *SEARCH),
 }  # fmt: skip
 
 
 def folder(kind: str, factory: pytest.TempPathFactory) -> Path:
-    """A finished run of a kind with its report.html, the same for all workers; nobody writes to it."""
-    root = factory.getbasetemp()
-    root = root.parent if os.environ.get("PYTEST_XDIST_WORKER") else root
-    place = root / "folders"
-    place.mkdir(exist_ok=True)
-    found = place / kind
-    with (place / f"{kind}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (found / "report.html").is_file():
-            args = list(KINDS[kind])
-            if kind == "tweets":
-                from hfac import tweets
+    """A finished run of a kind with its report.html; beside it lies what the command printed."""
 
-                corpus = place / "corpus.txt"
-                corpus.write_text("\n".join(tweets.grammar(200)), encoding="utf-8")
-                args += ["--corpus", str(corpus)]
-            for line in ([*args, "--out", str(found)], ["report", str(found), "--html"]):
-                done = command(*line, "--no-figures", "--quiet")
-                assert done.returncode == 0, done.stderr
-    return found
+    def make(place: Path) -> None:
+        place.mkdir()
+        args = list(KINDS[kind])
+        if kind == "tweets":
+            from hfac import tweets
+
+            corpus = place / "corpus.txt"
+            corpus.write_text("\n".join(tweets.grammar(200)), encoding="utf-8")
+            args += ["--corpus", str(corpus)]
+        without = [] if kind == "tune" else ["--no-figures"]
+        for name, line in {"said": [*args, *without, "--out"], "shown": ["report", "--no-figures", "--html"]}.items():
+            done = command(*line, str(place / "run"), "--quiet")
+            assert done.returncode == 0, done.stderr
+            (place / name).write_text(done.stdout, encoding="utf-8")
+
+    return once(factory, kind, make) / "run"
 
 
 def large_sweep(num_configurations: int, num_steps: int) -> xarray.Dataset:
