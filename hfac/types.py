@@ -115,6 +115,7 @@ class Algorithm(NamedTuple):
     shared: Shared | None = None
     rebuild: Callable[[PyTree], "Algorithm"] | None = None  # shared arrays -> the same method over them
     check_number: Callable[[str, float], None] | None = None  # raises unless an option may have this value in a run
+    is_long: bool = False  # a step is a long program, as of neural policies: it is compiled as XLA sees fit
 
     def reading(self, tree: PyTree) -> "Algorithm":
         """The same method over these shared arrays; itself where there are none."""

@@ -321,7 +321,8 @@ def method(builder: Builder) -> Builder:
                 raise ValueError(f"'{name}' of {builder.__name__} cannot differ from run to run of a sweep{there_are}")
             builder(problem, **own | {name: value})
 
-        algorithm = builder(problem, **own)._replace(check_number=check_number)
+        is_long = getattr(problem, "is_long", False)
+        algorithm = builder(problem, **own)._replace(check_number=check_number, is_long=is_long)
         if not hasattr(problem, "with_shared"):
             return algorithm
         return algorithm._replace(shared=problem.shared, rebuild=lambda tree: builder(problem.with_shared(tree), **own))

@@ -163,8 +163,8 @@ class _Level:
 
     def costs(self, x: PyTree, batch: Batch) -> jax.Array:
         """The leader's running cost. [T, B]."""
-        cost: Any = functools.partial(self.problem.cost, x)  # type: ignore[arg-type]
-        return each(cost, self.shape)(batch.obs, batch.action, batch.next_obs, batch.hidden)
+        cost: Any = self.problem.cost
+        return each(functools.partial(cost, x), self.shape)(batch.obs, batch.action, batch.next_obs, batch.hidden)
 
     def advantage(self, x: PyTree, seen: Seen, v: PyTree, tau: jax.Array) -> jax.Array:
         return self.along(seen, v, self.rewards(x, seen.batch) - tau * seen.log_prob)

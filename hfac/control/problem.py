@@ -87,6 +87,7 @@ class ControlProblem:
     fixed_tau: float | None = None
     name: str = "control"
     kind: ClassVar[str] = "control"  # of the lower level, one of `hfac.options.KINDS`
+    is_long: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the parts against each other before anything is compiled."""

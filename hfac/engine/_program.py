@@ -36,7 +36,7 @@ class Program:
         self.compile_seconds = 0.0
         self._algorithm, self._record = algorithm, record
         self._shared = jax.tree.map(jnp.asarray, algorithm.shared_arrays)  # one copy, whatever is called
-        self._is_native = plan.devices[0].platform == "cpu" and native.is_known()
+        self._is_native = plan.devices[0].platform == "cpu" and not algorithm.is_long and native.is_known()
         self._programs = self._prepare()
         self._compiled: dict[Any, Callable[..., Any]] = {}
 

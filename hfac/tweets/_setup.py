@@ -43,6 +43,7 @@ class Setup:
     name: ClassVar[str] = "tweets"
     kind: ClassVar[str] = "sequences"  # of the lower level
     reported_as: ClassVar[str] = "tweets"
+    is_long: ClassVar[bool] = True
 
     @property
     def lower(self) -> Callable[..., Any]:
