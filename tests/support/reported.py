@@ -43,9 +43,16 @@ def folder(kind: str, factory: pytest.TempPathFactory) -> Path:
                 corpus.write_text("\n".join(tweets.grammar(200)), encoding="utf-8")
                 args += ["--corpus", str(corpus)]
             for line in ([*args, "--out", str(found)], ["report", str(found), "--html"]):
-                done = command(*line, "--no-figures", "--quiet")
+                done = command(*line, "--no-figures")
                 assert done.returncode == 0, done.stderr
+                with found.with_suffix(".txt").open("a", encoding="utf-8") as printed:
+                    printed.write(done.stdout)
     return found
+
+
+def said(found: Path) -> str:
+    """What the commands that made the folder of a kind printed."""
+    return found.with_suffix(".txt").read_text(encoding="utf-8")
 
 
 def large_sweep(num_configurations: int, num_steps: int) -> xarray.Dataset:
