@@ -83,7 +83,7 @@ def test_random_mdp_has_its_minimum_at_zero(sizes, best):
 def test_linear_reward_and_its_exact_descent(seed, start, end):
     problem = problems.linear_reward(seed=seed)
     algorithm = hfac.algorithms.exact_gradient(problem, dtype=jnp.float64)
-    state, history = hfac.run(
+    state, history = cases.run(
         algorithm, hfac.run_key(0), RATES, 4_000, record=lambda state, info, schedules: info.hyper_objective
     )
     assert float(history.record[1]) == pytest.approx(start, abs=1e-4)
@@ -96,7 +96,7 @@ def test_partial_ends_worse_than_it_starts_on_linear_reward(seed, end):
     problem = problems.linear_reward(seed=seed)
     algorithm = hfac.algorithms.partial(problem, sampler="exact", dtype=jnp.float64)
     rates = schedules.fixed(upper=20.0, entropy=1.0, actor=1.0, critic=0.1, upper_power=0.0)
-    state, _ = hfac.run(algorithm, hfac.run_key(0), rates, 200)
+    state, _ = cases.run(algorithm, hfac.run_key(0), rates, 200)
     assert float(exact.hyper_objective(problem, state.x, 1.0)) == pytest.approx(end, abs=1e-3)
 
 

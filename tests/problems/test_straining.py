@@ -112,7 +112,7 @@ def test_beacon_starts_anywhere_on_the_corridor():
     starts = np.array([float(problem.init_x(jax.random.key(i))) for i in range(20)])
     assert starts.min() >= 0 and starts.max() <= 11 and np.ptp(starts) > 5
     rates = cases.gentle(upper=1e-3)
-    state, _ = hfac.run(hfac.algorithms.hfac(problem), hfac.run_key(0), rates, 20)
+    state, _ = cases.run(hfac.algorithms.hfac(problem), hfac.run_key(0), rates, 20)
     assert state.x.shape == () and state.x.dtype == jnp.float32
 
 

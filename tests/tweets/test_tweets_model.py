@@ -14,6 +14,7 @@ from hfac.exact import sequences
 from hfac.sequences.policies import sequence_log_prob
 from hfac.tweets._model import Decoder, empty_cache, init
 from hfac.tweets._tokenizer import EOS, PAD, UNK
+from support import cases
 from support.commands import command
 from support.rated import SOURCES
 from support.reported import folder, said
@@ -82,7 +83,7 @@ def test_any_flax_model_can_take_the_decoders_place():
 
     problem = tweets.problem(policy, reference, rater, SIZE.vocabulary, leader="score")
     rates = schedules.attenuating(upper=0.01, actor=0.01, critic=0.01, penalty=0.5, entropy=0.5)
-    state, _ = hfac.run(algorithms.hfac(problem, batch_size=8), hfac.run_key(0), rates, 3)
+    state, _ = cases.run(algorithms.hfac(problem, batch_size=8), hfac.run_key(0), rates, 3)
     assert int(state.status) == 0 and not np.array_equal(jax.tree.leaves(state.theta)[0], jax.tree.leaves(reference)[0])
 
 
