@@ -148,7 +148,7 @@ def test_methods_run_on_it_and_the_bilevel_ones_find_what_partial_cannot(batch_s
     ends = {}
     for name in ("hfac", "nested", "partial"):
         algorithm = getattr(algorithms, name)(problem, batch_size=batch_size)
-        data = hfac.judge(hfac.sweep(algorithm, RATES, seeds=3, num_steps=2_000), judge(problem))
+        data = hfac.judge(hfac.sweep(algorithm, RATES, seeds=3, num_steps=2_000, record_at=[0, 2_000]), judge(problem))
         assert np.all(data["status"] == 0)
         assert np.all(data["samples"].isel(step=-1) == 2_000 * (batch_size or 0) * (1 if name == "partial" else 2))
         ends[name] = data["worth"].isel(step=[0, -1]).transpose("step", "seed").values
