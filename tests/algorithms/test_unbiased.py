@@ -37,6 +37,7 @@ def assert_within(mean, error, truth):
     for name in truth:
         slack = BOUND * error[name] + 1e-9  # rounding, where nothing varies
         np.testing.assert_array_less(np.abs(mean[name] - truth[name]), slack, err_msg=name)
+        assert np.linalg.norm(error[name]) < 0.1 * np.linalg.norm(truth[name]), name  # else the test says nothing
 
 
 def sampled_step(problem, state, visitation, options):
