@@ -1,5 +1,6 @@
 """A kind of lower level that the library does not know, in sixty lines: methods run on it, swept and resumed."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -147,7 +148,7 @@ def test_methods_run_on_it_and_the_bilevel_ones_find_what_partial_cannot(batch_s
     ends = {}
     for name in ("hfac", "nested", "partial"):
         algorithm = getattr(algorithms, name)(problem, batch_size=batch_size)
-        data = hfac.judge(hfac.sweep(algorithm, RATES, seeds=3, num_steps=2_000), judge(problem))
+        data = hfac.judge(hfac.sweep(algorithm, RATES, seeds=3, num_steps=2_000, record_at=[0, 2_000]), judge(problem))
         assert np.all(data["status"] == 0)
         assert np.all(data["samples"].isel(step=-1) == 2_000 * (batch_size or 0) * (1 if name == "partial" else 2))
         ends[name] = data["worth"].isel(step=[0, -1]).transpose("step", "seed").values
@@ -158,14 +159,11 @@ def test_methods_run_on_it_and_the_bilevel_ones_find_what_partial_cannot(batch_s
         assert np.all(ends[name][1] < start + 0.9 * (best - start)), (name, ends[name], best)
 
 
+@functools.cache
 def minimum(problem):
-    x = problem.init_x(None)
-    for _ in range(3_000):
-        x = x - 0.5 * slope(x)
+    slope = jax.grad(lambda x: hyper_objective(problem, x))
+    x = jax.jit(lambda x: jax.lax.fori_loop(0, 3_000, lambda _, x: x - 0.5 * slope(x), x))(problem.init_x(None))
     return float(hyper_objective(problem, x))
-
-
-slope = jax.jit(jax.grad(lambda x: hyper_objective(Bandit(), x)))
 
 
 def test_a_sweep_of_it_is_cut_and_goes_on_to_the_same_numbers(tmp_path):

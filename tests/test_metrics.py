@@ -16,13 +16,18 @@ from hfac.problems import goal_placement
 from support import cases
 from support.commands import environment
 
+TAUS = (0.1, 0.03)
+
+
+def swept(problem):
+    rates = schedules.attenuating(offset=500.0)
+    return hfac.sweep(hfac.algorithms.hfac(problem), rates, 2, 300, record=metrics.state, record_at=[0, 300])
+
 
 @pytest.fixture(scope="module")
 def judged():
-    problem = goal_placement(size=4, landmark=(3, 3), hazard_rows=(1, 2), hazard_columns=(1, 2))
-    algorithm = hfac.algorithms.hfac(problem)
-    data = hfac.sweep(algorithm, schedules.attenuating(offset=500.0), 2, 300, record=metrics.state, record_at=[0, 300])
-    return problem, hfac.judge(data, metrics.exact(problem, [0.1, 0.03], limit=True, gradient=True, residuals=True))
+    problem = cases.goal(discount=0.95)
+    return problem, hfac.judge(swept(problem), metrics.exact(problem, TAUS, limit=True, gradient=True, residuals=True))
 
 
 def test_residuals_agree_with_brute_force(judged):
@@ -64,7 +69,7 @@ def test_judged_values_are_the_oracles(judged):
         norm = jnp.linalg.norm(exact.hypergradient(problem, x, tau))
         return exact.hyper_objective(problem, x, tau), norm, exact.limit_hyper_objective(problem, x)
 
-    for i, tau in enumerate((0.1, 0.03)):
+    for i, tau in enumerate(TAUS):
         here = data.isel(seed=0, step=-1, judged_tau=i)
         value, norm, limit = map(float, truth(tau))
         assert float(here["hyper_objective"]) == pytest.approx(value, rel=1e-12)
@@ -72,9 +77,9 @@ def test_judged_values_are_the_oracles(judged):
         assert float(here["limit_hyper_objective"]) == pytest.approx(limit, rel=1e-12)
 
 
-def test_residuals_need_the_state():
-    problem = goal_placement(size=4, landmark=(3, 3), hazard_rows=(1, 2), hazard_columns=(1, 2))
-    data = hfac.sweep(hfac.algorithms.hfac(problem), schedules.attenuating(), 1, 3)
+def test_residuals_need_the_state(judged):
+    problem, data = judged
+    data = data[["x", "status", "failed_at", "samples"]]  # what is recorded unless more is asked for
     with pytest.raises(ValueError, match=r"record=hfac\.metrics\.state"):
         hfac.judge(data, metrics.exact(problem, residuals=True))
 
@@ -97,19 +102,19 @@ draws = {name: jax.random.normal(jax.random.key(i), (16, 36)) for i, name in enu
 draws |= {name: jax.random.normal(jax.random.key(9), (16, 36, 4)) for name in ("theta", "theta_pen")}
 draws |= {"penalty": jnp.full(16, 1.0), "entropy": jnp.full(16, 0.1)}
 metric = metrics.exact(problem, [0.01, 0.003], limit=True, gradient=True, residuals=True)
-for _ in range(3):
+for _ in range(5):
     judged = judging.program(metric.function)(jnp.asarray(metric.carry), draws)
     print({name: float(leaf.sum()) for name, leaf in judged.items()})
 """
 
 
-@pytest.mark.parametrize("num_runs", [6, pytest.param(30, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("num_runs", [4, pytest.param(30, marks=pytest.mark.stress)])
 def test_program_finishes_every_time_in_fresh_processes(num_runs, tmp_path):
     own = environment(JAX_COMPILATION_CACHE_DIR=str(tmp_path), XLA_FLAGS="")  # compile once, then only run
 
     def once(_: int) -> str:
         command = [sys.executable, "-c", PROGRAM]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=own, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=270, env=own, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
@@ -117,12 +122,12 @@ def test_program_finishes_every_time_in_fresh_processes(num_runs, tmp_path):
     with ThreadPoolExecutor(2) as pool:
         said += pool.map(once, range(num_runs - 1))
     lines = [line for text in said for line in text.splitlines()]
-    assert len(lines) == 3 * num_runs and len(set(lines)) == 1
+    assert len(lines) == 5 * num_runs and len(set(lines)) == 1
 
 
-def test_an_upper_variable_may_be_a_dictionary():
+def test_an_upper_variable_may_be_a_dictionary(judged):
     """The same problem with x in two named halves runs, is judged and is worth the same."""
-    whole = cases.goal()
+    whole, data = judged
 
     def joined(x):
         return jnp.concatenate([x["first"], x["second"]])
@@ -137,12 +142,7 @@ def test_an_upper_variable_may_be_a_dictionary():
         cost_grad=None,
         layout=None,
     )
-    rates = cases.gentle()
-    data = [hfac.sweep(hfac.algorithms.hfac(p), rates, 2, 40, metrics.state, [0, 40]) for p in (whole, halves)]
-    assert {"x.first", "x.second"} <= set(data[1].data_vars)
-    judged = [
-        hfac.judge(d, metrics.exact(p, 0.1, gradient=True, residuals=True))
-        for d, p in zip(data, (whole, halves), strict=True)
-    ]
+    found = hfac.judge(swept(halves), metrics.exact(halves, TAUS, gradient=True, residuals=True))
+    assert {"x.first", "x.second"} <= set(found.data_vars)
     for name in ("hyper_objective", "hypergradient_norm", "penalty_gap"):
-        np.testing.assert_allclose(judged[1][name], judged[0][name], rtol=2e-4)
+        np.testing.assert_allclose(found[name], data[name], rtol=2e-4)

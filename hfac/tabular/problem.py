@@ -134,7 +134,7 @@ def _check_functions(problem: Problem) -> None:
                 raise ValueError(f"init_x must return floating-point arrays, got {dtype}")
         x = jax.tree.map(jnp.asarray, x)
         pi = jnp.full((mdp.num_states, mdp.num_actions), 1 / mdp.num_actions, _dtype_of(x))
-        possible = None if _checks.is_traced(mdp) else np.asarray(mdp.probs) > 0
+        evaluations: dict[str, Callable[[PyTree], jax.Array]] = {}
         for name, inputs in {"reward": None, "cost": None, "h": (x,), "g": (x, pi)}.items():
             function = getattr(problem, name)
             if function is None:
@@ -149,10 +149,11 @@ def _check_functions(problem: Problem) -> None:
                     return jnp.asarray(function(x, *inputs[1:]), float)
                 return transition_table(function, within_reach(mdp), x, name).astype(float)
 
+            evaluations[name] = evaluate
             own_grad = getattr(problem, f"{name}_grad", None)
-            _check_finite(name, evaluate, x, possible if inputs is None else None, own_grad is None)
             if own_grad is not None:
                 _check_gradient(f"{name}_grad", own_grad, x)
+        _check_finite(problem, evaluations, x)
 
 
 def _check_gradient(name: str, function: Any, x: PyTree) -> None:
@@ -206,23 +207,32 @@ def _check_scalar(name: str, shape: Any, of: str) -> None:
         raise ValueError(f"{name} must return a real number, got {shape.dtype}")
 
 
-def _check_finite(
-    name: str, evaluate: Callable[[PyTree], jax.Array], x: PyTree, possible: np.ndarray | None, is_derived: bool
-) -> None:
+def _check_finite(problem: Problem, evaluations: Mapping[str, Callable[[PyTree], jax.Array]], x: PyTree) -> None:
     """Raise `ValueError` unless the values for the first x, and derivatives taken, are finite where they can happen."""
-    traced, pull = jax.vjp(evaluate, x)
-    grad = pull(jnp.ones_like(traced))[0]
-    if _checks.is_traced((traced, grad)):
+
+    @jax.jit
+    def found(x: PyTree) -> dict[str, tuple[jax.Array, list[jax.Array]]]:
+        values = {}
+        for name, evaluate in evaluations.items():
+            value, pull = jax.vjp(evaluate, x)
+            slopes = jax.tree.leaves(pull(jnp.ones_like(value))[0])
+            values[name] = (value, [jnp.all(jnp.isfinite(leaf)) for leaf in slopes])
+        return values
+
+    judged = found(x)
+    if _checks.is_traced((judged, problem.mdp)):
         return
-    value = np.asarray(traced)
-    possible = np.ones(value.shape, bool) if possible is None else possible
-    if not np.all(np.isfinite(value) | ~possible):
-        raise ValueError(f"{name} must be finite for the first x, got {_first_bad(value, possible)}")
-    if is_derived and not all(np.all(np.isfinite(np.asarray(leaf))) for leaf in jax.tree.leaves(grad)):
-        raise ValueError(
-            f"the derivative of {name} in x must be finite for the first x, as its value is: jnp.sqrt, "
-            "jnp.linalg.norm and jnp.log at 0 do that, and divisions by 0 behind a jnp.where; guard their argument too"
-        )
+    for name, (value, slopes) in jax.device_get(judged).items():
+        is_table = name in ("reward", "cost")
+        possible = np.asarray(problem.mdp.probs) > 0 if is_table else np.ones(value.shape, bool)
+        if not np.all(np.isfinite(value) | ~possible):
+            raise ValueError(f"{name} must be finite for the first x, got {_first_bad(value, possible)}")
+        if getattr(problem, f"{name}_grad", None) is None and not all(slopes):
+            raise ValueError(
+                f"the derivative of {name} in x must be finite for the first x, as its value is: jnp.sqrt, "
+                "jnp.linalg.norm and jnp.log at 0 do that, and divisions by 0 behind a jnp.where; guard their argument "
+                "too"
+            )
 
 
 def _first_bad(value: np.ndarray, possible: np.ndarray) -> str:

@@ -17,6 +17,11 @@ SMALL = {
     "reward_shaping": {"size": 6},
 }  # the others are small by default
 ALL = [(name, problem) for name in algorithms.REGISTRY for problem in cases.TABULAR]
+NEEDS_POLICY_ANSWER = {"advantage", "hpgd", "sobirl"}
+PAIRS = [  # a third covers all of both, and all that is refused
+    pair if i % 3 == 0 or pair[0] in NEEDS_POLICY_ANSWER else pytest.param(*pair, marks=pytest.mark.slow)
+    for i, pair in enumerate(ALL)
+]
 RUN = [(name, cases.TABULAR[i % len(cases.TABULAR)]) for i, name in enumerate(algorithms.REGISTRY)]  # all of both
 FEW_FITS = {"decoupled": {"fit_steps": 5}}
 
@@ -29,7 +34,7 @@ def small(problem):
 goal = functools.cache(cases.goal)
 
 
-@pytest.mark.parametrize(("name", "problem"), ALL)
+@pytest.mark.parametrize(("name", "problem"), PAIRS)
 def test_every_method_steps_on_every_problem_or_says_why_not(name, problem):
     """A step's types and shapes are those of the state it is given, as a scan needs."""
     try:
@@ -55,12 +60,16 @@ def test_a_method_runs(name, problem):
     if is_refused(name, small(problem)):
         problem = "goal_placement"
     algorithm = getattr(algorithms, name)(small(problem), **FEW_FITS.get(name, {}))
-    rates, key = cases.gentle(upper=1e-4, entropy=1.0), hfac.run_key(0)
-    first = algorithm.init(key, rates)
-    step = jax.jit(lambda state: jax.lax.fori_loop(0, 10, lambda k, s: advance(algorithm, key, k, s, rates), state))
-    state = step(first)
-    start, end = algorithm.solution(first), algorithm.solution(state)
-    assert (int(state.status), int(state.step)) == (Status.OK, 10)
+    rates = cases.gentle(upper=1e-4, entropy=1.0)
+
+    @jax.jit
+    def run(key):
+        first = algorithm.init(key, rates)
+        last = jax.lax.fori_loop(0, 10, lambda k, state: advance(algorithm, key, k, state, rates), first)
+        return algorithm.solution(first), algorithm.solution(last), last.status, last.step
+
+    start, end, status, step = jax.device_get(run(hfac.run_key(0)))
+    assert (status, step) == (Status.OK, 10)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(end))
     # partial SGD leaves x alone where f does not depend on it; its policy moves all the same
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: np.any(a != b), start.theta, end.theta)))
@@ -68,9 +77,6 @@ def test_a_method_runs(name, problem):
 
 def advance(algorithm, key, k, state, rates):
     return algorithm.step(jax.random.fold_in(key, k), state, rates)[0]
-
-
-NEEDS_POLICY_ANSWER = {"advantage", "hpgd", "sobirl"}
 
 
 @pytest.mark.parametrize("name", algorithms.REGISTRY)
@@ -116,7 +122,7 @@ def test_every_method_improves_on_its_start(name):
 def test_nested_with_one_inner_step_is_hfac():
     problem, rates = goal(), cases.gentle()
     ours, theirs = (
-        hfac.run(build(problem), hfac.run_key(0), rates, 30)[0]
+        cases.run(build(problem), hfac.run_key(0), rates, 30)[0]
         for build in (lambda p: algorithms.nested(p, inner_steps=1), algorithms.hfac)
     )
     np.testing.assert_allclose(ours.x, theirs.x, rtol=0, atol=1e-6)  # another fusion
@@ -124,7 +130,7 @@ def test_nested_with_one_inner_step_is_hfac():
 
 def test_nested_moves_x_at_every_nth_step_only():
     algorithm = algorithms.nested(goal(), inner_steps=5)
-    _, history = hfac.run(algorithm, hfac.run_key(0), cases.gentle(), 12, record_at=range(13))
+    _, history = cases.run(algorithm, hfac.run_key(0), cases.gentle(), 12, record_at=range(13))
     moved = np.any(np.diff(history.record["x"], axis=0) != 0, axis=1)
     np.testing.assert_array_equal(np.flatnonzero(moved) + 1, [5, 10])
     assert int(np.sum(history.num_samples)) == 24
@@ -139,7 +145,7 @@ def test_inner_steps_must_be_a_count(steps):
 def test_partial_uses_one_chain_and_drops_the_policys_answer():
     problem = goal()
     algorithm = algorithms.partial(problem)
-    state, history = hfac.run(algorithm, hfac.run_key(0), cases.gentle(upper=1.0), 50)
+    state, history = cases.run(algorithm, hfac.run_key(0), cases.gentle(upper=1.0), 50)
     assert int(np.sum(history.num_samples)) == 50
     np.testing.assert_array_equal(state.x, 0)  # d_x f is lambda x, and x starts at zero: it never learns to move
     assert np.any(np.asarray(state.theta) != 0)
@@ -149,7 +155,7 @@ def test_exact_gradient_descends_and_counts_no_samples():
     problem = goal()
     record = lambda state, info, schedules: info.hyper_objective  # noqa: E731
     algorithm = algorithms.exact_gradient(problem)
-    _, history = hfac.run(algorithm, hfac.run_key(0), cases.constant(upper=0.5, entropy=0.1), 60, record=record)
+    _, history = cases.run(algorithm, hfac.run_key(0), cases.constant(upper=0.5, entropy=0.1), 60, record=record)
     assert int(np.sum(history.num_samples)) == 0
     assert float(history.record[-1]) < float(history.record[1]) - 0.01
     assert jnp.all(jnp.diff(history.record[1:]) < 1e-6)  # gradient descent with a small step

@@ -33,7 +33,7 @@ def final(name=None, difference="forward"):
         rate = {"x": "upper", "theta": "actor", "theta_pen": "actor"}.get(name, "critic")
         powers[rate] = 0.5
         rates[rate] = 0.05 if rate == "upper" else rates[rate]
-    return hfac.run(algorithm, hfac.run_key(0), schedules.make(rates, powers, 100.0, {}), 8_000, record_at=[8_000])[0]
+    return cases.run(algorithm, hfac.run_key(0), schedules.make(rates, powers, 100.0, {}), 8_000, record_at=[8_000])[0]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def final(name=None, difference="forward"):
 )
 def test_sgd_at_unit_rate_changes_nothing(names, options):
     plain, other = (
-        hfac.run(build(cases.goal(), optimizers=o, **options), hfac.run_key(1), cases.gentle(), 200)[0]
+        cases.run(build(cases.goal(), optimizers=o, **options), hfac.run_key(1), cases.gentle(), 200)[0]
         for o in (None, {name: optax.sgd(1.0) for name in names})
     )
     for name, truth in cases.variables(plain).items():
@@ -125,6 +125,6 @@ def test_tail_average(fraction):
     problem = cases.bandit(reward=lambda x, s, a, s_next: 0 * x, h=lambda x: -x, init_x=lambda key: jnp.zeros(()))
     algorithm = build(problem, tail_average=fraction)
     steps = 64 * 400
-    state, _ = hfac.run(algorithm, hfac.run_key(0), cases.constant(1 / steps), steps)
+    state, _ = cases.run(algorithm, hfac.run_key(0), cases.constant(1 / steps), steps)
     np.testing.assert_allclose(state.inner.x, 1, rtol=1e-3)  # float32 sum of 25,600 increments
     np.testing.assert_allclose(algorithm.solution(state).x, 1 - fraction / 2, rtol=0, atol=5e-3)  # 400 rounds

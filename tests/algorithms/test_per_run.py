@@ -14,7 +14,7 @@ from hfac.schedules import grid
 from support.helpers import small_random
 from support.toys import EVERY, LEADERS, toy
 
-OFFSET = 300.0
+BASE = schedules.fixed(offset=300.0)
 SIZE = ("size", "4"), ("landmark", "3", "3"), ("hazard-rows", "1", "2"), ("hazard-columns", "1", "2")
 SMALL = [text for name, *values in SIZE for text in (f"--problem.{name}", *values)]
 QUIET = ["--no-figures", "--no-cache", "--quiet"]
@@ -30,36 +30,41 @@ NUMBERS = {  # method -> values of its numbers, in the first run and in the seco
 SMALLER = {"a_parl": {"num_episodes": 4, "horizon": 10}, "zeroth_order": {"inner_steps": 5}}
 
 
+problem = functools.cache(functools.partial(small_random, 0))
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def solved(algorithm, rates):
     return algorithm.solution(hfac.run(algorithm, hfac.run_key(0), rates, 40)[0])
 
 
+@functools.cache
+def together(name):
+    """A method with its numbers still to be given, and its solutions at both values of them."""
+    builder = functools.partial(getattr(algorithms, name), problem(), dtype=jnp.float64, **SMALLER.get(name, {}))
+    axes = {tuple(f"algorithm.{option}" for option in NUMBERS[name]): list(zip(*NUMBERS[name].values(), strict=True))}
+    return builder, jax.vmap(functools.partial(solved, builder()))(grid(BASE, axes)[0])
+
+
+@pytest.mark.parametrize("run", [pytest.param(0, marks=pytest.mark.slow), 1])
 @pytest.mark.parametrize("name", NUMBERS)
-def test_a_run_with_a_number_is_a_method_built_with_it(name):
+def test_a_run_with_a_number_is_a_method_built_with_it(name, run):
     """Runs of one program differ by the number alone, and are what two programs compute."""
-    problem, builder = small_random(0), functools.partial(getattr(algorithms, name), dtype=jnp.float64)
-    static = SMALLER.get(name, {})
+    builder, both = together(name)
     own = options.of(getattr(algorithms, name))
     assert {option for option, found in own.items() if found.is_number} == set(NUMBERS[name])
-    axes = {tuple(f"algorithm.{option}" for option in NUMBERS[name]): list(zip(*NUMBERS[name].values(), strict=True))}
-    base = schedules.fixed(offset=OFFSET)
-    together = jax.vmap(functools.partial(solved, builder(problem, **static)))(grid(base, axes)[0])
-    for run in (0, 1):
-        values = {option: pair[run] for option, pair in NUMBERS[name].items()}
-        alone = solved(builder(problem, **static, **values), base)
-        for one, other in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
-            np.testing.assert_allclose(one[run], other, rtol=1e-8, atol=1e-9)
-    assert not np.array_equal(*jax.tree.leaves(together.x)[0])
+    alone = solved(builder(**{option: pair[run] for option, pair in NUMBERS[name].items()}), BASE)
+    for one, other in zip(jax.tree.leaves(both), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(one[run], other, rtol=1e-8, atol=1e-9)
+    assert not np.array_equal(*jax.tree.leaves(both.x)[0])
 
 
 def test_the_parameter_of_generalised_advantages_differs_by_run():
-    problem, rates = toy(LEADERS[0]), schedules.fixed(offset=OFFSET)
-    builder = functools.partial(algorithms.hfac, problem, every=EVERY, dtype=jnp.float64)
-    together = jax.vmap(functools.partial(solved, builder()))(grid(rates, {"algorithm.gae_lambda": [1.0, 0.5]})[0])
+    builder = functools.partial(algorithms.hfac, toy(LEADERS[0]), every=EVERY, dtype=jnp.float64)
+    both = jax.vmap(functools.partial(solved, builder()))(grid(BASE, {"algorithm.gae_lambda": [1.0, 0.5]})[0])
     for run, gae_lambda in enumerate((1.0, 0.5)):
-        alone = solved(builder(gae_lambda=gae_lambda), rates)
-        for one, other in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+        alone = solved(builder(gae_lambda=gae_lambda), BASE)
+        for one, other in zip(jax.tree.leaves(both), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(one[run], other, rtol=1e-8, atol=1e-9)
 
 
@@ -106,7 +111,7 @@ def test_a_search_over_a_number_compiles_one_method():
         return built._replace(step=step)
 
     space = {"entropy.scale": (0.05, 0.1), "pen_rate": (0.1, 1.0)}
-    (trials,) = tuning.search(small_random(0), builder, tuning.cross(space), 200, 0.1, seeds=(5, 6), num_rungs=1)
+    (trials,) = tuning.search(problem(), builder, tuning.cross(space), 200, 0.1, seeds=(5, 6), num_rungs=1)
     assert len({trial.objective for trial in trials}) == 4
     assert len(set(stepped)) == 1
 

@@ -124,7 +124,7 @@ def test_bias_of_the_value_penalty(setting, printed):
 
 def test_m_sobirl_converges_at_the_published_rate():
     problem = problems.random_mdp()
-    _, history = hfac.run(
+    _, history = cases.run(
         build("m_sobirl", problem),
         hfac.run_key(0),
         cases.constant(upper=8e-3, entropy=1.0),
@@ -219,7 +219,9 @@ def test_the_bellman_penalty_step_descends_its_own_objective(kind):
 
 def test_bome_without_a_policy_in_f_finds_the_best_response():
     problem, tau = cases.bandit(h=lambda x: 0.5 * (x - 2.0) ** 2), 0.5
-    state, _ = hfac.run(build("bome", problem), hfac.run_key(0), cases.constant(upper=0.1, actor=1.0, entropy=tau), 300)
+    state, _ = cases.run(
+        build("bome", problem), hfac.run_key(0), cases.constant(upper=0.1, actor=1.0, entropy=tau), 300
+    )
     # the pull of q on x fades with the policy's distance from softmax((0, x) / tau); x ends at h's minimum
     assert float(state.x) == pytest.approx(2.0, abs=1e-6)
     np.testing.assert_allclose(jax.nn.softmax(state.theta)[0, 1], jax.nn.sigmoid(2.0 / tau), rtol=1e-6)
@@ -229,7 +231,7 @@ def test_bome_comes_close_to_a_stationary_point():
     problem, tau = problems.linear_reward(), 1.0
     norm = jax.jit(lambda x: jnp.linalg.norm(exact.hypergradient(problem, x, tau)))
     rates = cases.constant(upper=0.4, actor=0.1, entropy=tau)
-    end = hfac.run(build("bome", problem), hfac.run_key(0), rates, 4_000)[0].x
+    end = cases.run(build("bome", problem), hfac.run_key(0), rates, 4_000)[0].x
     assert float(norm(end)) < 0.2 * float(norm(jnp.zeros(100)))
 
 
@@ -270,7 +272,7 @@ def test_every_planner_descends(name, scene):
     upper, actor, penalty, num_steps, options = DESCENTS[where][name]
     rates = cases.constant(upper=upper, actor=actor, penalty=penalty, entropy=tau)
     algorithm = METHODS[name](problem, **options)
-    state, history = hfac.run(algorithm, hfac.run_key(0), rates, num_steps)
+    state, history = cases.run(algorithm, hfac.run_key(0), rates, num_steps)
     assert int(state.status) == Status.OK
     assert int(np.sum(history.num_samples)) == 0
     start = float(phi(jnp.asarray(problem.init_x(None), float)))

@@ -162,7 +162,7 @@ def test_a_round_of_lower_steps_measures_the_slope():
     algorithm = zeroth_order(problem, inner_steps=2000, smoothing=mu, sampler="exact", dtype=jnp.float64)
     rates = cases.constant(upper=1.0, actor=2.0, critic=2.0, entropy=TAU)
     record = lambda state, info, schedules: (state.x, state.direction)  # noqa: E731
-    _, history = hfac.run(algorithm, hfac.run_key(0), rates, 2000, record_at=[0, 2000], record=record)
+    _, history = cases.run(algorithm, hfac.run_key(0), rates, 2000, record_at=[0, 2000], record=record)
     (x, after), (u, _) = history.record
     phi = [exact.hyper_objective(problem, x + sign * mu * u, TAU) for sign in (1.0, -1.0)]
     np.testing.assert_allclose(
@@ -174,7 +174,7 @@ def test_finite_differences_move_x_and_direction_when_a_round_is_over():
     algorithm = zeroth_order(cases.goal(), inner_steps=5)
     record = lambda state, info, schedules: (state.x, state.direction, state.running_cost)  # noqa: E731
     rates = cases.gentle()
-    _, history = hfac.run(algorithm, hfac.run_key(0), rates, 12, record_at=range(13), record=record)
+    _, history = cases.run(algorithm, hfac.run_key(0), rates, 12, record_at=range(13), record=record)
     for values in history.record[:2]:
         moved = np.any(np.diff(values, axis=0) != 0, axis=1)
         np.testing.assert_array_equal(np.flatnonzero(moved) + 1, [5, 10])
@@ -234,7 +234,7 @@ def test_the_entropy_weight_stays_at_its_scale(name):
 def test_they_descend(build, num_steps, scales):
     problem = cases.goal()
     rates = cases.constant(**{"actor": 1.0, "critic": 0.3, "entropy": 0.05} | scales)
-    _, history = hfac.run(build(problem), hfac.run_key(0), rates, num_steps, record_at=[0, num_steps])
+    _, history = cases.run(build(problem), hfac.run_key(0), rates, num_steps, record_at=[0, num_steps])
     first, last = (float(exact.hyper_objective(problem, x, 0.05)) for x in history.record["x"])
     assert np.all(history.record["status"] == Status.OK)
     assert last < first - 0.02

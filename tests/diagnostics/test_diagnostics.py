@@ -91,7 +91,7 @@ def test_parts_and_noise_add_up_to_the_error(point, options):
 def test_a_diagnosis_names_what_limits_and_sees_where_the_condition_fails():
     """A large w/tau is named, and the place where C is below what the run needs."""
     problem, rates = cases.goal(), schedules.fixed(penalty=30.0, entropy=0.3, offset=300.0)
-    data = hfac.sweep(hfac.algorithms.hfac(problem), rates, 3, 60_000, hfac.metrics.state, [0, 10_000, 60_000])
+    data = hfac.sweep(hfac.algorithms.hfac(problem), rates, 3, 20_000, hfac.metrics.state, [0, 10_000, 20_000])
     found = diagnostics.diagnose(problem, data, rates, 0.3, {})
     assert found.limit == "penalty" and "w/tau" in found.limit_words()
     assert sum(found.shares.values()) == pytest.approx(1, abs=1e-9)
@@ -99,7 +99,7 @@ def test_a_diagnosis_names_what_limits_and_sees_where_the_condition_fails():
     weak = np.where(np.isnan(found.along.ratio), np.nan, found.needed)
     weak[-1, 1] /= 10
     broken = found._replace(along=found.along._replace(ratio=weak))
-    assert broken.verdict().startswith("PL violated at seed 1, step 60,000")
+    assert broken.verdict().startswith("PL violated at seed 1, step 20,000")
     still = found._replace(split=found.split._replace(exact=0 * found.split.exact))
     assert still.limit == "nothing"
     unsolved = found._replace(shares=dict.fromkeys(found.shares, np.nan))
@@ -109,7 +109,7 @@ def test_a_diagnosis_names_what_limits_and_sees_where_the_condition_fails():
 def test_slopes_of_noisy_power_laws_are_right_and_covered():
     rng = np.random.default_rng(1)
     steps = np.unique(np.round(10 ** (np.arange(16, 49) / 8)))
-    num_trials, covered, errors = 400, 0, []
+    num_trials, covered, errors = 160, 0, []
     for _ in range(num_trials):
         true = -rng.uniform(0.05, 0.5)
         noise = rng.normal(size=(len(steps), 16))

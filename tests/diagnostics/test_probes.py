@@ -21,7 +21,7 @@ def sigmoid(z):
 
 
 def run(problem, rates, steps, **options):
-    state, _ = hfac.run(build(problem, **options), hfac.run_key(0), rates, steps, record_at=[steps])
+    state, _ = cases.run(build(problem, **options), hfac.run_key(0), rates, steps, record_at=[steps])
     assert int(state.status) == 0
     return state
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import hfac
 from hfac import exact, options, problems, schedules
 from hfac.problems._synthetic import random_dynamics
 from hfac.tabular import mdp
@@ -136,6 +137,11 @@ def differences(new, old) -> dict:
 def policies(state) -> tuple[jax.Array, jax.Array]:
     """Both policy tables [S, A]."""
     return jax.nn.softmax(state.theta), jax.nn.softmax(state.theta_pen)
+
+
+def run(algorithm, key, rates, num_steps: int, **options):
+    """`hfac.run` inside a compiled function: an ordinary program, which compiles in half the time of a native one."""
+    return jax.jit(lambda key, rates: hfac.run(algorithm, key, rates, num_steps, **options))(key, rates)
 
 
 def visits(problem: Problem, state) -> tuple[jax.Array, jax.Array]:

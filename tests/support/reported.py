@@ -36,12 +36,19 @@ def folder(kind: str, factory: pytest.TempPathFactory) -> Path:
             corpus.write_text("\n".join(tweets.grammar(200)), encoding="utf-8")
             args += ["--corpus", str(corpus)]
         without = [] if kind == "tune" else ["--no-figures"]
-        for name, line in {"said": [*args, *without, "--out"], "shown": ["report", "--no-figures", "--html"]}.items():
-            done = command(*line, str(place / "run"), "--quiet")
+        run = str(place / "run")
+        lines = {"said": [*args, *without, "--quiet", "--out", run], "shown": ["report", run, "--no-figures", "--html"]}
+        for name, line in lines.items():
+            done = command(*line)
             assert done.returncode == 0, done.stderr
             (place / name).write_text(done.stdout, encoding="utf-8")
 
     return once(factory, kind, make) / "run"
+
+
+def said(found: Path) -> str:
+    """What the commands that made the folder of a kind printed."""
+    return "".join((found.parent / name).read_text(encoding="utf-8") for name in ("said", "shown"))
 
 
 def large_sweep(num_configurations: int, num_steps: int) -> xarray.Dataset:
