@@ -5,6 +5,7 @@
 Reward and cost are functions of ONE transition; the library vmaps them.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -17,6 +18,7 @@ import numpy as np
 
 from hfac import _checks
 from hfac._compiler import random
+from hfac._compiler.jaxpr import is_tracing
 from hfac._registry import load
 from hfac.tabular.mdp import TabularMDP, within_reach
 from hfac.types import Key, PyTree, Rows, Transition, map_values, weighted_sum
@@ -126,7 +128,7 @@ def _check_functions(problem: Problem) -> None:
     key, mdp = random.key(0), problem.mdp
     with _checks.explained("init_x"):
         jax.eval_shape(problem.init_x, key)
-    with jax.ensure_compile_time_eval():
+    with jax.ensure_compile_time_eval() if is_tracing() else contextlib.nullcontext():
         x = problem.init_x(key)
         for leaf in jax.tree.leaves(x):
             dtype = getattr(leaf, "dtype", np.asarray(leaf).dtype if isinstance(leaf, int | float) else type(leaf))

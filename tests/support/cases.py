@@ -1,6 +1,7 @@
 """Small problems and states that the tests of the moving parts share."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ TABULAR = [name for name in problems.REGISTRY if options.kind_of(getattr(problem
 NEEDS_X64 = "float64 oracles"
 
 
+@functools.cache
 def goal(discount: float = 0.8, **options) -> Problem:
     """Goal placement on 4 x 4 cells."""
     options = {"size": 4, "landmark": (3, 3), "hazard_rows": (1, 2), "hazard_columns": (1, 2)} | options
@@ -69,11 +71,13 @@ def random_problem(dynamics: mdp.TabularMDP, seed: int = 0, has_cost: bool = Tru
     )
 
 
+@functools.cache
 def ending() -> Problem:
     """A random problem with two states that end the episode."""
     return random_problem(dynamics(1, ends=np.array([False, True, False, False, True])), 1)
 
 
+@functools.cache
 def union() -> Problem:
     """Two contexts, one of which can end, that share x."""
     parts = [dynamics(2, 4), dynamics(3, 3, ends=np.array([True, False, False]))]
@@ -81,10 +85,10 @@ def union() -> Problem:
 
 
 PROBLEMS = {
-    "goal": lambda: unbounded(goal()),
+    "goal": functools.cache(lambda: unbounded(goal())),
     "ends": ending,
     "union": union,
-    "policy_term": lambda: random_problem(dynamics(4), 4, has_g=True),
+    "policy_term": functools.cache(lambda: random_problem(dynamics(4), 4, has_g=True)),
 }
 
 
