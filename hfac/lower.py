@@ -51,6 +51,7 @@ class Lower(NamedTuple):
     watch: Callable[[Any, Any], tuple[Any, jax.Array | None]]  # (vitals, seen) -> vitals, Status or None
     bounds: Callable[[Any], Mapping[str, jax.Array]]  # schedules -> half-widths of the critics' boxes, by variable
     project: Callable[..., PyTree]  # (params, update, bound or None) -> params
+    true_advantage: Callable[..., jax.Array] | None = None  # as advantage, of what the leader wants in place of r_x
 
 
 def build(problem: Any, method: str, num_policies: int, dtype: Any, options: Mapping[str, Any]) -> Lower:

@@ -31,6 +31,7 @@ REGISTRY: dict[str, Any] = {
     "penalty_gaur": "hfac.algorithms._penalty_gaur:penalty_gaur",
     "single_loop_penalty": "hfac.algorithms._single_loop_penalty:single_loop_penalty",
     "sobirl": "hfac.algorithms._sobirl:sobirl",
+    "true_reward": "hfac.algorithms._true_reward:true_reward",
     "value_penalty": "hfac.algorithms._value_penalty:value_penalty",
     "zeroth_order": "hfac.algorithms._zeroth_order:zeroth_order",
 }

@@ -8,6 +8,8 @@ from hfac.control.environment import Box as Box
 from hfac.control.environment import Discrete as Discrete
 from hfac.control.environment import Environment as Environment
 from hfac.control.environment import Step as Step
+from hfac.control.judging import adam as adam
+from hfac.control.judging import episodes as episodes
 from hfac.control.networks import Network as Network
 from hfac.control.networks import from_flax as from_flax
 from hfac.control.networks import from_nnx as from_nnx

@@ -98,5 +98,10 @@ def method_options(problem: ControlProblem, method: str) -> dict[str, Any]:
         variables += ["theta_pen", "value_pen", "leader_value"]
     if problem.table is None:
         variables.append("x")
-    adam = optax.chain(optax.clip_by_global_norm(MAX_GRADIENT), optax.adam(1.0))
-    return {"optimizers": dict.fromkeys(variables, adam)}
+    return {"optimizers": adam(*variables)}
+
+
+def adam(*variables: str) -> dict[str, optax.GradientTransformation]:
+    """Adam on clipped directions for these variables of a method, as its option `optimizers`."""
+    one = optax.chain(optax.clip_by_global_norm(MAX_GRADIENT), optax.adam(1.0))
+    return dict.fromkeys(variables, one)

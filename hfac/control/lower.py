@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from hfac import _checks
 from hfac.control import pairs
@@ -17,7 +18,7 @@ from hfac.lower import Draw, First, Lower
 from hfac.options import Number
 from hfac.types import Key, PyTree, apply_updates, cast
 
-TINY = 1e-8  # standard deviation below which advantages are noise
+TINY = 1e-8  # standard deviation, or weight, below which nothing was seen
 
 
 class Seen(NamedTuple):
@@ -96,6 +97,7 @@ def lower(
         watch=lambda vitals, seen: (vitals, None),
         bounds=lambda schedules: {},
         project=apply_updates,
+        true_advantage=level.true_advantage,
     )
 
 
@@ -117,7 +119,7 @@ class _Level:
 
     def init(self, key: Key) -> First:
         keys = [jax.random.fold_in(key, i) for i in range(4)]
-        like = jnp.zeros(jnp.shape(self.problem.environment.observations.low), self.dtype)
+        like = jnp.zeros(np.shape(self.problem.environment.observations.low), self.dtype)
         x = cast(self.problem.init_x(keys[2]), self.dtype)
         theta, value = (network.init(key, like) for network, key in zip(self._networks, keys, strict=False))
         return First(x, cast(theta, self.dtype), cast(value, self.dtype), self.source.init(keys[3]), ())
@@ -169,6 +171,11 @@ class _Level:
     def advantage(self, x: PyTree, seen: Seen, v: PyTree, tau: jax.Array) -> jax.Array:
         return self.along(seen, v, self.rewards(x, seen.batch) - tau * seen.log_prob)
 
+    def true_advantage(self, x: PyTree, seen: Seen, v: PyTree, tau: jax.Array) -> jax.Array:
+        """Of the environment's own reward; of minus the leader's cost where a table gives none."""
+        own = seen.batch.hidden if self.problem.table is None else -self.costs(x, seen.batch)
+        return self.along(seen, v, own - tau * seen.log_prob)
+
     def leader_advantage(self, x: PyTree, seen: Seen, u: PyTree) -> jax.Array:
         """Of (1 - gamma) f; of pairs, u is a baseline and the loss weighs every action of both segments."""
         if self.problem.cost is not None:
@@ -181,7 +188,7 @@ class _Level:
         del x, tau, w  # their pull is in the advantage
         weight = seen.batch.weight
         if self.normalize:
-            total = jnp.sum(weight)
+            total = jnp.maximum(jnp.sum(weight), jnp.asarray(TINY, self.dtype))  # all may wait
             advantage = advantage - jnp.sum(weight * advantage) / total
             deviation = jnp.sqrt(jnp.sum(weight * advantage**2) / total)
             advantage = advantage / (deviation + jnp.asarray(TINY, self.dtype))
@@ -213,7 +220,8 @@ class _Level:
         return jax.grad(penalised)(x)
 
     def look(self, x: PyTree, *seen: Seen) -> dict[str, jax.Array]:
-        first, share = seen[0].batch, jnp.sum(seen[0].batch.weight)
+        first = seen[0].batch
+        share = jnp.maximum(jnp.sum(first.weight), jnp.asarray(TINY, self.dtype))
         return {
             "reward": self.earned(x, first) / share,
             "hidden_reward": jnp.sum(first.weight * first.hidden) / share,

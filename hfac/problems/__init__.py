@@ -15,6 +15,8 @@ REGISTRY: dict[str, Any] = {
     "four_rooms_control": "hfac.control.problems._tables:four_rooms_control",
     "goal_placement": "hfac.problems._goal_placement:goal_placement",
     "goal_placement_control": "hfac.control.problems._tables:goal_placement_control",
+    "incentives": "hfac.problems._incentives:incentives",
+    "incentives_control": "hfac.control.problems._tables:incentives_control",
     "linear_reward": "hfac.problems._linear_reward:linear_reward",
     "preferences": "hfac.control.problems._preferences:preferences",
     "random_mdp": "hfac.problems._random_mdp:random_mdp",

@@ -100,6 +100,9 @@ def lower(
     def leader_advantage(x: PyTree, seen: Seen, u: jax.Array) -> jax.Array:
         return along(seen, u, episodes.leader_costs(problem, x, seen.batch, seen.batch.pairs), 0)
 
+    def true_advantage(x: PyTree, seen: Seen, v: jax.Array, tau: jax.Array) -> jax.Array:
+        return along(seen, v, -episodes.leader_costs(problem, x, seen.batch, seen.batch.pairs), tau)
+
     def actor(x: PyTree, seen: Seen, advantage: jax.Array, tau: jax.Array, w: jax.Array | None = None) -> PyTree:
         del x, w  # the leader's cost is in the advantage
         return episodes.policy_gradient(seen.path, seen.pull, seen.batch, advantage, tau)
@@ -138,6 +141,7 @@ def lower(
         watch=watch,
         bounds=lambda schedules: {},
         project=apply_updates,
+        true_advantage=true_advantage,
     )
 
 

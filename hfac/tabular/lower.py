@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from hfac.lower import First, Lower
 from hfac.schedules import Schedules
 from hfac.tabular import critics, estimators, policies, sampling
-from hfac.tabular.problem import Problem
+from hfac.tabular.problem import Problem, on_batch
 from hfac.types import Key, PyTree, Transition, add_updates, cast
 
 
@@ -66,6 +66,11 @@ def lower(
         del tau  # its pull is in the advantage
         return estimators.actor(problem, policy, x, seen.theta, seen.batch, advantage, w)
 
+    def true_advantage(x: PyTree, seen: Seen, v: PyTree, tau: jax.Array) -> jax.Array:
+        bonus = -tau * estimators.log_prob(policy, seen.theta, seen.batch)
+        reward = bonus - on_batch(problem.cost, x, seen.batch, bonus.dtype)  # type: ignore[arg-type]
+        return estimators.temporal_difference(critic, v, seen.batch, reward)
+
     def contrast(hypergradient: Any) -> Any:
         def direction(x: PyTree, seen: Seen, seen_pen: Seen, w: jax.Array) -> PyTree:
             pis = (estimators.policy_if_needed(problem, policy, each.theta) for each in (seen, seen_pen))
@@ -100,4 +105,5 @@ def lower(
         watch=lambda vitals, seen: (vitals, None),
         bounds=bounds,
         project=critics.projection(projection),
+        true_advantage=None if problem.cost is None else true_advantage,
     )

@@ -130,7 +130,7 @@ def test_float32_whatever_the_default(name):
         assert leaf.dtype in (jnp.float32, jnp.int32, jnp.bool_)
 
 
-@every_method
+@pytest.mark.parametrize("name", [name for name in algorithms.REGISTRY if name != "true_reward"])  # it reads no x here
 def test_a_failed_run_stands_still(name):
     algorithm, step = built(name)
     _, state, _ = stepped(name)

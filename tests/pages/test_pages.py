@@ -172,7 +172,15 @@ def test_other_folders_are_refused_in_one_line(tmp_path):
 
 
 def test_without_the_plotting_library_the_remedy_is_named(tmp_path, monkeypatch):
-    (tmp_path / "config.json").write_text('{"command": "sweep", "problem": "goal_placement"}')
+    run = {
+        "command": "sweep",
+        "problem": "goal_placement",
+        "algorithm": "hfac",
+        "steps": 1,
+        "seeds": 1,
+        "first_seed": 0,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(run))
     monkeypatch.setitem(__import__("sys").modules, "plotly.offline", None)
     assert "`pip install plotly` gets it" in refused("report", tmp_path, "--html")
     with pytest.raises(InputError, match="plotly"):

@@ -24,3 +24,4 @@ def _with_neural_followers(name: str) -> Callable[..., ControlProblem]:
 goal_placement_control = _with_neural_followers("goal_placement")
 four_rooms_control = _with_neural_followers("four_rooms")
 beacon_control = _with_neural_followers("beacon")
+incentives_control = _with_neural_followers("incentives")

@@ -1,0 +1,80 @@
+"""Methods on environments: swept, recorded, stopped, resumed, extended like everything else."""
+
+import numpy as np
+import pytest
+
+import hfac
+from hfac import algorithms, control, problems, runs
+from support import cases
+
+QUIET = runs.Execution(quiet=True)
+TINY = {"num_envs": 4, "num_steps": 8}
+RATES = {"upper": 1e-3, "actor": 3e-3, "critic": 3e-3, "penalty": 3.0, "entropy": 0.01, "offset": 100}
+METHODS = ("hfac", "nested", "partial", "decoupled", "single_loop_penalty", "penalty_gaur", "value_penalty", "f2sa",
+           "true_reward")  # fmt: skip
+
+
+def job(problem="preferences", algorithm="partial", **changed):
+    options = {"num_pairs": 8, "segment": 4, "hidden": (8,), "reward_hidden": (8,)} if problem == "preferences" else {}
+    given = {"steps": 12, "seeds": 2, "settings": RATES, "problem_options": options, "algorithm_options": TINY}
+    return runs.job(problem, algorithm, **given | changed)
+
+
+def test_every_sampled_method_steps_on_an_environment():
+    import jax
+
+    problem = control.tabular(cases.ending(), "one_hot", hidden=(4,))
+    for name in METHODS:
+        algorithm = getattr(algorithms, name)(problem, **TINY)
+        rates, key = cases.gentle(), hfac.run_key(0)
+        first = jax.eval_shape(algorithm.init, key, rates)
+        after, info = jax.eval_shape(algorithm.step, key, first, rates)
+        assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), first) == jax.tree.map(
+            lambda leaf: (leaf.shape, leaf.dtype), after
+        )
+        assert info.num_samples.dtype == np.int32
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("control") / "whole"
+    return folder, runs.start(job(), folder, QUIET)
+
+
+def test_a_sweep_records_what_fresh_episodes_earn(whole):
+    data = whole[1]
+    assert np.all(data["status"] == 0)
+    assert np.all((data["return"] >= 5) & (data["return"] <= 500))
+    assert np.array_equal(data["return"], data["episode_length"])  # CartPole pays 1 a step
+    np.testing.assert_allclose(data["hyper_objective"].isel(judged_tau=0), -data["return"])
+    samples = data["samples"].isel(step=-1)
+    assert np.all((samples > 0) & (samples <= 12 * 4 * 8))
+
+
+def test_a_run_that_grew_is_the_run_that_was_not_cut(whole, tmp_path):
+    runs.start(job(steps=5), tmp_path / "part", QUIET)
+    grown = runs.extend(tmp_path / "part", QUIET, steps=12)
+    same = np.intersect1d(whole[1]["step"], grown["step"])
+    for name in ("return", "samples", "x.0.weights"):
+        if name in grown:
+            assert np.array_equal(grown[name].sel(step=same), whole[1][name].sel(step=same)), name
+    assert np.array_equal(grown["return"].isel(step=-1), whole[1]["return"].isel(step=-1))
+
+
+def test_a_table_with_neural_followers_is_judged_by_the_oracle():
+    made = problems.goal_placement_control(size=4, landmark=(3, 3), hazard_rows=(1, 2), hazard_columns=(1, 2))
+    table = cases.goal(discount=0.95)
+    worth = [float(each.judge(0.1).metric.function(each.judge(0.1).metric.carry, {"x": each.init_x(None)})[1][
+        "hyper_objective"][0]) for each in (made, table)]  # fmt: skip
+    assert worth[0] == pytest.approx(worth[1], abs=1e-12)
+
+
+def test_what_cannot_be_sampled_is_refused():
+    with pytest.raises(ValueError, match="policy term"):
+        control.tabular(problems.linear_reward())
+    with pytest.raises(ValueError, match="one_hot"):
+        control.tabular(cases.ending())
+    with pytest.raises(ValueError, match="needs a tabular"):
+        algorithms.hpgd(control.tabular(cases.ending(), "one_hot"))
+    with pytest.raises(ValueError, match="multiple of the segments"):
+        algorithms.partial(problems.preferences(), num_steps=24)
