@@ -185,3 +185,17 @@ def test_tweets_pairs_its_arms_and_draws_them(tmp_path, monkeypatch, capsys):
     with pytest.raises(ValueError, match="missing"):
         tweets.main(dataclasses.replace(study, out=tmp_path / "later", corpus=tmp_path / "missing"))
     assert not (tmp_path / "later").exists()
+
+
+def test_control_exact_writes_its_table_and_draws(tmp_path):
+    from experiments import control_exact
+
+    out = tmp_path / "out"
+    study = control_exact.Study(out=out, seeds=2, steps=(8,), problems=("incentives",))
+    with as_on_the_command_line():
+        control_exact.main(study)
+    table = rows(out / "table.csv")
+    assert [row["method"] for row in table] == ["hfac", "partial"]
+    assert (out / "control_exact.png").stat().st_size > 10_000
+    with pytest.raises(SystemExit, match="must be of"):
+        control_exact.main(dataclasses.replace(study, problems=("four_rooms",)))

@@ -75,6 +75,15 @@ def test_step_in_a_users_scan():
     assert dict(scope["data"].sizes)["actor.scale"] == 2
 
 
+def test_environment_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scope = run("docs/tutorials/own-environment.md")
+    data = scope["data"]
+    assert np.all(data["status"] == 0) and np.all(np.isfinite(data["return"]))
+    assert np.any(data["x"].isel(step=-1) != 0)
+    assert (tmp_path / "runs" / "harbour" / "summary.csv").is_file()
+
+
 def test_problem_of_ones_own(capsys):
     scope = run("docs/tutorials/own-problem.md")
     checks = {check.method: check.relative_error for check in scope["checks"]}

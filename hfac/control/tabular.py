@@ -19,16 +19,15 @@ class Coding(NamedTuple):
     """States as observations and back."""
 
     table: np.ndarray  # [S, d]
-    observe: Observe
-    shape: tuple[int, int]
+    shape: tuple[int, int] | None  # rows and columns, where states are the cells of a grid in order
 
     def state(self, obs: jax.Array) -> jax.Array:
         """The state that an observation [d] shows. int32 []."""
-        if self.observe == "one_hot":
-            return jnp.argmax(obs).astype(jnp.int32)
-        rows, columns = self.shape
-        cells = [jnp.round((obs[i] + 1) / 2 * max(n - 1, 1)).astype(jnp.int32) for i, n in enumerate((rows, columns))]
-        return cells[0] * columns + cells[1]
+        if self.shape is None:
+            distances = jnp.sum((jnp.asarray(self.table, obs.dtype) - obs[None]) ** 2, -1)
+            return jnp.argmin(distances).astype(jnp.int32)
+        cells = [jnp.round((obs[i] + 1) / 2 * max(n - 1, 1)).astype(jnp.int32) for i, n in enumerate(self.shape)]
+        return cells[0] * self.shape[1] + cells[1]
 
 
 def tabular(problem: Problem, observe: Observe = "coordinates", **parts: Any) -> ControlProblem:
@@ -36,7 +35,7 @@ def tabular(problem: Problem, observe: Observe = "coordinates", **parts: Any) ->
 
     Args:
       problem: any tabular problem without a policy term.
-      observe: coordinates in [-1, 1] of a cell of the problem's grid, or one_hot.
+      observe: coordinates of the problem, or one_hot.
       **parts: actor, critic, hidden and name of the problem on an environment.
 
     Raises:
@@ -69,15 +68,17 @@ def _cost(problem: Problem, coding: Coding) -> Any:
 def _coding(problem: Problem, observe: Observe) -> Coding:
     num_states = problem.mdp.num_states
     if observe == "one_hot":
-        return Coding(np.eye(num_states), observe, (1, num_states))
+        return Coding(np.eye(num_states), None)
     if observe != "coordinates":
         raise ValueError(f"observe must be 'coordinates' or 'one_hot', got '{observe}'")
+    if problem.coordinates is not None:
+        return Coding(np.asarray(problem.coordinates, float), None)
     shape = (1, 1) if problem.layout is None else problem.layout.shape
     if shape[0] * shape[1] != num_states:
-        raise ValueError(f"{problem.name} has no grid of its {num_states} states; write observe='one_hot'")
+        raise ValueError(f"{problem.name} has no coordinates of its {num_states} states; write observe='one_hot'")
     rows, columns = np.divmod(np.arange(num_states), shape[1])
     cells = [2 * cell / max(n - 1, 1) - 1 for cell, n in zip((rows, columns), shape, strict=True)]
-    return Coding(np.stack(cells, -1), observe, shape)
+    return Coding(np.stack(cells, -1), shape)
 
 
 def _environment(problem: Problem, coding: Coding) -> Environment:

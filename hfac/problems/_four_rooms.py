@@ -101,8 +101,15 @@ def four_rooms(
         cost_grad=cost_grad,
         reward_bound=max(1.0, budget),
         cost_bound=unit * max(1.0, beta * budget),
+        coordinates=_coordinates(cells),
         name="four_rooms",
     )
+
+
+def _coordinates(cells: list[tuple[int, int]]) -> np.ndarray:
+    """Row, column and goal of every state, in [-1, 1]. [S, 3]."""
+    places = 2 * np.asarray(cells, float) / (len(HOUSE) - 1) - 1
+    return np.concatenate([np.column_stack([places, np.full(len(cells), goal)]) for goal in (-1.0, 1.0)])
 
 
 def free_cells() -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ def incentives(
     slip: float = 0.1,
     discount: float = 0.9,
     start_mass: float = 0.5,
-    wage: float = 1.0,
+    wage: float = 0.5,
     value: float = 2.0,
     max_payment: float = 1.0,
 ) -> Problem:
@@ -78,5 +78,6 @@ def incentives(
             field=payments,
             field_label="payment",
         ),
+        fixed_tau=0.1,
         name="incentives",
     )

@@ -54,6 +54,7 @@ class Problem:
       fixed_tau: the entropy weight that the problem is meant for, > 0, where f says little or nothing as tau -> 0:
         commands judge at it, and that limit is refused; other entropy weights are not.
       layout: how to draw the states, or None.
+      coordinates: [S, d] in [-1, 1], what a network sees of a state; a grid's cells unless given.
       name: for messages and titles.
 
     Raises:
@@ -73,6 +74,7 @@ class Problem:
     cost_bound: float | None = None
     fixed_tau: float | None = None
     layout: GridLayout | None = None
+    coordinates: Any = None
     name: str = "problem"
     kind: ClassVar[str] = "tabular"  # of the lower level, one of `hfac.options.KINDS`
 
@@ -89,6 +91,8 @@ class Problem:
                 _checks.number(name, bound, rule, 0, strict=True, remedy=f"use None for {meaning}")
         if self.layout is not None and len(self.layout.shape) != 2:
             raise ValueError(f"layout.shape must be (rows, columns), got {self.layout.shape}")
+        if self.coordinates is not None and np.shape(self.coordinates)[:1] != (self.mdp.num_states,):
+            raise ValueError(f"coordinates must be [S, d], got {np.shape(self.coordinates)} for {self.mdp.num_states}")
         _check_signatures(self)
         _check_functions(self)
 
