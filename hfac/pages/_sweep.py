@@ -164,10 +164,11 @@ def _charts(data: "xarray.Dataset", variant: Variant, num_variants: int) -> Iter
 
 def _grid(data: "xarray.Dataset", variant: Variant) -> Iterator[Part]:
     pick, problem = variant
-    layout = getattr(problem, "layout", None)
-    if layout is None:
+    on_grid = plots.of_grid(problem)
+    if on_grid is None:
         return
-    found = plots.answer(data.isel(pick), problem, layout)
+    table, layout = on_grid
+    found = plots.answer(data.isel(pick), table, layout)
     columns = layout.shape[1]
     marks = tuple((label, tuple(divmod(state, columns) for state in states)) for label, states in layout.marks.items())
     panels = tuple(

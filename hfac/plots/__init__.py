@@ -24,6 +24,7 @@ from hfac.plots._runs import failures as failures
 from hfac.plots._runs import grid as grid
 from hfac.plots._runs import objective as objective
 from hfac.plots._runs import objective_line as objective_line
+from hfac.plots._runs import of_grid as of_grid
 from hfac.plots._runs import save_all as save_all
 from hfac.plots._style import COLORS as COLORS
 from hfac.plots._style import WIDTH as WIDTH

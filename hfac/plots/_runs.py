@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 References = Mapping[float, float]  # tau -> value of the exact descent
 
 
-def save_all(data: "xarray.Dataset", problem: Problem, references: References, folder: Path) -> list[Path]:
+def save_all(data: "xarray.Dataset", problem: Any, references: References, folder: Path) -> list[Path]:
     """Draw every figure that applies into a folder, as PNG; returns the files written."""
     written = []
     for name, draw in FIGURES.items():
@@ -39,7 +39,7 @@ def save_all(data: "xarray.Dataset", problem: Problem, references: References, f
     return written
 
 
-def objective(data: "xarray.Dataset", problem: Problem, references: References) -> "Figure":
+def objective(data: "xarray.Dataset", problem: Any, references: References) -> "Figure":
     """Phi_tau(x_k) against environment samples, one panel per judged tau and one line per schedule.
 
     Interquartile mean and 95 % bootstrap band over seeds; dashed, the end of an exact descent at that tau.
@@ -149,16 +149,24 @@ def answer(data: "xarray.Dataset", problem: Problem, layout: GridLayout) -> Answ
     return Answer(f"{describe(data, best)}, seed {int(run['seed'])}", tau, tuple(moments), limits)
 
 
-def grid(data: "xarray.Dataset", problem: Problem, references: References) -> "Figure | None":
+def of_grid(problem: Any) -> tuple[Problem, GridLayout] | None:
+    """The table that a problem is, or that its environment walks through, and its grid; None where there is none."""
+    table = getattr(problem, "table", None) or problem
+    layout = getattr(table, "layout", None)
+    return None if layout is None else (table, layout)
+
+
+def grid(data: "xarray.Dataset", problem: Any, references: References) -> "Figure | None":
     """The leader's field, the induced policy and its visitation at the first, a middle and the last record point.
 
     Of the configuration that ends best, the seed whose end is the median one. None for problems without a grid.
     """
     del references
-    layout = problem.layout
-    if layout is None:
+    on_grid = of_grid(problem)
+    if on_grid is None:
         return None
-    found = answer(data, problem, layout)
+    table, layout = on_grid
+    found = answer(data, table, layout)
     tau = found.tau
     figure, axes = subplots(1, 3, (WIDTH * 1.5, 3.5))
     image = None

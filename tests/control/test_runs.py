@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import hfac
-from hfac import algorithms, control, problems, runs
+from hfac import algorithms, control, plots, problems, runs
 from support import cases
 
 QUIET = runs.Execution(quiet=True)
@@ -67,6 +67,17 @@ def test_a_table_with_neural_followers_is_judged_by_the_oracle():
     worth = [float(each.judge(0.1).metric.function(each.judge(0.1).metric.carry, {"x": each.init_x(None)})[1][
         "hyper_objective"][0]) for each in (made, table)]  # fmt: skip
     assert worth[0] == pytest.approx(worth[1], abs=1e-12)
+
+
+@pytest.mark.parametrize("name, drawn", [("preferences", {"objective"}), ("incentives_control", {"objective", "grid"})])
+def test_figures_are_drawn_of_what_there_is(name, drawn, whole, tmp_path):
+    if name == "preferences":
+        data, problem = whole[1], problems.preferences()
+    else:
+        problem = problems.incentives_control(size=3)
+        small = job(name, problem_options={"size": 3}, steps=3)
+        data = runs.start(small, tmp_path / "run", QUIET)
+    assert {path.stem for path in plots.save_all(data, problem, {}, tmp_path / "figures")} >= drawn
 
 
 def test_what_cannot_be_sampled_is_refused():
