@@ -48,6 +48,7 @@ class Environment(NamedTuple):
     actions: Discrete | Box
     limit: int | None = None  # steps after which an episode is cut off; the library counts them
     name: str = "environment"
+    scale: Any = None  # [d], usual sizes of observations, by which networks see them divided
 
 
 def reached(step: Step) -> jax.Array:
@@ -118,6 +119,10 @@ def _check_spaces(environment: Environment) -> None:
             low, high = np.asarray(space.low), np.asarray(space.high)
             if low.ndim != 1 or low.shape != high.shape or not np.all(low < high):
                 raise ValueError(f"{name}: {words} must have bounds [d] with low < high, got {low} and {high}")
+            if words == "observations" and environment.scale is not None:
+                sizes = np.asarray(environment.scale)
+                if sizes.shape != low.shape or not np.all(np.isfinite(sizes) & (sizes > 0)):
+                    raise ValueError(f"{name}: scale must be positive numbers {list(low.shape)}, got {sizes}")
             if words == "actions" and not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
                 raise ValueError(f"{name}: bounds of actions must be finite, got {low} and {high}")
 

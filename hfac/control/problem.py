@@ -57,8 +57,6 @@ class ControlProblem:
       cost: ``(x, obs, action, next_obs, hidden) -> []``, running cost c; hidden is the environment's own reward.
       preferences: pairs of segments that the leader has labels of.
       discount: gamma in (0, 1).
-      scale: [d], observations are divided by it before a network sees them; frozen, since a running one would change
-        what r_x means.
       actor: network of the policy; dense layers unless given.
       critic: network of every value, with one output; dense layers unless given.
       hidden: widths of the hidden layers of networks that are not given.
@@ -78,7 +76,6 @@ class ControlProblem:
     cost: Callable[..., jax.Array] | None = None
     preferences: Preferences | None = None
     discount: float = 0.99
-    scale: Any = None
     actor: Network | None = None
     critic: Network | None = None
     hidden: tuple[int, ...] = (32, 32)
@@ -97,9 +94,6 @@ class ControlProblem:
             raise ValueError(f"discount must lie strictly between 0 and 1, got {self.discount}")
         if self.h is None and self.cost is None and self.preferences is None:
             raise ValueError("the upper objective is empty; give at least one of h, cost, preferences")
-        size = np.asarray(self.environment.observations.low).shape
-        if self.scale is not None and (np.shape(self.scale) != size or not np.all(np.asarray(self.scale) > 0)):
-            raise ValueError(f"scale must be positive numbers {list(size)}, got {self.scale}")
         for width in self.hidden:
             _checks.count("hidden", width)
         if self.preferences is not None:
@@ -147,7 +141,8 @@ class ControlProblem:
 
     def features(self, obs: jax.Array) -> jax.Array:
         """What networks see of observations [..., d]."""
-        return obs if self.scale is None else obs / jnp.asarray(self.scale, obs.dtype)
+        scale = self.environment.scale  # frozen: a running one would change what r_x means
+        return obs if scale is None else obs / jnp.asarray(scale, obs.dtype)
 
 
 def _check_preferences(preferences: Preferences) -> None:

@@ -13,6 +13,7 @@ GRAVITY, SECONDS = 9.8, 0.2
 MASS, LENGTH, CENTRE, INERTIA = 1.0, 1.0, 0.5, 1.0  # of each link
 MAX_SPEEDS = (4 * np.pi, 9 * np.pi)
 LIMIT = 500
+SCALE = (1.0, 1.0, 1.0, 1.0, 4.0, 9.0)  # usual sizes of observations
 
 
 class State(NamedTuple):
@@ -31,7 +32,7 @@ def acrobot(limit: int = LIMIT) -> Environment:
       limit: steps after which an episode is cut off.
     """
     high = np.array([1.0, 1.0, 1.0, 1.0, *MAX_SPEEDS])
-    return Environment(_reset, _step, Box(-high, high), Discrete(3), limit, "acrobot")
+    return Environment(_reset, _step, Box(-high, high), Discrete(3), limit, "acrobot", SCALE)
 
 
 def _reset(key: Key) -> tuple[jax.Array, State]:

@@ -12,6 +12,7 @@ from hfac.types import Key
 GRAVITY, CART, POLE, HALF_LENGTH, FORCE, SECONDS = 9.8, 1.0, 0.1, 0.5, 10.0, 0.02
 MAX_POSITION, MAX_ANGLE = 2.4, 12 * np.pi / 180  # m, rad
 LIMIT = 500
+SCALE = (2.4, 2.0, 0.2, 2.0)  # usual sizes of observations
 
 
 class State(NamedTuple):
@@ -26,7 +27,7 @@ class State(NamedTuple):
 def cartpole() -> Environment:
     """Push a cart left or right, reward 1 a step, until the pole leans past 12 degrees or the cart leaves the track."""
     high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf])
-    return Environment(_reset, _step, Box(-high, high), Discrete(2), LIMIT, "cartpole")
+    return Environment(_reset, _step, Box(-high, high), Discrete(2), LIMIT, "cartpole", SCALE)
 
 
 def _reset(key: Key) -> tuple[jax.Array, State]:

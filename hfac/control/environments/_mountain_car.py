@@ -12,6 +12,7 @@ from hfac.types import Key
 LOWEST, HIGHEST, MAX_SPEED, GOAL = -1.2, 0.6, 0.07, 0.5
 FORCE, GRAVITY = 0.001, 0.0025
 LIMIT = 200
+SCALE = (0.6, 0.07)  # usual sizes of observations
 
 
 class State(NamedTuple):
@@ -28,7 +29,7 @@ def mountain_car(limit: int = LIMIT) -> Environment:
       limit: steps after which an episode is cut off.
     """
     low, high = np.array([LOWEST, -MAX_SPEED]), np.array([HIGHEST, MAX_SPEED])
-    return Environment(_reset, _step, Box(low, high), Discrete(3), limit, "mountain_car")
+    return Environment(_reset, _step, Box(low, high), Discrete(3), limit, "mountain_car", SCALE)
 
 
 def _reset(key: Key) -> tuple[jax.Array, State]:

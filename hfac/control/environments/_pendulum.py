@@ -12,6 +12,7 @@ from hfac.types import Key
 GRAVITY, MASS, LENGTH, SECONDS = 10.0, 1.0, 1.0, 0.05
 MAX_SPEED, MAX_TORQUE = 8.0, 2.0
 LIMIT = 200
+SCALE = (1.0, 1.0, 8.0)  # usual sizes of observations
 
 
 class State(NamedTuple):
@@ -25,7 +26,7 @@ def pendulum() -> Environment:
     """Turn a pendulum by a torque in [-2, 2]; reward -(angle^2 + velocity^2 / 10 + torque^2 / 1000) a step."""
     high = np.array([1.0, 1.0, MAX_SPEED])
     torque = np.array([MAX_TORQUE])
-    return Environment(_reset, _step, Box(-high, high), Box(-torque, torque), LIMIT, "pendulum")
+    return Environment(_reset, _step, Box(-high, high), Box(-torque, torque), LIMIT, "pendulum", SCALE)
 
 
 def _reset(key: Key) -> tuple[jax.Array, State]:

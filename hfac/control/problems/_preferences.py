@@ -1,17 +1,14 @@
 """Preferences: the leader learns a reward from labels of pairs of the follower's own steps (RLHF)."""
 
-from typing import Literal
-
+from hfac._registry import find
 from hfac.control import environments
 from hfac.control.pairs import logistic_loss
 from hfac.control.problem import ControlProblem, Preferences
-from hfac.control.problems._rewards import reward_model, scale
-
-EnvironmentName = Literal["acrobot", "cartpole", "mountain_car", "pendulum"]
+from hfac.control.problems._rewards import reward_model
 
 
 def preferences(
-    environment: EnvironmentName = "cartpole",
+    environment: str = "cartpole",
     discount: float = 0.99,
     num_pairs: int = 64,
     segment: int = 16,
@@ -26,7 +23,7 @@ def preferences(
     Labels are drawn with P(first is better) = sigmoid(rationality (sum of its hidden rewards - the other's)).
 
     Args:
-      environment: whose reward is hidden.
+      environment: whose reward is hidden; one of `hfac.control.environments.REGISTRY`.
       discount: gamma in (0, 1).
       num_pairs: labels of every step, >= 1.
       segment: steps of a segment, >= 1.
@@ -37,7 +34,7 @@ def preferences(
     Raises:
       ValueError: if a number is out of range.
     """
-    made = getattr(environments, environment)()
+    made = find(environments.REGISTRY, environment, "environment")()
     model = reward_model(made, reward_hidden)
     return ControlProblem(
         environment=made,
@@ -45,7 +42,6 @@ def preferences(
         init_x=model.init,
         preferences=Preferences(logistic_loss(model.reward), num_pairs, segment, rationality),
         discount=discount,
-        scale=scale(made),
         hidden=hidden,
         fixed_tau=0.01,
         name="preferences",

@@ -1,20 +1,17 @@
 """Reward design: the leader is judged by the hidden return and may pay the follower whatever helps it to learn."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 
+from hfac._registry import find
 from hfac.control import environments
 from hfac.control.problem import ControlProblem
-from hfac.control.problems._rewards import reward_model, scale
+from hfac.control.problems._rewards import reward_model
 from hfac.types import PyTree
-
-EnvironmentName = Literal["acrobot", "cartpole", "mountain_car", "pendulum"]
 
 
 def reward_design(
-    environment: EnvironmentName = "cartpole",
+    environment: str = "cartpole",
     discount: float = 0.99,
     hidden: tuple[int, ...] = (32, 32),
     reward_hidden: tuple[int, ...] = (32, 32),
@@ -24,7 +21,7 @@ def reward_design(
         r_x = tanh(network),   f(x, pi) = -(1 - gamma) E[ sum_t gamma^t hidden reward ]
 
     Args:
-      environment: whose reward is hidden.
+      environment: whose reward is hidden; one of `hfac.control.environments.REGISTRY`.
       discount: gamma in (0, 1).
       hidden: widths of the hidden layers of actors and critics.
       reward_hidden: of the reward.
@@ -32,7 +29,7 @@ def reward_design(
     Raises:
       ValueError: if a number is out of range.
     """
-    made = getattr(environments, environment)()
+    made = find(environments.REGISTRY, environment, "environment")()
     model = reward_model(made, reward_hidden)
 
     def cost(x: PyTree, obs: jax.Array, action: jax.Array, next_obs: jax.Array, hidden: jax.Array) -> jax.Array:
@@ -45,7 +42,6 @@ def reward_design(
         init_x=model.init,
         cost=cost,
         discount=discount,
-        scale=scale(made),
         hidden=hidden,
         fixed_tau=0.01,
         name="reward_design",
