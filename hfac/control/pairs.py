@@ -1,4 +1,4 @@
-"""Pairs of segments of a policy's steps, with labels: what a leader sees who compares."""
+"""SegmentPairs of segments of a policy's steps, with labels: what a leader sees who compares."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from hfac.control.rollouts import Batch
 from hfac.types import Key, PyTree
 
 
-class Pairs(NamedTuple):
+class SegmentPairs(NamedTuple):
     """Which segments of a batch are compared with which, and what was said of them; segments are numbered [n B]."""
 
     first: jax.Array  # int32 [M]
@@ -23,7 +23,7 @@ class Pairs(NamedTuple):
 class Compare(NamedTuple):
     """What the lower level needs to know of pairs."""
 
-    draw: Callable[[Key, Batch], Pairs]
+    draw: Callable[[Key, Batch], SegmentPairs]
     loss: Callable[[PyTree, Batch], jax.Array]  # mean over the pairs, []
     weigh: Callable[[PyTree, Batch], jax.Array]  # what every action counts for in it, [T, B]
 
@@ -57,20 +57,20 @@ def build(problem: ControlProblem, num_envs: int, num_steps: int) -> Compare:
         hidden = jnp.sum(weight * cut(batch.hidden), 1)
         return Segment(cut(batch.obs), cut(batch.action), cut(batch.next_obs), weight, hidden)
 
-    def at(batch: Batch, pairs: Pairs) -> tuple[Segment, Segment]:
+    def at(batch: Batch, pairs: SegmentPairs) -> tuple[Segment, Segment]:
         mine = segments(batch)
         others = mine if anchors is None else jax.tree.map(jnp.asarray, anchors)
         pick = lambda tree, index: jax.tree.map(lambda leaf: leaf[index], tree)  # noqa: E731
         return pick(mine, pairs.first), pick(others, pairs.second)
 
-    def draw(key: Key, batch: Batch) -> Pairs:
+    def draw(key: Key, batch: Batch) -> SegmentPairs:
         keys = jax.random.split(key, 3)
         dtype, size = batch.weight.dtype, (preferences.num_pairs,)
         first = jax.random.randint(keys[0], size, 0, num_segments, jnp.int32)
         second = jax.random.randint(keys[1], size, 0, num_others - (anchors is None), jnp.int32)
         if anchors is None:  # never with itself
             second += (second >= first).astype(jnp.int32)
-        found = Pairs(first, second, jnp.zeros(size, dtype), jnp.ones(size, dtype))
+        found = SegmentPairs(first, second, jnp.zeros(size, dtype), jnp.ones(size, dtype))
         a, b = at(batch, found)
         slope = jnp.asarray(preferences.rationality, dtype)
         chance = jax.nn.sigmoid(slope * (a.hidden - b.hidden))
