@@ -1,4 +1,4 @@
-"""SegmentPairs of segments of a policy's steps, with labels: what a leader sees who compares."""
+"""Pairs of segments of a policy's steps, with labels: what a leader sees who compares."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
