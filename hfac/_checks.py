@@ -103,8 +103,10 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is typing.Literal:
         return isinstance(value, str) and value in parts
     if origin is tuple:
-        is_long = isinstance(value, list | tuple) and (parts[-1] is Ellipsis or len(value) == len(parts))
-        return is_long and all(fits(each, parts[0]) for each in value)
+        if not isinstance(value, list | tuple):
+            return False
+        each = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
+        return len(value) == len(each) and all(map(fits, value, each))
     if origin is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, origin) and (origin is bool or not isinstance(value, bool))

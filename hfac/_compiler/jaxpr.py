@@ -13,7 +13,7 @@ LIBRARY_CALLS = frozenset(  # what XLA's CPU backend hands to a library or to Py
     | {"householder_product", "ormqr", "cholesky_update", "symmetric_product"}
 )
 LARGE_PRODUCT = 10_000_000  # multiplications of one matrix product; the largest of a tabular step has 1.3 million
-MANY_PRODUCTS = 30  # a tabular step has at most 21, the shortest with neural policies 40
+
 MANY_EQUATIONS = 4_500  # a tabular step has about 1,500, the longest 3,800
 
 
@@ -42,9 +42,8 @@ def has_large_product(jaxpr: Any) -> bool:
 
 
 def has_many_equations(jaxpr: Any) -> bool:
-    """Whether a program is long, or has many products, as the derivative of a neural network."""
-    names = [equation.primitive.name for equation in _equations(jaxpr)]
-    return len(names) > MANY_EQUATIONS or names.count("dot_general") > MANY_PRODUCTS
+    """Whether a program is long, as the derivative of a neural network is."""
+    return sum(1 for _ in _equations(jaxpr)) > MANY_EQUATIONS
 
 
 def _multiplications(product: Any) -> int:

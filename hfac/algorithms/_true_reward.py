@@ -11,9 +11,9 @@ import optax
 
 from hfac import lower as _lower
 from hfac.algorithms import _common
-from hfac.algorithms._partial import Info, State
+from hfac.algorithms._partial import Info, State, partial
 from hfac.schedules import Schedules
-from hfac.types import Algorithm, Key, Needs, Solution
+from hfac.types import Algorithm, Key, Needs
 
 NEEDS = Needs()
 
@@ -49,16 +49,9 @@ def true_reward(
     true_advantage = lower.true_advantage
     if true_advantage is None:
         name = getattr(problem, "name", type(problem).__name__)
-        raise ValueError(f"true_reward tells the follower what a step costs the leader; {name} says no such; use hfac")
+        raise ValueError(f"true_reward needs a leader whom single steps cost something; in {name} none do; use hfac")
     optimizers = dict(optimizers or {})
-
-    def init(key: Key, schedules: Schedules) -> State:
-        del schedules
-        x, theta, value, chains, vitals = lower.init(key)
-        moments = _common.init_optimizers(optimizers, {"x": x, "theta": theta, "value": value})
-        return State(
-            **_common.first_counters(), x=x, theta=theta, value=value, chains=chains, vitals=vitals, optimizers=moments
-        )
+    alone = partial(problem, optimizers=optimizers, dtype=dtype, **lower_options)
 
     def step(key: Key, state: State, schedules: Schedules) -> tuple[State, Info]:
         _, alpha, beta, _, tau = schedules.at(state.step, dtype)
@@ -74,7 +67,4 @@ def true_reward(
         moved = _common.watched(moved, state, lower, seen)
         return moved, Info(num_samples, lower.mean(seen, delta), lower.look(state.x, seen))
 
-    def solution(state: State) -> Solution:
-        return Solution(state.x, state.theta)
-
-    return Algorithm(init, step, solution)
+    return alone._replace(step=step)

@@ -29,7 +29,8 @@ def prepare(request: Request) -> tuple[Job, Execution]:
     """
     builder = find(PROBLEMS, request.problem, "problem")
     _check_shares(request, getattr(builder, "shared_from", None))
-    execution = begin(request, options.kind_of(builder) == "tabular")  # whose oracle needs float64
+    is_exact = getattr(builder, "is_exact", options.kind_of(builder) == "tabular")
+    execution = begin(request, is_exact)  # an oracle needs float64
     if not request.is_resumed and execution.processes.is_first and hasattr(builder, "waits_for"):
         runs.check_new(request.settings.out, _sweep.content(request))  # before minutes of making the problem
     folder = request.settings.out if request.is_resumed else None

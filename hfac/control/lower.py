@@ -11,7 +11,6 @@ import numpy as np
 
 from hfac import _checks
 from hfac.control import pairs
-from hfac.control.networks import Network
 from hfac.control.problem import ControlProblem
 from hfac.control.rollouts import Batch, Sampler, Starts, advantages, each
 from hfac.lower import Draw, First, Lower
@@ -121,12 +120,8 @@ class _Level:
         keys = [jax.random.fold_in(key, i) for i in range(4)]
         like = jnp.zeros(np.shape(self.problem.environment.observations.low), self.dtype)
         x = cast(self.problem.init_x(keys[2]), self.dtype)
-        theta, value = (network.init(key, like) for network, key in zip(self._networks, keys, strict=False))
+        theta, value = self.problem.policy.init(keys[0], like), self.problem.value.init(keys[1], like)
         return First(x, cast(theta, self.dtype), cast(value, self.dtype), self.source.init(keys[3]), ())
-
-    @property
-    def _networks(self) -> tuple[Network, Network]:
-        return self.problem.policy, self.problem.value
 
     def draw(self, key: Key, chains: Any, *thetas: PyTree) -> Draw:
         (*others, last), chains = self.source.draw(key, chains, *thetas)

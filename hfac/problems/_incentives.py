@@ -23,7 +23,8 @@ def incentives(
         r_x(s, a, s') = wage [s' = task] + p_x(s'),   p_x = max_payment sigmoid(x)
         f(x, pi) = E_{d^pi}[ p_x(s') - value [s' = liked] ]
 
-    The task is the corner opposite to the start; the leader likes the corner to the left of it.
+    The task is the corner opposite to the start; the leader likes the corner to the left of it. It is judged at tau
+    0.1: the sharper the follower, the less it answers to small payments.
 
     Args:
       size: rows and columns of the grid.
@@ -70,7 +71,7 @@ def incentives(
         init_x=init_x,
         cost=cost,
         reward_bound=wage + max_payment,
-        cost_bound=max(value, 0.0) + max_payment,
+        cost_bound=value + max_payment,
         layout=GridLayout(
             shape=(size, size),
             moves=MOVES,

@@ -5,6 +5,7 @@ import pytest
 
 import hfac
 from hfac import algorithms, control, plots, problems, runs
+from hfac.cli import main
 from support import cases
 
 QUIET = runs.Execution(quiet=True)
@@ -55,9 +56,10 @@ def test_a_run_that_grew_is_the_run_that_was_not_cut(whole, tmp_path):
     runs.start(job(steps=5), tmp_path / "part", QUIET)
     grown = runs.extend(tmp_path / "part", QUIET, steps=12)
     same = np.intersect1d(whole[1]["step"], grown["step"])
-    for name in ("return", "samples", "x.0.weights"):
-        if name in grown:
-            assert np.array_equal(grown[name].sel(step=same), whole[1][name].sel(step=same)), name
+    weights = [name for name in grown if "weights" in name]
+    assert weights
+    for name in ("return", "samples", *weights):
+        assert np.array_equal(grown[name].sel(step=same), whole[1][name].sel(step=same)), name
     assert np.array_equal(grown["return"].isel(step=-1), whole[1]["return"].isel(step=-1))
 
 
@@ -78,6 +80,20 @@ def test_figures_are_drawn_of_what_there_is(name, drawn, whole, tmp_path):
         small = job(name, problem_options={"size": 3}, steps=3)
         data = runs.start(small, tmp_path / "run", QUIET)
     assert {path.stem for path in plots.save_all(data, problem, {}, tmp_path / "figures")} >= drawn
+
+
+@pytest.mark.parametrize("name, is_exact", [("incentives_control", True), ("incentives", True), ("preferences", False)])
+def test_commands_turn_float64_on_where_an_oracle_judges(name, is_exact, here, monkeypatch):
+    class BegunError(Exception):
+        pass
+
+    def begin(request, x64):
+        assert x64 == is_exact
+        raise BegunError
+
+    monkeypatch.setattr("hfac.cli._sweep_run.begin", begin)
+    with pytest.raises(BegunError):
+        main(["sweep", name, "--steps", "3"])
 
 
 def test_what_cannot_be_sampled_is_refused():

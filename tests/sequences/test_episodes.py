@@ -19,7 +19,8 @@ from support.toys import EVERY, LEADERS, REFERENCE, START
 
 slow = pytest.mark.slow
 TAU, PENALTY = 0.5, 0.3
-METHODS = ["decoupled", "f2sa", "hfac", "nested", "partial", "penalty_gaur", "single_loop_penalty", "value_penalty"]
+METHODS = ["decoupled", "f2sa", "hfac", "nested", "partial", "penalty_gaur", "single_loop_penalty", "true_reward"]
+METHODS += ["value_penalty"]
 
 
 def constant(upper=1e-9, actor=3.0, penalty=PENALTY):
@@ -254,9 +255,11 @@ def test_a_method_runs(name, leader):
     runs = jax.jit(jax.vmap(lambda key: hfac.run(algorithm, key, rates, 30)[1]))
     history = runs(jax.vmap(hfac.run_key)(jnp.arange(3)))
     assert np.all(history.record["status"] == Status.OK) and np.all(np.isfinite(history.record["x"]))
-    per_step = 8 * (1 if name in ("partial", "decoupled") else 2)
+    per_step = 8 * (1 if name in ("partial", "decoupled", "true_reward") else 2)
     assert np.all(np.sum(history.num_samples, axis=1) == 30 * per_step)
-    assert algorithms.needs(name).nested == (name not in ("decoupled", "hfac", "partial", "single_loop_penalty"))
+    assert algorithms.needs(name).nested == (
+        name not in ("decoupled", "hfac", "partial", "single_loop_penalty", "true_reward")
+    )
 
 
 def test_a_hacked_reward_is_latched_and_the_run_stands_still():

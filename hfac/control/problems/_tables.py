@@ -18,6 +18,7 @@ def _with_neural_followers(name: str) -> Callable[..., ControlProblem]:
     build.__doc__ = f"`{name}` as an environment: neural policies over coordinates, x and its judge as on the table."
     build.options = builder  # type: ignore[attr-defined]
     build.kind = "control"  # type: ignore[attr-defined]
+    build.is_exact = True  # type: ignore[attr-defined]
     return build
 
 
