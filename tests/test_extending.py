@@ -13,7 +13,7 @@ from hfac import algorithms, runs, schedules
 from hfac.algorithms import REGISTRY as METHODS
 from hfac.cli._commands import COMMANDS
 from hfac.options import KINDS
-from hfac.plots._runs import FIGURES
+from hfac.plots import FIGURES
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.runs import Execution
 from hfac.runs._report import REPORTS

@@ -321,8 +321,9 @@ def method(builder: Builder) -> Builder:
                 raise ValueError(f"'{name}' of {builder.__name__} cannot differ from run to run of a sweep{there_are}")
             builder(problem, **own | {name: value})
 
-        is_long = getattr(problem, "is_long", False)
-        algorithm = builder(problem, **own)._replace(check_number=check_number, is_long=is_long)
+        finish = getattr(problem, "finish", lambda algorithm, **options: algorithm)
+        algorithm = finish(builder(problem, **own), **own)
+        algorithm = algorithm._replace(check_number=check_number, is_long=getattr(problem, "is_long", False))
         if not hasattr(problem, "with_shared"):
             return algorithm
         return algorithm._replace(shared=problem.shared, rebuild=lambda tree: builder(problem.with_shared(tree), **own))

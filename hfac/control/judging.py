@@ -17,6 +17,7 @@ from hfac.types import Key, PyTree, cast
 
 NUM_EPISODES = 32  # at every record point, from the same random numbers everywhere
 LONGEST = 500  # steps of an episode without a time limit
+SHOWN = ("entropy", "pair_accuracy")  # of what the lower level shows along its last draw; nan before the first
 SAME_NUMBERS = 7  # key of all recorded episodes: they differ by the policy alone
 MAX_GRADIENT = 1.0  # Euclidean norm that every direction is clipped to
 
@@ -61,7 +62,7 @@ def record(problem: ControlProblem) -> Callable[[Any, Any, Any], dict[str, Any]]
     """Record function: x, and what fresh episodes of the tracked policies earn."""
 
     def keep(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
-        del info, schedules
+        del schedules
         inner = getattr(state, "inner", state)
         found = {"x": getattr(state, "average", inner.x), "status": inner.status, "failed_at": inner.failed_at}
         for name, field in (("return", "theta"), ("return_pen", "theta_pen")):
@@ -69,7 +70,8 @@ def record(problem: ControlProblem) -> Callable[[Any, Any, Any], dict[str, Any]]
                 total, length = episodes(problem, random.key(SAME_NUMBERS), getattr(inner, field))
                 found |= {name: jnp.mean(total), f"{name}_deviation": jnp.std(total)}
                 found |= {"episode_length": jnp.mean(length.astype(total.dtype))} if field == "theta" else {}
-        return found
+        shown = {name: info.look[name] for name in SHOWN if name in info.look}
+        return found | {name: jnp.where(inner.step > 0, value, jnp.nan) for name, value in shown.items()}
 
     return keep
 

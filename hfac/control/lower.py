@@ -11,6 +11,7 @@ import numpy as np
 
 from hfac import _checks
 from hfac.control import pairs
+from hfac.control.epochs import clipped, keeping
 from hfac.control.problem import ControlProblem
 from hfac.control.rollouts import Batch, Sampler, Starts, advantages, each
 from hfac.lower import Draw, First, Lower
@@ -38,6 +39,8 @@ def lower(
     coupled: bool = True,
     gae_lambda: Number = 0.95,
     normalize: bool = True,
+    epochs: int = 1,
+    clip: float = 0.2,
     num_policies: int = 2,
     dtype: Any = jnp.float32,
 ) -> Lower:
@@ -52,17 +55,23 @@ def lower(
       coupled: all policies use the same random numbers: the same law for each, a quieter difference.
       gae_lambda: of the generalised advantages and of the critics, in [0, 1]; 1 is unbiased with any critic.
       normalize: centre the actor's advantages and divide them by their standard deviation.
+      epochs: passes of policies and critics over each draw; x moves in the first. Above 1 the actors ascend a clipped
+        surrogate and a method is no single loop any more.
+      clip: largest change of an action's probability ratio that later passes still reward, in (0, 1).
       num_policies: P, that are tracked.
       dtype: of every float in a step.
 
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    for name, count in (("num_envs", num_envs), ("num_steps", num_steps)):
+    for name, count in (("num_envs", num_envs), ("num_steps", num_steps), ("epochs", epochs)):
         _checks.count(name, count)
     _checks.number("gae_lambda", gae_lambda)
     if not 0 <= gae_lambda <= 1:
         raise ValueError(f"gae_lambda must lie in [0, 1], got {gae_lambda}")
+    _checks.number("clip", clip)
+    if not 0 < clip < 1:
+        raise ValueError(f"clip must lie strictly between 0 and 1, got {clip}")
     if starts not in ("restarts", "paired"):
         raise ValueError(f"starts must be 'restarts' or 'paired', got '{starts}'")
     source = Sampler(
@@ -79,10 +88,12 @@ def lower(
         dtype=dtype,
     )
     compare = None if problem.preferences is None else pairs.build(problem, num_envs, num_steps)
-    level = _Level(problem, source, compare, (num_steps, num_envs), gae_lambda, normalize, dtype)
+    level = _Level(
+        problem, source, compare, (num_steps, num_envs), gae_lambda, normalize, clip if epochs > 1 else None, dtype
+    )
     return Lower(
         init=level.init,
-        draw=level.draw,
+        draw=level.draw if epochs == 1 else keeping(level.draw),
         see=level.see,
         advantage=level.advantage,
         leader_advantage=level.leader_advantage,
@@ -110,6 +121,7 @@ class _Level:
     shape: tuple[int, int]  # T, B
     gae_lambda: float
     normalize: bool
+    clip: float | None  # of importance weights, where a batch is gone over more than once
     dtype: Any
 
     @property
@@ -187,6 +199,8 @@ class _Level:
             advantage = advantage - jnp.sum(weight * advantage) / total
             deviation = jnp.sqrt(jnp.sum(weight * advantage**2) / total)
             advantage = advantage / (deviation + jnp.asarray(TINY, self.dtype))
+        if self.clip is not None:
+            advantage = clipped(advantage, seen.log_prob - seen.batch.log_prob, self.clip)
         return seen.pull(weight * advantage)[0]
 
     def semi_gradient(self, v: PyTree, seen: Seen, advantage: jax.Array) -> PyTree:
@@ -217,7 +231,8 @@ class _Level:
     def look(self, x: PyTree, *seen: Seen) -> dict[str, jax.Array]:
         first = seen[0].batch
         share = jnp.maximum(jnp.sum(first.weight), jnp.asarray(TINY, self.dtype))
-        return {
+        compared = {} if self.compare is None else {"pair_accuracy": self.compare.accuracy(x, seen[-1].batch)}
+        return compared | {
             "reward": self.earned(x, first) / share,
             "hidden_reward": jnp.sum(first.weight * first.hidden) / share,
             "entropy": -jnp.sum(first.weight * seen[0].log_prob) / share,

@@ -1,14 +1,21 @@
 """Pairs of segments of a policy's steps, with labels: what a leader sees who compares."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from hfac._compiler import random
+from hfac.control.environment import strong
 from hfac.control.problem import ControlProblem, Segment
-from hfac.control.rollouts import Batch
+from hfac.control.rollouts import Batch, Sampler
 from hfac.types import Key, PyTree
+
+TINY = 1e-8  # weight below which no pair was unequal
+CUTS = 4  # segments that every copy is cut into, so that most do not begin with an episode
 
 
 class SegmentPairs(NamedTuple):
@@ -26,6 +33,7 @@ class Compare(NamedTuple):
     draw: Callable[[Key, Batch], SegmentPairs]
     loss: Callable[[PyTree, Batch], jax.Array]  # mean over the pairs, []
     weigh: Callable[[PyTree, Batch], jax.Array]  # what every action counts for in it, [T, B]
+    accuracy: Callable[[PyTree, Batch], jax.Array]  # share of unequal pairs whose better one has the larger r_x, []
 
 
 def build(problem: ControlProblem, num_envs: int, num_steps: int) -> Compare:
@@ -45,21 +53,11 @@ def build(problem: ControlProblem, num_envs: int, num_steps: int) -> Compare:
     num_others = num_segments if anchors is None else len(anchors.weight)
 
     def segments(batch: Batch) -> Segment:
-        """Segments of a batch, leaves [n B, ...]; what follows an end or a restart has weight 0."""
-
-        def cut(leaf: jax.Array) -> jax.Array:
-            parts = leaf.reshape(num_steps // length, length, *leaf.shape[1:])
-            return jnp.moveaxis(parts, 2, 1).reshape(num_segments, length, *leaf.shape[2:])
-
-        goes_on = jnp.cumprod(cut((batch.trace > 0).astype(batch.weight.dtype)), 1)
-        is_one = jnp.concatenate([jnp.ones_like(goes_on[:, :1]), goes_on[:, :-1]], 1)
-        weight = is_one * cut(batch.is_alive.astype(batch.weight.dtype))
-        hidden = jnp.sum(weight * cut(batch.hidden), 1)
-        return Segment(cut(batch.obs), cut(batch.action), cut(batch.next_obs), weight, hidden)
+        return cut(batch, length)
 
     def at(batch: Batch, pairs: SegmentPairs) -> tuple[Segment, Segment]:
         mine = segments(batch)
-        others = mine if anchors is None else jax.tree.map(jnp.asarray, anchors)
+        others = mine if anchors is None else strong(anchors, batch.weight.dtype)
         pick = lambda tree, index: jax.tree.map(lambda leaf: leaf[index], tree)  # noqa: E731
         return pick(mine, pairs.first), pick(others, pairs.second)
 
@@ -92,7 +90,65 @@ def build(problem: ControlProblem, num_envs: int, num_steps: int) -> Compare:
         spread = jnp.moveaxis(spread, 2, 1).reshape(num_steps, num_envs)
         return jnp.where(batch.weight > 0, spread / jnp.where(batch.weight > 0, batch.weight, 1), 0)
 
-    return Compare(draw, lambda x, batch: jnp.sum(losses(x, batch)), weigh)
+    def accuracy(x: PyTree, batch: Batch) -> jax.Array:
+        pairs: Any = batch.pairs
+        a, b = at(batch, pairs)
+        gap = jax.vmap(functools.partial(earned, problem.reward, x))
+        weight = pairs.weight * (a.hidden != b.hidden).astype(pairs.weight.dtype)
+        is_right = (gap(a) > gap(b)) == (a.hidden > b.hidden)
+        return jnp.sum(weight * is_right.astype(weight.dtype)) / jnp.maximum(jnp.sum(weight), TINY)
+
+    return Compare(draw, lambda x, batch: jnp.sum(losses(x, batch)), weigh, accuracy)
+
+
+def cut(batch: Batch, length: int) -> Segment:
+    """Segments of a batch, leaves [n B, ...]; what follows an end or a restart has weight 0.
+
+    Args:
+      batch: of n L steps.
+      length: L.
+    """
+
+    def parts(leaf: jax.Array) -> jax.Array:
+        found = leaf.reshape(-1, length, *leaf.shape[1:])
+        return jnp.moveaxis(found, 2, 1).reshape(-1, length, *leaf.shape[2:])
+
+    goes_on = jnp.cumprod(parts((batch.trace > 0).astype(batch.weight.dtype)), 1)
+    is_one = jnp.concatenate([jnp.ones_like(goes_on[:, :1]), goes_on[:, :-1]], 1)
+    weight = is_one * parts(batch.is_alive.astype(batch.weight.dtype))
+    hidden = jnp.sum(weight * parts(batch.hidden), 1)
+    return Segment(parts(batch.obs), parts(batch.action), parts(batch.next_obs), weight, hidden)
+
+
+def random_segments(problem: ControlProblem, num_segments: int, length: int, seed: int = 0) -> Segment:
+    """Segments of first policies, which act nearly at random: anchors that any policy may be compared with.
+
+    Args:
+      problem: gives environment and network.
+      num_segments: N.
+      length: L, steps of a segment.
+      seed: of everything random.
+    """
+    source = Sampler(
+        environment=problem.environment,
+        actor=problem.policy,
+        distribution=problem.distribution,
+        features=problem.features,
+        discount=problem.discount,
+        num_envs=num_segments,
+        num_steps=CUTS * length,
+        num_policies=1,
+    )
+    keys = jax.random.split(random.key(seed), 3)
+    theta = problem.policy.init(keys[0], jnp.zeros(np.shape(problem.environment.observations.low), source.dtype))
+
+    def drawn() -> Segment:
+        (batch,), _ = source.draw(keys[1], source.init(keys[2]), theta)
+        return cut(batch, length)
+
+    found = jax.device_get(jax.jit(drawn)())
+    is_whole = np.flatnonzero(found.weight[:, 0])  # the others had ended before they began
+    return jax.tree.map(lambda leaf: leaf[np.resize(is_whole, num_segments)], found)
 
 
 def logistic_loss(reward: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
@@ -102,12 +158,20 @@ def logistic_loss(reward: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
       reward: ``(x, obs, action, next_obs) -> []``.
     """
 
-    def summed(x: PyTree, segment: Segment) -> jax.Array:
-        each = jax.vmap(reward, (None, 0, 0, 0))(x, segment.obs, segment.action, segment.next_obs)
-        return jnp.sum(segment.weight * each)
-
     def loss(x: PyTree, segment: Segment, other: Segment, label: jax.Array) -> jax.Array:
-        gap = summed(x, segment) - summed(x, other)
+        gap = earned(reward, x, segment) - earned(reward, x, other)
         return -label * jax.nn.log_sigmoid(gap) - (1 - label) * jax.nn.log_sigmoid(-gap)
 
     return loss
+
+
+def lost(x: PyTree, segment: Segment, other: Segment, label: jax.Array) -> jax.Array:
+    """1 where the other segment was preferred: the mean is 1 less the win rate, whatever x says of them."""
+    del x, segment, other
+    return 1 - label
+
+
+def earned(reward: Callable[..., jax.Array], x: PyTree, segment: Segment) -> jax.Array:
+    """The sum of r_x along a segment. []."""
+    each = jax.vmap(reward, (None, 0, 0, 0))(x, segment.obs, segment.action, segment.next_obs)
+    return jnp.sum(segment.weight * each)

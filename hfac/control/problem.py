@@ -16,7 +16,7 @@ from hfac.control import networks
 from hfac.control.environment import Discrete, Environment, any_action, check, reached, strong
 from hfac.control.networks import Distribution, Network
 from hfac.tabular.problem import Problem
-from hfac.types import Key, PyTree
+from hfac.types import Algorithm, Key, PyTree
 
 SMALL = 0.01  # factor of the last layer of an actor: first policies are nearly uniform, or nearly centred
 
@@ -120,6 +120,11 @@ class ControlProblem:
     def method_options(self, method: str) -> dict[str, Any]:
         """Options that commands give every method here: Adam on clipped directions."""
         return load("hfac.control.judging:method_options")(self, method)
+
+    def finish(self, algorithm: Algorithm, *, epochs: int = 1, **options: Any) -> Algorithm:
+        """A method that was built with these options, going over each draw as often as they say."""
+        del options
+        return algorithm if epochs == 1 else load("hfac.control.epochs:repeated")(algorithm, epochs)
 
     @functools.cached_property
     def distribution(self) -> Distribution:

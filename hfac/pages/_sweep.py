@@ -13,6 +13,7 @@ from hfac.pages._page import (
     Chart,
     Fact,
     Heatmap,
+    Line,
     Origin,
     Page,
     Panel,
@@ -59,6 +60,8 @@ def sweep(data: "xarray.Dataset", variants: Sequence[Variant], method: str, orig
         facts=tuple(_facts(data, rows, best)),
         sections=(
             Section("The objective", parts),
+            Section("Along the run", tuple(chart for variant in variants for chart in _measures(data, variant))),
+            Section("What the leader pays", tuple(chart for variant in variants for chart in _payments(data, variant))),
             Section("Summary", (summary,)),
             Section("The leader's answer on the grid", grids),
             _shared.statuses(data),
@@ -159,6 +162,50 @@ def _charts(data: "xarray.Dataset", variant: Variant, num_variants: int) -> Iter
             is_x_log=True,
             note=f"{_shared.shown_note(len(lines))}{problem.name}: interquartile mean and 95 % bootstrap interval over "
             f"{own.sizes['seed']} seeds; lower is better.",
+        )
+
+
+def _measures(data: "xarray.Dataset", variant: Variant) -> Iterator[Chart]:
+    """What was recorded of neural policies, a chart each."""
+    pick, problem = variant
+    own = data.isel(pick)
+    picks = plots.configurations(own)
+    own = own.isel(step=_shared.kept(own.sizes["step"], len(picks)))
+    for name, label in plots.MEASURES.items():
+        if name not in own:
+            continue
+        lines = _shared.curves([(plots.describe(own, each), plots.curve(own.isel(each), name)) for each in picks])
+        first = float(own[name].isel(step=0).mean())
+        known = (Reference(f"first policies, {first:.4g}", first),) if math.isfinite(first) else ()
+        yield Chart(
+            label[0].upper() + label[1:],
+            "environment steps",
+            label,
+            lines,
+            known,
+            note=f"{_shared.shown_note(len(lines))}{problem.name}: interquartile mean and 95 % bootstrap interval over "
+            f"{own.sizes['seed']} seeds.",
+        )
+
+
+def _payments(data: "xarray.Dataset", variant: Variant) -> Iterator[Chart]:
+    """What r_x says along each of the first two observations."""
+    pick, problem = variant
+    found = plots.paid(data.isel(pick), problem)
+    if found is None:
+        return
+    middle = len(found.moments[0].pays) // 2
+    for axis, reach in enumerate(found.reaches):
+        ticks = numbers(np.linspace(-reach, reach, 2 * middle + 1))
+        ways = [(each, each.pays[middle] if axis == 0 else each.pays[:, middle]) for each in found.moments]
+        name = ("first", "second")[axis]
+        yield Chart(
+            f"What r_x pays along the {name} observation",
+            f"{name} observation",
+            "r_x, mean over actions",
+            tuple(Line(f"step {each.step:,}", ticks, numbers(pays)) for each, pays in ways),
+            note=f"Of {found.words}; the other observations are 0.",
+            is_small=True,
         )
 
 

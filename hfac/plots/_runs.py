@@ -1,11 +1,6 @@
-"""Figures of a sweep: the objective as it falls, the leader's field on a grid.
+"""Figures of a sweep: the objective as it falls, the leader's field on a grid."""
 
-A new figure is one function ``(data, problem, references) -> Figure or None`` and one line in `FIGURES`; None where
-the data has nothing to show.
-"""
-
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -13,7 +8,7 @@ import numpy as np
 
 from hfac import exact, statistics
 from hfac.judging import OBJECTIVE
-from hfac.plots._style import COLORS, WIDTH, save, styled, subplots
+from hfac.plots._style import COLORS, WIDTH, subplots
 from hfac.statistics import Interval
 from hfac.tabular.problem import GridLayout, Problem
 from hfac.types import Status
@@ -23,27 +18,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+EPISODES = "return"  # recorded where policies are judged by what fresh episodes earn
 References = Mapping[float, float]  # tau -> value of the exact descent
 
 
-def save_all(data: "xarray.Dataset", problem: Any, references: References, folder: Path) -> list[Path]:
-    """Draw every figure that applies into a folder, as PNG; returns the files written."""
-    written = []
-    for name, draw in FIGURES.items():
-        with styled():
-            figure = draw(data, problem, references)
-            if figure is None:
-                continue
-            save(figure, folder / f"{name}.png")
-        written.append(folder / f"{name}.png")
-    return written
-
-
-def objective(data: "xarray.Dataset", problem: Any, references: References) -> "Figure":
+def objective(data: "xarray.Dataset", problem: Any, references: References) -> "Figure | None":
     """Phi_tau(x_k) against environment samples, one panel per judged tau and one line per schedule.
+
+    None where fresh episodes are the judge: their return is drawn instead.
 
     Interquartile mean and 95 % bootstrap band over seeds; dashed, the end of an exact descent at that tau.
     """
+    if EPISODES in data:
+        return None
     taus = np.asarray(data["judged_tau"])
     figure, axes = subplots(len(taus), 1, (WIDTH, 3.4 * len(taus) + 0.4), sharex=True, squeeze=False)
     for i, (axis, tau) in enumerate(zip(axes[:, 0], taus, strict=True)):
@@ -126,13 +113,8 @@ def answer(data: "xarray.Dataset", problem: Problem, layout: GridLayout) -> Answ
     The middle record point is where half of the way has been gone.
     """
     tau = float(data["judged_tau"].min())
-    judged = data["hyper_objective"].sel(judged_tau=tau)
-    picks = configurations(data)
-    means = [float(statistics.interquartile_mean(judged.isel(pick).isel(step=-1).values)) for pick in picks]
-    best = picks[int(np.argmin(means))]
-    order = np.argsort(judged.isel(best).isel(step=-1).values)
-    run = data.isel(best).isel(seed=int(order[(len(order) - 1) // 2]))
-    values = run["hyper_objective"].sel(judged_tau=tau).values
+    words, run = typical(data)
+    values = run[OBJECTIVE].sel(judged_tau=tau).values
     is_healthy = bool(np.isfinite(values).all())
     middle = int(np.argmin(np.abs(values - (values[0] + values[-1]) / 2))) if is_healthy else len(values) // 2
     respond = jax.jit(lambda x: exact.best_response(problem, x, tau))
@@ -146,7 +128,17 @@ def answer(data: "xarray.Dataset", problem: Problem, layout: GridLayout) -> Answ
         moments.append(Moment(int(run["step"][t]), float(values[t]), field, drift, visits))
     fields = [moment.field for moment in moments]
     limits = (min(float(field[field > 0].min()) for field in fields), max(float(field.max()) for field in fields))
-    return Answer(f"{describe(data, best)}, seed {int(run['seed'])}", tau, tuple(moments), limits)
+    return Answer(words, tau, tuple(moments), limits)
+
+
+def typical(data: "xarray.Dataset") -> tuple[str, "xarray.Dataset"]:
+    """Of the configuration that ends best, the run whose end is the median one; first, both in words."""
+    judged = data[OBJECTIVE].sel(judged_tau=float(data["judged_tau"].min())).isel(step=-1)
+    picks = configurations(data)
+    best = picks[int(np.argmin([float(statistics.interquartile_mean(judged.isel(pick).values)) for pick in picks]))]
+    order = np.argsort(judged.isel(best).values)
+    run = data.isel(best).isel(seed=int(order[(len(order) - 1) // 2]))
+    return f"{describe(data, best)}, seed {int(run['seed'])}", run
 
 
 def of_grid(problem: Any) -> tuple[Problem, GridLayout] | None:
@@ -266,6 +258,3 @@ def failures(data: "xarray.Dataset", at_most: int) -> tuple[list[Failure], int]:
         meaning = Status(int(status.isel(pick))).meaning
         found.append(Failure(words, int(run["seed"]), int(run["failed_at"].isel(step=-1)), meaning))
     return found, len(failed)
-
-
-FIGURES: dict[str, Callable[["xarray.Dataset", Problem, References], Any]] = {"objective": objective, "grid": grid}

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hfac import control
-from hfac.control import networks
+from hfac import control, problems
+from hfac.control import networks, pairs
 
 PAYS = np.array([0.0, 1.0, -0.5])  # hidden, by action
 SLOPE, GAMMA, NUM_DRAWS = 2.0, 0.8, 4_000
@@ -18,7 +18,7 @@ def reward(x, obs, action, next_obs):
     return x[action] + 0 * jnp.sum(obs).astype(x.dtype)
 
 
-def bandit(**changed):
+def bandit(loss=None, **changed):
     """One observation, three actions; a segment is one step."""
 
     def reset(key):
@@ -28,7 +28,7 @@ def bandit(**changed):
         return control.Step(jnp.ones(1), state, jnp.asarray(PAYS)[action], jnp.array(False), jnp.array(False))
 
     environment = control.Environment(reset, step, control.Box([-2.0], [2.0]), control.Discrete(3), name="bandit")
-    loss = control.logistic_loss(reward)
+    loss = loss or control.logistic_loss(reward)
     preferences = control.Preferences(loss, num_pairs=64, length=1, rationality=SLOPE, **changed)
     return control.ControlProblem(
         environment=environment, reward=reward, init_x=lambda key: jnp.zeros(3), preferences=preferences,
@@ -87,6 +87,28 @@ def test_directions_are_those_of_the_expected_loss(of, argument, with_anchors):
     truth = np.asarray(jax.grad(expected_loss, argument)(X, THETA, others))
     assert np.all(np.abs(mean - truth) <= 5 * error)
     assert np.linalg.norm(error) <= 0.05 * np.linalg.norm(truth)
+
+
+def test_the_win_rate_against_anchors_moves_the_policy_alone():
+    mean, error = sampled(bandit(pairs.lost, anchors=anchors()), of_policy)
+    others = jnp.array([0.0, 0.75, 0.25])
+    chance = jax.nn.sigmoid(SLOPE * (PAYS[:, None] - PAYS[None]))
+    truth = jax.grad(lambda theta: jax.nn.softmax(theta[0]) @ (1 - chance) @ others)(THETA)
+    assert np.all(np.abs(mean - truth) <= 5 * error)
+    assert np.linalg.norm(error) <= 0.05 * np.linalg.norm(truth)
+
+
+def test_random_anchors_are_whole_at_their_start():
+    found = pairs.random_segments(problems.preferences(), 40, 8)
+    assert found.weight.shape == (40, 8)
+    assert np.all(found.weight[:, 0] == 1)
+    assert np.array_equal(found.hidden, found.weight.sum(1))  # CartPole pays 1 a step
+    assert 1 < found.hidden.mean() < 8  # some fall within
+
+
+def test_a_win_rate_needs_anchors():
+    with pytest.raises(ValueError, match="wins half of the pairs with itself"):
+        problems.preferences(leader="win_rate")
 
 
 def test_what_follows_an_end_is_not_compared():

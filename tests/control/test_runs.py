@@ -21,12 +21,13 @@ def job(problem="preferences", algorithm="partial", **changed):
     return runs.job(problem, algorithm, **given | changed)
 
 
-def test_every_sampled_method_steps_on_an_environment():
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_every_sampled_method_steps_on_an_environment(epochs):
     import jax
 
     problem = control.tabular(cases.ending(), "one_hot", hidden=(4,))
     for name in METHODS:
-        algorithm = getattr(algorithms, name)(problem, **TINY)
+        algorithm = getattr(algorithms, name)(problem, epochs=epochs, **TINY)
         rates, key = cases.gentle(), hfac.run_key(0)
         first = jax.eval_shape(algorithm.init, key, rates)
         after, info = jax.eval_shape(algorithm.step, key, first, rates)
@@ -71,10 +72,12 @@ def test_a_table_with_neural_followers_is_judged_by_the_oracle():
     assert worth[0] == pytest.approx(worth[1], abs=1e-12)
 
 
-@pytest.mark.parametrize("name, drawn", [("preferences", {"objective"}), ("incentives_control", {"objective", "grid"})])
+@pytest.mark.parametrize(
+    "name, drawn", [("preferences", {"returns", "payments"}), ("incentives_control", {"objective", "grid"})]
+)
 def test_figures_are_drawn_of_what_there_is(name, drawn, whole, tmp_path):
     if name == "preferences":
-        data, problem = whole[1], problems.preferences()
+        data, problem = whole[1], job().problem
     else:
         problem = problems.incentives_control(size=3)
         small = job(name, problem_options={"size": 3}, steps=3)
