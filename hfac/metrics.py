@@ -96,7 +96,7 @@ def judge(problem: Problem, taus: float | Sequence[float]) -> Judge:
 
 
 def _residuals(problem: Problem, record: Mapping[str, Any]) -> dict[str, jax.Array]:
-    if "theta_pen" not in record:
+    if not {*TABLES, "penalty", "entropy"} <= set(record):
         raise ValueError("residuals need every tracked table; sweep with record=hfac.metrics.state")
     x, w, tau = record["x"], jnp.asarray(record["penalty"], float), jnp.asarray(record["entropy"], float)
     pi, pi_pen = (jax.nn.softmax(jnp.asarray(record[name], float)) for name in ("theta", "theta_pen"))

@@ -275,7 +275,6 @@ def run(
         seeds=seeds,
         steps=pace.num_steps,
         judge=(tau,),
-        record=None,
         configuration=own,
         preset="found",
         record_at=tuple(point for point in pace.record_at if point > reached(folder)),

@@ -43,7 +43,7 @@ def execute(request: Request) -> None:
     one = job.alone(index)
     if not request.is_resumed:
         runs.check_new(settings.out, job.configuration)
-    is_there = stored is not None and "theta_pen" in stored and int(stored["step"][-1]) == settings.steps
+    is_there = stored is not None and "leader_value" in stored and int(stored["step"][-1]) == settings.steps
     if not is_there:
         runs.check_memory(one, execution, settings.out if request.is_resumed else None)
     with runs.open_folder(

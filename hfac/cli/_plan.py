@@ -103,7 +103,9 @@ def _cost(job: "Job", index: int, num_runs: float, beside: int, execution: "Exec
     num_seeds = min(len(job.seeds), -(-SAMPLE // job.grid.size))
     chosen = np.arange(min(job.grid.size * num_seeds, beside, SAMPLE))
     width = execution.block_width or None
-    layout = engine.lay_out(variant.algorithm, job.grid, job.seeds[:num_seeds], job.record, subset=chosen, width=width)
+    layout = engine.lay_out(
+        variant.algorithm, job.grid, job.seeds[:num_seeds], variant.record, subset=chosen, width=width
+    )
     num_points = len(job.points)
     pace, records, last, num_samples = _calibrate(layout, CALIBRATION_SECONDS / len(job.variants))
     judging, descending = _judge_a_little(variant.problem, job.judge, records, num_points)

@@ -32,14 +32,7 @@ class Replay:
 
 def main(args: Sequence[str]) -> None:
     """Run the command."""
-    rest, which = list(args), {}
-    if not any(arg in ("-h", "--help") for arg in rest):
-        owners = ("--algorithm.", "--problem.")
-        own = [arg.partition("=")[0].removeprefix("--") for arg in rest if arg.startswith(owners)]
-        for flag in (*_flags(), *own):
-            value, rest = _config.take(rest, f"--{flag}")
-            if value is not None:
-                which[flag] = _number(flag, value)
+    which, rest = named_runs(args)
     settings = parse(Replay, rest, "hfac replay", DESCRIPTION)
     from hfac import runs
     from hfac.cli import _sweep_run
@@ -52,6 +45,24 @@ def main(args: Sequence[str]) -> None:
     job, _ = _sweep_run.prepare(request)
     again = runs.repeat(job, settings.dir, settings.seed, which, settings.debug, quiet=False)
     print("\n".join(again.lines()))
+
+
+def named_runs(args: Sequence[str]) -> tuple[dict[str, float], list[str]]:
+    """Values of lists by which a person names runs, and the other arguments.
+
+    Raises:
+      InputError: if one is no number.
+    """
+    rest, which = list(args), dict[str, float]()
+    if any(arg in ("-h", "--help") for arg in rest):
+        return which, rest
+    owners = ("--algorithm.", "--problem.")
+    own = [arg.partition("=")[0].removeprefix("--") for arg in rest if arg.startswith(owners)]
+    for flag in (*_flags(), *own):
+        value, rest = _config.take(rest, f"--{flag}")
+        if value is not None:
+            which[flag] = _number(flag, value)
+    return which, rest
 
 
 def _flags() -> list[str]:

@@ -43,8 +43,9 @@ class Method:
 class Sweep(Output, Distribution, Checkpointing, Execution, Lists, Method):
     """Settings of a sweep; lists are crossed, every combination runs with every seed."""
 
-    record: Literal["x", "tables"] = "x"
-    """What is kept at every record point: x, or also all tracked policies and critics (`hfac diagnose` reads them)."""
+    record: Literal["x", "tables", "policies"] = "x"
+    """What is kept at every record point: x, or also all policies and critics of a table (`hfac diagnose` reads them),
+    or also the parameters of all policies (`hfac render` reads them)."""
     judge: FromProblem = ()
     """Entropy weights tau at which x is judged exactly, > 0."""
 

@@ -38,8 +38,8 @@ class Tweets(_config.as_flags(Options), _sweep.Sweep):  # type: ignore[misc]
     """Number of seeds, >= 1."""
     judge: Annotated[Numbers, tyro.conf.arg(help_behavior_hint="(default: the run's last tau)")] = ()
     """Weight tau of the divergence at which rewards are judged, > 0."""
-    record: Annotated[Literal["x", "tables"], tyro.conf.Suppress] = "x"
-    """Rewards and tweets are kept."""
+    record: Literal["x", "policies"] = "x"  # type: ignore[assignment]
+    """What is kept at every record point: rewards and tweets, or also the parameters of all decoders."""
 
 
 def request(args: Sequence[str]) -> Request | None:

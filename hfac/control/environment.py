@@ -49,6 +49,7 @@ class Environment(NamedTuple):
     limit: int | None = None  # steps after which an episode is cut off; the library counts them
     name: str = "environment"
     scale: Any = None  # [d], usual sizes of observations, by which networks see them divided
+    draw: Callable[[Any, PyTree], None] | None = None  # (matplotlib's axes, state of NumPy arrays) draws one moment
 
 
 def reached(step: Step) -> jax.Array:
@@ -82,6 +83,8 @@ def check(environment: Any) -> None:
     _check_spaces(environment)
     if environment.limit is not None:
         _checks.count(f"{name}: limit", environment.limit)
+    if environment.draw is not None and not (callable(environment.draw) and _checks.takes(environment.draw, 2)):
+        raise ValueError(f"{name}: draw must be a function of (axes, state), got {environment.draw!r}")
     key = random.key(0)
     with _checks.explained(f"reset of {name}"):
         first = jax.eval_shape(environment.reset, key)

@@ -57,6 +57,11 @@ def tabular(problem: Problem, observe: Observe = "coordinates", **parts: Any) ->
     )
 
 
+def one_hot(problem: Problem) -> Environment:
+    """The dynamics of a tabular problem as an environment that shows which state it is in."""
+    return _environment(problem, _coding(problem, "one_hot"))
+
+
 def _cost(problem: Problem, coding: Coding) -> Any:
     def cost(x: PyTree, obs: jax.Array, action: jax.Array, after: jax.Array, hidden: jax.Array) -> jax.Array:
         del hidden

@@ -8,6 +8,7 @@ from hfac.engine._layout import lay_out as lay_out
 from hfac.engine._layout import state_bytes as state_bytes
 from hfac.engine._loop import History as History
 from hfac.engine._loop import SharedRecord as SharedRecord
+from hfac.engine._loop import default_record as default_record
 from hfac.engine._loop import record_points as record_points
 from hfac.engine._loop import run_key as run_key
 from hfac.engine._parts import advance_part as advance_part

@@ -19,6 +19,9 @@ from hfac.plots._diagnostics import rates as rates
 from hfac.plots._diagnostics import ratio_along as ratio_along
 from hfac.plots._diagnostics import scatter as scatter
 from hfac.plots._diagnostics import theory_line as theory_line
+from hfac.plots._episodes import Scene as Scene
+from hfac.plots._episodes import film as film
+from hfac.plots._episodes import walk as walk
 from hfac.plots._figures import FIGURES as FIGURES
 from hfac.plots._figures import save_all as save_all
 from hfac.plots._runs import EPISODES as EPISODES
@@ -31,6 +34,7 @@ from hfac.plots._runs import curve as curve
 from hfac.plots._runs import describe as describe
 from hfac.plots._runs import failures as failures
 from hfac.plots._runs import grid as grid
+from hfac.plots._runs import milestones as milestones
 from hfac.plots._runs import objective as objective
 from hfac.plots._runs import objective_line as objective_line
 from hfac.plots._runs import of_grid as of_grid

@@ -115,11 +115,9 @@ def answer(data: "xarray.Dataset", problem: Problem, layout: GridLayout) -> Answ
     tau = float(data["judged_tau"].min())
     words, run = typical(data)
     values = run[OBJECTIVE].sel(judged_tau=tau).values
-    is_healthy = bool(np.isfinite(values).all())
-    middle = int(np.argmin(np.abs(values - (values[0] + values[-1]) / 2))) if is_healthy else len(values) // 2
     respond = jax.jit(lambda x: exact.best_response(problem, x, tau))
     moments = []
-    for t in (0, middle, -1):
+    for t in milestones(values):
         x = run["x"].isel(step=t).values
         pi = np.asarray(respond(x))
         visits = np.asarray(exact.visitation(problem, pi)).reshape(layout.shape)
@@ -139,6 +137,17 @@ def typical(data: "xarray.Dataset") -> tuple[str, "xarray.Dataset"]:
     order = np.argsort(judged.isel(best).values)
     run = data.isel(best).isel(seed=int(order[(len(order) - 1) // 2]))
     return f"{describe(data, best)}, seed {int(run['seed'])}", run
+
+
+def milestones(values: np.ndarray) -> tuple[int, int, int]:
+    """The first of several record points, the one between where half of the way has been gone, and the last."""
+    last = len(values) - 1
+    if last < 2:
+        return 0, last, last
+    if not np.isfinite(values).all():
+        return 0, last // 2, last
+    gaps = np.abs(values - (values[0] + values[-1]) / 2)
+    return 0, 1 + int(np.argmin(gaps[1:-1])), last
 
 
 def of_grid(problem: Any) -> tuple[Problem, GridLayout] | None:
@@ -176,18 +185,9 @@ def grid(data: "xarray.Dataset", problem: Any, references: References) -> "Figur
 
 
 def _grid_panel(axis: "Axes", layout: GridLayout, moment: Moment, limits: tuple[float, float]) -> Any:
-    from matplotlib.colors import LogNorm
-
     rows, columns = layout.shape
-    norm = LogNorm(limits[0], max(limits[1], 1.01 * limits[0]))
-    shown = np.where(moment.field > 0, moment.field, np.nan)
-    image = axis.imshow(shown, cmap="Blues", norm=norm, interpolation="nearest", alpha=0.85)
+    image = draw_field(axis, layout, moment.field, limits)
     row, column = np.divmod(np.arange(rows * columns), columns)
-    colors = {"landmark": "#009E73", "hazard": "#444444"}
-    for label, states in layout.marks.items():
-        for state in states:
-            is_hazard = label == "hazard"
-            axis.add_patch(_cell(column[state], row[state], colors.get(label, "#CC79A7"), is_hazard))
     areas = 900 * moment.visits.ravel()
     axis.scatter(column, row, s=areas, facecolors="none", edgecolors="#D55E00", linewidths=0.9, zorder=3)
     drift = moment.drift.reshape(-1, 2)
@@ -195,6 +195,21 @@ def _grid_panel(axis: "Axes", layout: GridLayout, moment: Moment, limits: tuple[
         column, row, drift[:, 1], drift[:, 0], angles="xy", scale_units="xy", scale=2.0, width=0.005,
         color="0.15", pivot="mid", zorder=4,
     )  # fmt: skip
+    return image
+
+
+def draw_field(axis: "Axes", layout: GridLayout, field: np.ndarray, limits: tuple[float, float]) -> Any:
+    """What the leader sets in each cell [rows, columns], and what is marked; an image, for a colour bar."""
+    from matplotlib.colors import LogNorm
+
+    norm = LogNorm(limits[0], max(limits[1], 1.01 * limits[0]))
+    shown = np.where(field > 0, field, np.nan)
+    image = axis.imshow(shown, cmap="Blues", norm=norm, interpolation="nearest", alpha=0.85)
+    colors = {"landmark": "#009E73", "hazard": "#444444"}
+    for label, states in layout.marks.items():
+        for state in states:
+            row, column = divmod(state, layout.shape[1])
+            axis.add_patch(_cell(column, row, colors.get(label, "#CC79A7"), is_hazard=label == "hazard"))
     axis.set_xticks([])
     axis.set_yticks([])
     axis.grid(visible=False)

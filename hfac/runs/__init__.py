@@ -41,6 +41,11 @@ from hfac.runs._merge import merge as merge
 from hfac.runs._processes import ALONE as ALONE
 from hfac.runs._processes import Processes as Processes
 from hfac.runs._processes import rendezvous as rendezvous
+from hfac.runs._recorded import recorded as recorded
+from hfac.runs._render import View as View
+from hfac.runs._render import animate as animate
+from hfac.runs._render import check_animation as check_animation
+from hfac.runs._render import render as render
 from hfac.runs._replay import Repeated as Repeated
 from hfac.runs._replay import repeat as repeat
 from hfac.runs._replay import replay as replay

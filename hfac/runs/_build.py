@@ -14,14 +14,14 @@ from hfac._compiler.jaxpr import is_tracing
 from hfac._errors import InputError, as_input_error, nearest
 from hfac._progress import progress
 from hfac._registry import find
-from hfac.runs import _configuration, _own
+from hfac.runs import _configuration, _own, _policies
 from hfac.runs._folder import BY_CONTENT, OWN, TABLES
 from hfac.runs._job import Job, Variant
 from hfac.schedules import Coordinates, Grid, Schedules
 from hfac.settings import JUDGE, LEAST_JUDGED, METHOD, PROBLEM
-from hfac.types import Algorithm
+from hfac.types import Algorithm, PyTree
 
-Record = Literal["x", "tables"]
+Record = Literal["x", "tables", "policies"]
 Preset = Literal["recommended", "attenuating", "fixed"]
 
 
@@ -50,7 +50,8 @@ def job(
       seeds: number of seeds, >= 1.
       first_seed: the first; the others follow.
       judge: entropy weights at which x is judged, > 0; the problem's own, or 0.003, unless given.
-      record: what record points keep, x or also all tracked tables.
+      record: what record points keep: x, or also all tracked tables, policies and critics, or also the parameters of
+        all tracked policies, which `recorded` gives back.
       preset: of schedules and options; recommended where there are any, else attenuating.
       problem_options: of a named problem; a list for a number is a dimension of the results.
       algorithm_options: of the method; so is a list for a number that may differ between runs.
@@ -244,11 +245,6 @@ def build(
         raise InputError("--judge lists a value twice")
     if len(judge) > 1 and hasattr(each[0], "reported_as"):
         raise InputError(f"--judge takes one weight for {given['problem']}, got {len(judge)}")
-    record = getattr(each[0], "record", None)
-    if given.get("record") == "tables":
-        record = metrics.state
-        with as_input_error(f"{given['algorithm']}: "):
-            metrics.check_tables(variants[0].algorithm)
     axes = _coordinates(problem_axes)
     seeds = range(given["first_seed"], given["first_seed"] + given["seeds"])
     if not hasattr(each[0], "judged_at"):  # where it follows from the schedules, it is looked up again
@@ -256,7 +252,7 @@ def build(
     if len(variants) > 1 and hasattr(each[0], "reported_as"):
         listed = ", ".join(path.partition(".")[2] for (path,) in problem_axes)
         raise InputError(f"--problem: {given['problem']} takes one value of {listed} for a sweep, not a list")
-    made = Job(variants, axes, grid, seeds, given["steps"], judge, record, given, preset)
+    made = Job(variants, axes, grid, seeds, given["steps"], judge, given, preset)
     _check_shapes(made)
     engine.check_names({"x": jax.eval_shape(each[0].init_x, random.key(0))}, made.coordinates)
     return made
@@ -311,7 +307,25 @@ def _variant(
     algorithm = call(method, (problem,), own, "algorithm")
     if not isinstance(algorithm, Algorithm):
         raise InputError(f"--algorithm: {_name(method)}(problem) must return an Algorithm, got {algorithm!r}")
-    return Variant(problem, algorithm)
+    return Variant(problem, algorithm, _record(problem, algorithm, configuration))
+
+
+def _record(problem: Any, algorithm: Algorithm, configuration: Mapping[str, Any]) -> Any:
+    """What a record point of these runs keeps; None keeps x.
+
+    Raises:
+      InputError: if there is no such thing.
+    """
+    own, wanted = getattr(problem, "record", None), configuration.get("record")
+    if wanted == "policies":
+        return _policies.keeping(algorithm, own)
+    if wanted != "tables":
+        return own
+    if options.kind_of(problem) in ("control", "sequences"):
+        raise InputError(f"--record tables: policies of {_name(problem)} are no tables; --record policies keeps them")
+    with as_input_error(f"{configuration['algorithm']}: "):
+        metrics.check_tables(algorithm)
+    return metrics.state
 
 
 def _with_defaults(problem: Any, configuration: Mapping[str, Any]) -> dict[str, Any]:
@@ -349,20 +363,27 @@ def _check_shapes(job: Job) -> None:
     """Raise `InputError` unless the problems have upper variables of one shape: their records are one dataset."""
     if len(job.variants) == 1:
         return
-    if job.record is metrics.state:
+    if job.variants[0].record is metrics.state:
         sizes = [variant.problem.mdp.next_states.shape[:2] for variant in job.variants]
         if len(set(sizes)) > 1:
             raise InputError(
                 f"{', '.join(job.axes.dims)}: tables of one sweep have one shape, got {sizes}; record x only"
             )
-    found = [jax.eval_shape(variant.problem.init_x, random.key(0)) for variant in job.variants]
+    _check_equal(job, "an x", [jax.eval_shape(variant.problem.init_x, random.key(0)) for variant in job.variants])
+    if job.configuration.get("record") == "policies":
+        first = [_policies.shapes(variant.algorithm, job.grid.one(0)) for variant in job.variants]
+        _check_equal(job, "policies", first)
+
+
+def _check_equal(job: Job, what: str, found: list[PyTree]) -> None:
+    """Raise `InputError` unless trees of the job's problems have the same shapes."""
     for other in found[1:]:
         if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), other) != jax.tree.map(
             lambda leaf: (leaf.shape, leaf.dtype), found[0]
         ):
             shapes = [jax.tree.map(lambda leaf: list(leaf.shape), each) for each in (found[0], other)]
             raise InputError(
-                f"{', '.join(job.axes.dims)}: problems of one sweep have an x of one shape, got {shapes[0]} and "
+                f"{', '.join(job.axes.dims)}: problems of one sweep have {what} of one shape, got {shapes[0]} and "
                 f"{shapes[1]}; give them sweeps of their own"
             )
 

@@ -30,7 +30,7 @@ Table = dict[str, Any]
 NEEDED = ("problem", "algorithm", "steps", "seeds", "first_seed")
 HINTS: dict[str, Any] = {  # types of what a sweep's configuration holds beside the numbers of its schedules
     **{"problem": str, "algorithm": str, "steps": int, "seeds": int, "first_seed": int},
-    **{"judge": Numbers | None, "record": Literal["x", "tables"] | None, "zip": tuple[str, ...] | None},
+    **{"judge": Numbers | None, "record": Literal["x", "tables", "policies"] | None, "zip": tuple[str, ...] | None},
     **{"preset": Literal["recommended", "attenuating", "fixed"] | None, "shard": str | None},
     **{"block_width": int | None, "on_divergence": Literal["keep", "stop"] | None},
     **dict.fromkeys(TABLES, Table | None),

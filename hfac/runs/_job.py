@@ -19,6 +19,7 @@ class Variant(NamedTuple):
 
     problem: Any
     algorithm: Algorithm
+    record: Callable[[Any, Any, Any], Any] | None = None  # what a record point keeps; None keeps x
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,6 @@ class Job:
     seeds: range  # [N]
     steps: int
     judge: tuple[float, ...]  # entropy weights at which x is judged
-    record: Callable[[Any, Any, Any], Any] | None  # what a record point keeps; None keeps x
     configuration: Mapping[str, Any]  # what all this was made from, as config.json holds it
     preset: str  # that the schedules come from
     record_at: tuple[int, ...] = ()  # record points beside the usual ones

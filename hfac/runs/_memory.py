@@ -18,7 +18,7 @@ from hfac.types import Algorithm
 COPIES = 2  # of every state that a compiled step holds
 LOADED = 3  # copies of the results while they are judged
 LISTED = 230  # bytes that naming a run takes, whoever runs it
-ALWAYS_FITS = 2**20  # records; fewer are not worth the second that looking at their shapes takes
+ALWAYS_FITS = 2**20  # records without policies; fewer are not worth the second that looking at their shapes takes
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may use, where control groups are of version 2
 FEWER_SEEDS = "give fewer seeds at a time, the others with --first-seed in folders of their own"
 
@@ -42,8 +42,10 @@ def check_memory(job: Job, execution: Execution, folder: Path | None = None) -> 
     check_beside(own, job.algorithm, job.grid.schedules, f"{FEWER_SEEDS}, or more shares (--shard)")
     _compare("their names", job.num_runs, LISTED, here, FEWER_SEEDS)
     num_records = job.num_runs * len(job.points)
-    if execution.share == (1, 1) and num_records > ALWAYS_FITS:
-        one = engine.lay_out(job.algorithm, job.grid, np.zeros(1, int), job.record, subset=np.zeros(1, int))
+    are_small = num_records <= ALWAYS_FITS and job.configuration.get("record") != "policies"
+    if execution.share == (1, 1) and not are_small:
+        record = job.variants[0].record
+        one = engine.lay_out(job.algorithm, job.grid, np.zeros(1, int), record, subset=np.zeros(1, int))
         kept = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one.record_shapes))
         _compare("their results", job.num_runs, LOADED * kept * num_records // job.num_runs, here, FEWER_SEEDS)
 

@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hfac import _checks, _files, engine
-from hfac._errors import InputError, as_input_error
+from hfac import _files, engine
+from hfac._errors import InputError
 from hfac._progress import progress
 from hfac._trees import named_leaves
 from hfac.engine import Replay
 from hfac.runs import _folder, _work
 from hfac.runs._build import as_paths, build
+from hfac.runs._find import one_run
 from hfac.runs._job import Job
-from hfac.settings import find
 from hfac.types import Algorithm
 
 
@@ -71,7 +71,7 @@ def replay(
 def repeat(job: Job, folder: Path, seed: int, which: Mapping[str, float], debug: bool, quiet: bool = True) -> Repeated:
     """Repeat one run of a job that is stored in a folder; see `replay`."""
     data = _work.load(job, folder, quiet)
-    index, words = _find(job, which, seed)
+    index, words = one_run(job, which, seed)
     variant, within = divmod(index, job.runs_per_variant)
     algorithm, own = job.variants[variant].algorithm, job.grid.one(within // len(job.seeds))
     with progress("running again", None, "steps", quiet) as bar:
@@ -94,32 +94,3 @@ def _gap(stored: Any, again: Any) -> float:
     """Euclidean distance, relative to what was stored."""
     distance, size = np.linalg.norm(np.asarray(again) - stored), np.linalg.norm(stored)
     return float(distance / size) if size > 0 else float(distance)
-
-
-def _find(job: Job, which: Mapping[str, float], seed: int) -> tuple[int, str]:
-    """Place of the run in the job's table, and the run in words."""
-    table = job.table
-    chosen = table.labels["seed"] == seed
-    if not chosen.any():
-        raise InputError(f"--seed {seed}: the sweep has {job.seeds[0]} to {job.seeds[-1]}")
-    if not (isinstance(which, Mapping) and all(isinstance(word, str) for word in which)):
-        raise InputError(f"which must be values by the names of lists, got {which!r}")
-    for word, value in which.items():
-        with as_input_error():
-            _checks.number(f"--{word}", value)
-        setting = find(word)
-        path = word if setting is None else setting.path
-        if path not in table.labels:
-            raise InputError(f"--{word}: the sweep has no list of these; its runs differ in {', '.join(table.labels)}")
-        near = np.isclose(table.labels[path], value, rtol=1e-3, atol=0)
-        if not near.any():
-            held = ", ".join(f"{v:.6g}" for v in dict.fromkeys(table.labels[path].tolist()))
-            raise InputError(f"--{word} {value:g}: the sweep has {held}")
-        chosen &= near
-    places = np.flatnonzero(chosen)
-    if len(places) != 1:
-        meant = {setting.path for setting in map(find, which) if setting is not None}
-        others = sorted(set(table.labels) - {"seed"} - meant)
-        raise InputError(f"{len(places)} runs have seed {seed}; say which, by {', '.join(others)}")
-    words = [f"{name} {values[places[0]]:.6g}" for name, values in table.labels.items()]
-    return int(places[0]), ", ".join(words)

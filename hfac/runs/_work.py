@@ -21,10 +21,23 @@ from hfac.types import Status
 
 
 def load(job: Job, folder: Path, quiet: bool = True) -> xarray.Dataset:
-    """The stored results in the order of the job's grid and seeds; parts may have come in another.
+    """The stored results of a run that is at its end, in the order of the job's grid and seeds.
 
     Raises:
       InputError: if they are damaged, or not all there.
+    """
+    data = ordered(job, folder, quiet)
+    if int(data["step"][-1]) < job.steps:
+        way_on = _folder.way_on(folder, job.configuration)
+        raise InputError(f"{folder} ends at step {int(data['step'][-1]):,}; {way_on} goes on with it")
+    return data
+
+
+def ordered(job: Job, folder: Path, quiet: bool = True) -> xarray.Dataset:
+    """The stored results as far as they have come, in the order of the job's grid and seeds; parts may be in another.
+
+    Raises:
+      InputError: if they are damaged, or runs are missing.
     """
     way_on = _folder.way_on(folder, job.configuration)
     with waiting("reading the records", quiet), as_input_error():
@@ -32,12 +45,9 @@ def load(job: Job, folder: Path, quiet: bool = True) -> xarray.Dataset:
     wanted = {dim: labels[dim] for dim, labels in job.coordinates.values.items()} | {"seed": job.seeds}
     moved = {dim: labels for dim, labels in wanted.items() if not np.array_equal(data[dim].values, labels)}
     try:
-        data = data.sel(moved)
+        return data.sel(moved)
     except KeyError as error:
         raise InputError(f"{folder} lacks runs: {error}; {way_on} runs them") from None
-    if int(data["step"][-1]) < job.steps:
-        raise InputError(f"{folder} ends at step {int(data['step'][-1]):,}; {way_on} goes on with it")
-    return data
 
 
 def announce(job: Job, quiet: bool) -> None:
@@ -165,7 +175,7 @@ def _parts_of(job: Job, runs: np.ndarray, count: int) -> list[np.ndarray]:
 def lay_out(job: Job, runs: np.ndarray, width: int | None = None) -> engine.Layout:
     """Runs of one problem laid out on this machine, by their places in the job's table."""
     variant, own = job.variants[runs[0] // job.runs_per_variant], runs % job.runs_per_variant
-    return engine.lay_out(variant.algorithm, job.grid, job.seeds, job.record, subset=own, width=width)
+    return engine.lay_out(variant.algorithm, job.grid, job.seeds, variant.record, subset=own, width=width)
 
 
 def update_configuration(job: Job, folder: Path) -> None:

@@ -67,7 +67,7 @@ def wrong(draw) -> tuple[list[str], dict[str, str]]:
         return [command, which, draw(st.sampled_from(["file.txt", "nowhere"]))], {"file.txt": draw(st.just(""))}
     if kind == "folder":
         content = draw(st.one_of(TEXTS, WORDS.map(lambda key: json.dumps({"command": key}))))
-        if command in ("resume", "extend", "replay", "report"):
+        if command in ("resume", "extend", "replay", "render", "report"):
             more = ["--seed", "1"] if command == "replay" else []
             return [command, "run", *more], {"run/config.json": content}
         if command == "merge":

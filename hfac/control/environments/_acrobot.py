@@ -1,6 +1,6 @@
 """Acrobot: swing the tip of two links above a bar by the joint between them (Sutton, 1995); numbers of Acrobot-v1."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def acrobot(limit: int = LIMIT) -> Environment:
       limit: steps after which an episode is cut off.
     """
     high = np.array([1.0, 1.0, 1.0, 1.0, *MAX_SPEEDS])
-    return Environment(_reset, _step, Box(-high, high), Discrete(3), limit, "acrobot", SCALE)
+    return Environment(_reset, _step, Box(-high, high), Discrete(3), limit, "acrobot", SCALE, _draw)
 
 
 def _reset(key: Key) -> tuple[jax.Array, State]:
@@ -78,3 +78,12 @@ def _step(key: Key, state: State, action: jax.Array) -> Step:
     is_up = -jnp.cos(after.first) - jnp.cos(after.second + after.first) > 1
     reward = jnp.where(is_up, 0, -1).astype(after.first.dtype)
     return Step(_shown(after), after, reward, is_up, jnp.array(False))
+
+
+def _draw(axes: Any, state: State) -> None:
+    axes.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2))
+    axes.axhline(LENGTH, color="0.7", linewidth=1)
+    angles = np.array([state.first, state.first + state.second])
+    x, y = (np.append(0, np.cumsum(LENGTH * leans)) for leans in (np.sin(angles), -np.cos(angles)))
+    axes.plot(x, y, color="#0072B2", linewidth=4, solid_capstyle="round")
+    axes.plot(x, y, "o", color="0.25", markersize=5)

@@ -1,6 +1,6 @@
 """CartPole: keep a pole upright on a cart (Barto, Sutton and Anderson, 1983); numbers of CartPole-v1."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ class State(NamedTuple):
 def cartpole() -> Environment:
     """Push a cart left or right, reward 1 a step, until the pole leans past 12 degrees or the cart leaves the track."""
     high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf])
-    return Environment(_reset, _step, Box(-high, high), Discrete(2), LIMIT, "cartpole", SCALE)
+    return Environment(_reset, _step, Box(-high, high), Discrete(2), LIMIT, "cartpole", SCALE, _draw)
 
 
 def _reset(key: Key) -> tuple[jax.Array, State]:
@@ -50,3 +50,13 @@ def _step(key: Key, state: State, action: jax.Array) -> Step:
     )
     has_fallen = (jnp.abs(after.position) > MAX_POSITION) | (jnp.abs(after.angle) > MAX_ANGLE)
     return Step(jnp.stack(after), after, jnp.ones_like(after.angle), has_fallen, jnp.array(False))
+
+
+def _draw(axes: Any, state: State) -> None:
+    axes.set(xlim=(-1.2 * MAX_POSITION, 1.2 * MAX_POSITION), ylim=(-0.5, 1.5))
+    axes.plot([-MAX_POSITION, MAX_POSITION], [0, 0], "|-", color="0.7", linewidth=1, zorder=0)
+    left, right = state.position - 0.3, state.position + 0.3
+    axes.fill([left, right, right, left], [-0.15, -0.15, 0.15, 0.15], color="0.25")
+    tip = (2 * HALF_LENGTH * np.sin(state.angle), 2 * HALF_LENGTH * np.cos(state.angle))
+    pole = ([state.position, state.position + tip[0]], [0, tip[1]])
+    axes.plot(*pole, color="#D55E00", linewidth=4, solid_capstyle="round", zorder=3)

@@ -1,6 +1,6 @@
 """MountainCar: swing a weak car up a hill (Moore, 1990); numbers of MountainCar-v0."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def mountain_car(limit: int = LIMIT) -> Environment:
       limit: steps after which an episode is cut off.
     """
     low, high = np.array([LOWEST, -MAX_SPEED]), np.array([HIGHEST, MAX_SPEED])
-    return Environment(_reset, _step, Box(low, high), Discrete(3), limit, "mountain_car", SCALE)
+    return Environment(_reset, _step, Box(low, high), Discrete(3), limit, "mountain_car", SCALE, _draw)
 
 
 def _reset(key: Key) -> tuple[jax.Array, State]:
@@ -46,3 +46,15 @@ def _step(key: Key, state: State, action: jax.Array) -> Step:
     after = State(position, jnp.where((position <= LOWEST) & (velocity < 0), 0, velocity))
     is_there = (after.position >= GOAL) & (after.velocity >= 0)
     return Step(jnp.stack(after), after, -jnp.ones_like(position), is_there, jnp.array(False))
+
+
+def _draw(axes: Any, state: State) -> None:
+    axes.set(xlim=(LOWEST - 0.05, HIGHEST + 0.05), ylim=(-0.05, 1.25))
+    ground = np.linspace(LOWEST, HIGHEST, 100)
+    axes.plot(ground, _height(ground), color="0.5", linewidth=1)
+    axes.plot([GOAL, GOAL], [_height(GOAL), _height(GOAL) + 0.2], color="#009E73", linewidth=2)
+    axes.plot(state.position, _height(state.position) + 0.04, "o", color="#D55E00", markersize=9)
+
+
+def _height(position: Any) -> Any:
+    return 0.55 + 0.45 * np.sin(3 * position)

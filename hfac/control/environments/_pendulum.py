@@ -1,6 +1,6 @@
 """Pendulum: swing up and hold a pendulum with a weak motor; numbers of Pendulum-v1."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ def pendulum() -> Environment:
     """Turn a pendulum by a torque in [-2, 2]; reward -(angle^2 + velocity^2 / 10 + torque^2 / 1000) a step."""
     high = np.array([1.0, 1.0, MAX_SPEED])
     torque = np.array([MAX_TORQUE])
-    return Environment(_reset, _step, Box(-high, high), Box(-torque, torque), LIMIT, "pendulum", SCALE)
+    return Environment(_reset, _step, Box(-high, high), Box(-torque, torque), LIMIT, "pendulum", SCALE, _draw)
 
 
 def _reset(key: Key) -> tuple[jax.Array, State]:
@@ -48,3 +48,10 @@ def _step(key: Key, state: State, action: jax.Array) -> Step:
     velocity = jnp.clip(state.velocity + SECONDS * turn, -MAX_SPEED, MAX_SPEED)
     after = State(state.angle + SECONDS * velocity, velocity)
     return Step(_shown(after), after, -cost, jnp.array(False), jnp.array(False))
+
+
+def _draw(axes: Any, state: State) -> None:
+    axes.set(xlim=(-1.3 * LENGTH, 1.3 * LENGTH), ylim=(-1.3 * LENGTH, 1.3 * LENGTH))
+    tip = (-LENGTH * np.sin(state.angle), LENGTH * np.cos(state.angle))
+    axes.plot([0, tip[0]], [0, tip[1]], color="#D55E00", linewidth=6, solid_capstyle="round")
+    axes.plot(0, 0, "o", color="0.25", markersize=6)

@@ -1,0 +1,153 @@
+"""Single episodes, to look at: where policies went, step by step, from the same random numbers."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hfac._compiler import random
+from hfac.control import judging, networks, rollouts
+from hfac.control.environment import Discrete, Environment, reached, strong
+from hfac.control.networks import Distribution
+from hfac.control.problem import ControlProblem
+from hfac.control.tabular import one_hot
+from hfac.tabular.problem import Problem
+from hfac.types import Key, PyTree, cast
+
+
+class Episode(NamedTuple):
+    """One episode of a policy; after its end everything rests and nothing is earned."""
+
+    states: PyTree  # of the environment, leaves [T + 1, ...]
+    earned: Any  # [T + 1], sum of the rewards so far
+    length: Any  # int32 [], steps until the end
+
+
+class _Path(NamedTuple):
+    """Where an episode went."""
+
+    obs: jax.Array  # [T + 1, d]
+    states: PyTree  # leaves [T + 1, ...]
+    action: jax.Array  # [T, ...]
+    reward: jax.Array  # [T], the environment's own
+    is_alive: jax.Array  # bool [T], before the step
+
+
+def check_episode(episode: int) -> None:
+    """Raise `ValueError` unless there is an episode of that number among those by which record points are judged."""
+    if not (isinstance(episode, int) and 0 <= episode < judging.NUM_EPISODES):
+        raise ValueError(f"episode must be a whole number in [0, {judging.NUM_EPISODES}), got {episode}")
+
+
+def key_of(episode: int) -> Key:
+    """Random numbers of one of the episodes by which every record point is judged."""
+    return jax.random.split(random.key(judging.SAME_NUMBERS), judging.NUM_EPISODES)[episode]
+
+
+def longest(problem: ControlProblem | Problem) -> int:
+    """Steps of the longest episode that is shown: those that are judged, of tables the discount's few horizons."""
+    if isinstance(problem, Problem):
+        return math.ceil(rollouts.LONGEST / (1 - float(problem.mdp.discount)))
+    if problem.table is not None:
+        return longest(problem.table)
+    return problem.environment.limit or judging.LONGEST
+
+
+def of_policies(problem: ControlProblem, key: Key, xs: PyTree, thetas: PyTree, num_steps: int) -> list[Episode]:
+    """An episode of each of several policies, in the environment's own reward, or r_x where a table has none.
+
+    Args:
+      problem: gives environment and policy.
+      key: of all of them, consumed.
+      xs: upper variables, leaves [P, ...].
+      thetas: parameters of the policies, leaves [P, ...].
+      num_steps: T.
+    """
+    dtype = jnp.float32
+
+    def one(x: PyTree, theta: PyTree) -> Episode:
+        def outputs(obs: jax.Array) -> jax.Array:
+            return problem.policy.apply(theta, problem.features(obs))
+
+        path = _walk(problem.environment, problem.distribution, outputs, key, longest(problem), num_steps, dtype)
+        if problem.table is None:
+            return _episode(path, path.reward)
+        rewards = jax.vmap(functools.partial(problem.reward, x))(path.obs[:-1], path.action, path.obs[1:])
+        return _episode(path, rewards)
+
+    return _each(one, cast((xs, thetas), dtype))
+
+
+def of_tables(problem: Problem, key: Key, xs: PyTree, policies: Any, num_steps: int) -> list[Episode]:
+    """An episode of each of several policies of a tabular problem, in r_x.
+
+    Args:
+      problem: gives dynamics and r_x.
+      key: of all of them, consumed.
+      xs: upper variables, leaves [P, ...].
+      policies: tables [P, S, A].
+      num_steps: T.
+    """
+    environment, dtype = one_hot(problem), jnp.result_type(float)
+    distribution = networks.categorical(Discrete(problem.mdp.num_actions))
+
+    def one(x: PyTree, pi: jax.Array) -> Episode:
+        def outputs(obs: jax.Array) -> jax.Array:
+            return jnp.log(pi)[jnp.argmax(obs)]
+
+        path = _walk(environment, distribution, outputs, key, longest(problem), num_steps, dtype)
+        rewards = jax.vmap(functools.partial(problem.reward, x))(path.states[:-1], path.action, path.states[1:])
+        return _episode(path, rewards)
+
+    return _each(one, cast((xs, policies), dtype))
+
+
+def _each(one: Callable[..., Episode], several: tuple[PyTree, ...]) -> list[Episode]:
+    """Episodes one by one, of NumPy arrays."""
+    found = jax.jit(jax.vmap(one))(*several)
+    count = len(found.length)
+    return [jax.tree.map(lambda leaf, i=i: _shown(leaf[i]), found) for i in range(count)]
+
+
+def _shown(leaf: jax.Array) -> Any:
+    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)
+
+
+def _episode(path: _Path, rewards: jax.Array) -> Episode:
+    earned = jnp.cumsum(jnp.where(path.is_alive, rewards, 0))
+    return Episode(path.states, jnp.concatenate([jnp.zeros(1, earned.dtype), earned]), jnp.sum(path.is_alive))
+
+
+def _walk(
+    environment: Environment,
+    distribution: Distribution,
+    outputs: Callable[[jax.Array], jax.Array],
+    key: Key,
+    limit: int,
+    num_steps: int,
+    dtype: Any,
+) -> _Path:
+    """The first steps of an episode that lasts at most `limit`, from the random numbers of `judging.episodes`."""
+    start, run = jax.random.split(key)
+    first = strong(environment.reset(start), dtype)
+
+    def step(carry: Any, now: Key) -> tuple[Any, Any]:
+        obs, state, is_over = carry
+        act, move = jax.random.split(now)
+        action = distribution.action(distribution.act(outputs(obs), distribution.noise(act, dtype)))
+        found = environment.step(move, state, action)
+        ends = jnp.asarray(found.terminated) | jnp.asarray(found.truncated)
+        rests = is_over if found.final_obs is None else is_over | ends  # one that resets itself stays where it ended
+        after = strong((reached(found), found.state), dtype)
+        obs, state = jax.tree.map(lambda a, b: jnp.where(rests, b, a), after, (obs, state))
+        reward = jnp.asarray(found.reward, dtype)
+        return (obs, state, is_over | ends), (obs, state, action, reward, ~is_over)
+
+    keys = jax.random.split(run, limit)[:num_steps]
+    obs, states, action, reward, is_alive = jax.lax.scan(step, (*first, jnp.array(False)), keys)[1]
+    obs, states = jax.tree.map(lambda one, rest: jnp.concatenate([one[None], rest]), first, (obs, states))
+    return _Path(obs, states, action, reward, is_alive)
