@@ -119,7 +119,8 @@ def _shown(leaf: jax.Array) -> Any:
 
 def _episode(path: _Path, rewards: jax.Array) -> Episode:
     earned = jnp.cumsum(jnp.where(path.is_alive, rewards, 0))
-    return Episode(path.states, jnp.concatenate([jnp.zeros(1, earned.dtype), earned]), jnp.sum(path.is_alive))
+    earned = jnp.concatenate([jnp.zeros(1, earned.dtype), earned])
+    return Episode(path.states, earned, jnp.sum(path.is_alive, dtype=jnp.int32))
 
 
 def _walk(

@@ -98,6 +98,7 @@ def check_animation(folder: Path, out: Path | None, view: View) -> Path:
 
 def animate(job: Job, folder: Path, path: Path, view: View, quiet: bool = True) -> Path:
     """Draw an animation of a job that is stored in a folder; see `render`."""
+    _check_drawable(job.problem)
     with waiting("reading the records", quiet), as_input_error():
         data = results.load(folder / _folder.RESULTS)
     if OBJECTIVE not in data:
@@ -144,33 +145,36 @@ def _variant_of(job: Job, run: xarray.Dataset) -> Variant:
     raise InputError("the configuration and the results of the run do not agree")
 
 
+def _check_drawable(problem: Any) -> None:
+    """Raise `InputError` unless there is a way to draw it."""
+    if isinstance(problem, Problem | ControlProblem) and plots.of_grid(problem) is not None:
+        return
+    if not isinstance(problem, ControlProblem):
+        raise InputError(f"{problem.name} cannot be drawn: grids are, and environments that say how")
+    if problem.environment.draw is None:
+        remedy = "give its environment a function draw(axes, state), see hfac.control.Environment"
+        raise InputError(f"{problem.name} cannot be drawn: {remedy}")
+
+
 def _scenes(variant: Variant, job: Job, points: xarray.Dataset, view: View) -> list[plots.Scene]:
     """What is shown of the policies at several record points.
 
     Raises:
-      InputError: if the problem cannot be drawn, or the policies were not recorded.
+      InputError: if the policies were not recorded.
     """
     problem, on_grid = variant.problem, plots.of_grid(variant.problem)
     found = trees(variant.algorithm, job.grid.one(0), points)
-    if isinstance(problem, Problem) and on_grid is not None:
+    if isinstance(problem, Problem):
         episodes = _best_responses(problem, found["x"], points, view)
-    elif isinstance(problem, ControlProblem) and (on_grid is not None or problem.environment.draw is not None):
-        if "theta" not in found:
-            raise InputError(f"{problem.name}: no policies were kept; run the sweep with --record policies")
+    elif "theta" in found:
         steps = min(view.steps or playing.longest(problem), playing.longest(problem))
         episodes = playing.of_policies(problem, playing.key_of(view.episode), found["x"], found["theta"], steps)
     else:
-        raise InputError(f"{problem.name} cannot be drawn: {_why_not(problem)}")
+        raise InputError(f"{problem.name}: no policies were kept; run the sweep with --record policies")
     titles = [f"after {step:,} steps" for step in points["step"].values]
     earned = [episode.earned[: int(episode.length) + 1] for episode in episodes]
     draws = _of_environment(problem, episodes) if on_grid is None else _on_grid(on_grid[1], found["x"], episodes)
     return [plots.Scene(*each) for each in zip(titles, draws, earned, strict=True)]
-
-
-def _why_not(problem: Any) -> str:
-    if isinstance(problem, ControlProblem):
-        return "give its environment a function draw(axes, state), see hfac.control.Environment"
-    return "grids are, and environments that say how"
 
 
 def _best_responses(problem: Problem, xs: PyTree, points: xarray.Dataset, view: View) -> list[Episode]:

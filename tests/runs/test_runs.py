@@ -182,7 +182,7 @@ def test_problems_and_methods_of_ones_own(tmp_path):
     ({"steps": 1.5}, "steps must be a whole number, got 1.5"),
     ({"judge": 0.0}, "--judge must be positive and finite, got 0"),
     ({"judge": "low"}, "judge must be one or more entropy weights > 0, got 'low'"),
-    ({"record": "y"}, "record must be 'x' or 'tables', got 'y'"),
+    ({"record": "y"}, "record must be 'x' or 'tables' or 'policies', got 'y'"),
     ({"preset": "fast"}, "preset must be None or 'recommended' or 'attenuating' or 'fixed', got 'fast'"),
     ({"judge": float("inf")}, "--judge must be positive and finite, got inf"),
     ({"judge": [0.1, float("nan")]}, "--judge must be positive and finite, got nan"),
