@@ -30,8 +30,8 @@ class Render:
     """Which run; of the configuration that ends best the one whose end is the median, unless given."""
     episode: Count = 0
     """Whose first state and random numbers, of the 32 episodes by which record points are judged, from 0."""
-    steps: Count | None = None
-    """Longest episode that is shown; all of it unless given."""
+    length: Count | None = None
+    """Steps of an episode that are shown, at most; all of them unless given."""
     fps: Count = 30
     """Frames a second, from 1 to 50."""
     out: Path | None = None
@@ -47,7 +47,7 @@ def main(args: Sequence[str]) -> None:
     from hfac import runs
     from hfac.cli import _sweep_run
 
-    view = runs.View(settings.seed, which, settings.episode, settings.steps, settings.fps)
+    view = runs.View(settings.seed, which, settings.episode, settings.length, settings.fps)
     path = runs.check_animation(settings.dir, settings.out, view)
     request = _resume.request_of(runs.read_config(settings.dir))
     own = {"out": settings.dir, "quiet": settings.quiet}

@@ -43,13 +43,8 @@ def check_episode(episode: int) -> None:
         raise ValueError(f"episode must be a whole number in [0, {judging.NUM_EPISODES}), got {episode}")
 
 
-def key_of(episode: int) -> Key:
-    """Random numbers of one of the episodes by which every record point is judged."""
-    return jax.random.split(random.key(judging.SAME_NUMBERS), judging.NUM_EPISODES)[episode]
-
-
 def longest(problem: ControlProblem | Problem) -> int:
-    """Steps of the longest episode that is shown: those that are judged, of tables the discount's few horizons."""
+    """Steps of the longest episode: as long as those that are judged, on tables some horizons of the discount."""
     if isinstance(problem, Problem):
         return math.ceil(rollouts.LONGEST / (1 - float(problem.mdp.discount)))
     if problem.table is not None:
@@ -57,23 +52,29 @@ def longest(problem: ControlProblem | Problem) -> int:
     return problem.environment.limit or judging.LONGEST
 
 
-def of_policies(problem: ControlProblem, key: Key, xs: PyTree, thetas: PyTree, num_steps: int) -> list[Episode]:
+def of_policies(
+    problem: ControlProblem, episode: int, xs: PyTree, thetas: PyTree, num_steps: int | None = None
+) -> list[Episode]:
     """An episode of each of several policies, in the environment's own reward, or r_x where a table has none.
 
     Args:
       problem: gives environment and policy.
-      key: of all of them, consumed.
+      episode: whose random numbers all of them have, of the episodes by which record points are judged.
       xs: upper variables, leaves [P, ...].
       thetas: parameters of the policies, leaves [P, ...].
-      num_steps: T.
+      num_steps: T, at most; all of the longest unless given.
+
+    Raises:
+      ValueError: if there is no episode of that number.
     """
+    check_episode(episode)
     dtype = jnp.float32
 
     def one(x: PyTree, theta: PyTree) -> Episode:
         def outputs(obs: jax.Array) -> jax.Array:
             return problem.policy.apply(theta, problem.features(obs))
 
-        path = _walk(problem.environment, problem.distribution, outputs, key, longest(problem), num_steps, dtype)
+        path = _walk(problem.environment, problem.distribution, outputs, episode, longest(problem), num_steps, dtype)
         if problem.table is None:
             return _episode(path, path.reward)
         rewards = jax.vmap(functools.partial(problem.reward, x))(path.obs[:-1], path.action, path.obs[1:])
@@ -82,16 +83,20 @@ def of_policies(problem: ControlProblem, key: Key, xs: PyTree, thetas: PyTree, n
     return _each(one, cast((xs, thetas), dtype))
 
 
-def of_tables(problem: Problem, key: Key, xs: PyTree, policies: Any, num_steps: int) -> list[Episode]:
+def of_tables(problem: Problem, episode: int, xs: PyTree, policies: Any, num_steps: int | None = None) -> list[Episode]:
     """An episode of each of several policies of a tabular problem, in r_x.
 
     Args:
       problem: gives dynamics and r_x.
-      key: of all of them, consumed.
+      episode: whose random numbers all of them have, of the episodes by which record points are judged.
       xs: upper variables, leaves [P, ...].
       policies: tables [P, S, A].
-      num_steps: T.
+      num_steps: T, at most; all of the longest unless given.
+
+    Raises:
+      ValueError: if there is no episode of that number.
     """
+    check_episode(episode)
     environment, dtype = one_hot(problem), jnp.result_type(float)
     distribution = networks.categorical(Discrete(problem.mdp.num_actions))
 
@@ -99,7 +104,7 @@ def of_tables(problem: Problem, key: Key, xs: PyTree, policies: Any, num_steps: 
         def outputs(obs: jax.Array) -> jax.Array:
             return jnp.log(pi)[jnp.argmax(obs)]
 
-        path = _walk(environment, distribution, outputs, key, longest(problem), num_steps, dtype)
+        path = _walk(environment, distribution, outputs, episode, longest(problem), num_steps, dtype)
         rewards = jax.vmap(functools.partial(problem.reward, x))(path.states[:-1], path.action, path.states[1:])
         return _episode(path, rewards)
 
@@ -127,12 +132,13 @@ def _walk(
     environment: Environment,
     distribution: Distribution,
     outputs: Callable[[jax.Array], jax.Array],
-    key: Key,
+    episode: int,
     limit: int,
-    num_steps: int,
+    num_steps: int | None,
     dtype: Any,
 ) -> _Path:
     """The first steps of an episode that lasts at most `limit`, from the random numbers of `judging.episodes`."""
+    key = jax.random.split(random.key(judging.SAME_NUMBERS), judging.NUM_EPISODES)[episode]
     start, run = jax.random.split(key)
     first = strong(environment.reset(start), dtype)
 

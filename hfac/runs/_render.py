@@ -33,7 +33,7 @@ class View(NamedTuple):
     seed: int | None = None  # the one whose end is the median, unless given
     which: Mapping[str, float] | None = None  # values of lists that the sweep crossed; what ends best of those left
     episode: int = 0  # whose random numbers, of the episodes by which record points are judged
-    steps: int | None = None  # longest episode shown
+    length: int | None = None  # steps of the longest episode that is shown
     fps: int = 30
 
 
@@ -86,8 +86,8 @@ def check_animation(folder: Path, out: Path | None, view: View) -> Path:
         raise InputError(f"--fps must be a whole number from 1 to {FASTEST}, got {view.fps}")
     with as_input_error("--"):
         playing.check_episode(view.episode)
-        if view.steps is not None:
-            _checks.count("steps", view.steps)
+        if view.length is not None:
+            _checks.count("length", view.length)
     path = folder / FIGURES / FILE if out is None else out
     if path.suffix.lower() != ".gif":
         raise InputError(f"--out {path}: an animation is a GIF; call it {path.stem or 'policies'}.gif")
@@ -167,8 +167,7 @@ def _scenes(variant: Variant, job: Job, points: xarray.Dataset, view: View) -> l
     if isinstance(problem, Problem):
         episodes = _best_responses(problem, found["x"], points, view)
     elif "theta" in found:
-        steps = min(view.steps or playing.longest(problem), playing.longest(problem))
-        episodes = playing.of_policies(problem, playing.key_of(view.episode), found["x"], found["theta"], steps)
+        episodes = playing.of_policies(problem, view.episode, found["x"], found["theta"], view.length)
     else:
         raise InputError(f"{problem.name}: no policies were kept; run the sweep with --record policies")
     titles = [f"after {step:,} steps" for step in points["step"].values]
@@ -181,8 +180,7 @@ def _best_responses(problem: Problem, xs: PyTree, points: xarray.Dataset, view: 
     tau = float(points["judged_tau"].min())
     respond = jax.jit(lambda x: exact.best_response(problem, x, tau))
     policies = np.stack([respond(_at(xs, i)) for i in range(points.sizes["step"])])
-    steps = min(view.steps or playing.longest(problem), playing.longest(problem))
-    return playing.of_tables(problem, playing.key_of(view.episode), xs, policies, steps)
+    return playing.of_tables(problem, view.episode, xs, policies, view.length)
 
 
 def _of_environment(problem: ControlProblem, episodes: Sequence[Episode]) -> list[Any]:

@@ -56,7 +56,7 @@ def test_what_is_shown_is_what_was_judged(poles):
     totals, lengths = control.episodes(problem, jax.random.key(judging.SAME_NUMBERS), kept["theta"])
     assert float(jnp.mean(totals)) == float(results.load(poles)["return"].sel(seed=1).isel(step=-1))
     several = jax.tree.map(lambda leaf: leaf[None], (kept["x"], kept["theta"]))
-    (shown,) = playing.of_policies(problem, playing.key_of(3), *several, playing.longest(problem))
+    (shown,) = playing.of_policies(problem, 3, *several)
     assert (shown.earned[-1], shown.length) == (totals[3], lengths[3]) and 5 < shown.length < 500
     end = int(shown.length)
     assert np.all(shown.earned[end:] == shown.earned[-1])
@@ -69,7 +69,7 @@ def test_a_walk_over_a_table_earns_what_the_leader_set():
     problem = cases.goal(slip=0.0)
     x = np.random.default_rng(0).normal(size=16)
     pi = np.tile(np.eye(problem.mdp.num_actions)[1], (16, 1))
-    (found,) = playing.of_tables(problem, playing.key_of(0), x[None], pi[None], 7)
+    (found,) = playing.of_tables(problem, 0, x[None], pi[None], 7)
     goals, moves = np.exp(x) / np.exp(x).sum(), problem.mdp.next_states[:, 1]
     for before, after in zip(found.states, found.states[1:], strict=False):
         assert after == moves[before, int(np.argmax(problem.mdp.probs[before, 1]))]
@@ -81,7 +81,7 @@ def test_an_episode_that_ends_rests():
     problem = cases.ending()
     policies = np.random.default_rng(0).dirichlet(np.ones(3), size=(4, 5))
     xs = jnp.broadcast_to(problem.init_x(None), (4, 4))
-    for each in playing.of_tables(problem, playing.key_of(0), xs, policies, 20):
+    for each in playing.of_tables(problem, 0, xs, policies, 20):
         end = int(each.length)
         assert np.all(each.states[end:] == each.states[end]) and np.all(each.earned[end:] == each.earned[end])
         assert each.states[end - 1] in (1, 4) and not np.isin(each.states[: end - 1], (1, 4)).any()
@@ -153,7 +153,7 @@ def test_episodes_that_have_ended_rest_until_the_longest_has(monkeypatch):
 def test_an_animation_from_the_command_line(poles, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(poles, folder)
-    done = command("render", str(folder), "--steps", "4", "--episode", "5", "--fps", "10", cwd=tmp_path)
+    done = command("render", str(folder), "--length", "4", "--episode", "5", "--fps", "10", cwd=tmp_path)
     assert done.returncode == 0 and "written: run/figures/policies.gif" in done.stderr, done.stderr
     with Image.open(folder / "figures" / "policies.gif") as picture:
         assert picture.n_frames == 5 and picture.info["duration"] == 100 and picture.size[0] > 600
@@ -195,7 +195,7 @@ def test_what_cannot_be_drawn_is_one_line(poles, grid, tmp_path, monkeypatch):
         (["--fps", "0"], "--fps must be a whole number from 1 to 50, got 0"),
         (["--fps", "60"], "--fps must be a whole number from 1 to 50, got 60"),
         (["--episode", "32"], "--episode must be a whole number in [0, 32), got 32"),
-        (["--steps", "0"], "--steps must be a whole number >= 1"),
+        (["--length", "0"], "--length must be a whole number >= 1"),
         (["--seed", "7"], "--seed 7: the sweep has 0 to 2"),
         (["--tau", "0.5"], "--tau 0.5: the sweep has 0.01, 0.03"),
         (["--actor", "0.5"], "--actor: the sweep has no list of these; its runs differ in entropy.scale"),
