@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import hfac
-from hfac import algorithms, control, problems, runs
+from hfac import algorithms, control, problems, results, runs
 from hfac.control import environments
 from hfac.engine import SharedRecord
 from hfac.runs import Execution, _memory, _policies
 from support import cases
+from support.folders import SMALL, kept
 from support.toys import toy
 
-SMALL = {"size": 4, "landmark": (3, 3), "hazard_rows": (1, 2), "hazard_columns": (1, 2)}
 QUIET = Execution(figures=False, quiet=True)
 
 
@@ -24,36 +24,35 @@ def job(**changed):
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("policies") / "a"
-    return folder, runs.start(job(), folder, QUIET)
+    return kept(tmp_path_factory)
 
 
 def test_a_repeated_run_has_the_policies_that_were_kept(stored):
     which = {"entropy": 0.03}
-    found = runs.recorded(stored[0], seed=1, which=which)
-    again = runs.replay(stored[0], seed=1, which=which, debug=False)
+    found = runs.recorded(stored, seed=1, which=which)
+    again = runs.replay(stored, seed=1, which=which, debug=False)
     assert set(found) == {"x", "theta", "theta_pen"} and again.gap < 1e-5  # other widths round differently
-    for name, kept in found.items():
-        np.testing.assert_allclose(kept, getattr(again.replay.state, name), rtol=1e-4, atol=1e-6)
+    for name, tree in found.items():
+        np.testing.assert_allclose(tree, getattr(again.replay.state, name), rtol=1e-4, atol=1e-6)
     assert np.any(found["theta"] != found["theta_pen"])
 
 
 def test_any_record_point_comes_back(stored):
-    folder, data = stored
-    found = runs.recorded(folder, seed=0, which={"entropy": 0.01}, step=10)
+    data = results.load(stored)
+    found = runs.recorded(stored, seed=0, which={"entropy": 0.01}, step=10)
     one = data.sel({"entropy.scale": 0.01, "seed": 0, "step": 10})
     np.testing.assert_array_equal(found["theta"], one["theta"])
     np.testing.assert_array_equal(found["x"], one["x"])
-    assert np.all(runs.recorded(folder, seed=0, which={"entropy": 0.01}, step=0)["theta"] == 0)
+    assert np.all(runs.recorded(stored, seed=0, which={"entropy": 0.01}, step=0)["theta"] == 0)
     with pytest.raises(ValueError, match=r"step 11 was not recorded; the sweep has 0, 1, 2"):
-        runs.recorded(folder, seed=0, which={"entropy": 0.01}, step=11)
+        runs.recorded(stored, seed=0, which={"entropy": 0.01}, step=11)
     with pytest.raises(ValueError, match=r"2 runs have seed 0; say which, by entropy\.scale"):
-        runs.recorded(folder, seed=0)
+        runs.recorded(stored, seed=0)
 
 
 def test_a_run_keeps_what_it_records(stored):
     with pytest.raises(ValueError, match="a run keeps its record"):
-        runs.extend(stored[0], QUIET, record="x")
+        runs.extend(stored, QUIET, record="x")
     old, new = (job(record=record).configuration for record in ("x", "policies"))
     with pytest.raises(ValueError, match="a run keeps its record"):
         runs.check_growth(old, new)

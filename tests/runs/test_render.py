@@ -15,17 +15,14 @@ from hfac.control import environments, judging, playing
 from hfac.runs import View
 from support import cases
 from support.commands import command
+from support.folders import kept
 
 QUIET = runs.Execution(quiet=True)
-SMALL = {"size": 4, "landmark": (3, 3), "hazard_rows": (1, 2), "hazard_columns": (1, 2)}
 
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("render") / "grid"
-    rates = {"upper": 0.01, "entropy": [0.01, 0.03]}
-    runs.start(runs.job("goal_placement", settings=rates, steps=40, seeds=3, problem_options=SMALL), folder, QUIET)
-    return folder
+    return kept(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +48,11 @@ def filmed(monkeypatch):
 
 
 def test_what_is_shown_is_what_was_judged(poles):
-    kept = runs.recorded(poles, seed=1)
+    found = runs.recorded(poles, seed=1)
     problem = problems.reward_design(hidden=(8,), reward_hidden=(4,))
-    totals, lengths = control.episodes(problem, jax.random.key(judging.SAME_NUMBERS), kept["theta"])
+    totals, lengths = control.episodes(problem, jax.random.key(judging.SAME_NUMBERS), found["theta"])
     assert float(jnp.mean(totals)) == float(results.load(poles)["return"].sel(seed=1).isel(step=-1))
-    several = jax.tree.map(lambda leaf: leaf[None], (kept["x"], kept["theta"]))
+    several = jax.tree.map(lambda leaf: leaf[None], (found["x"], found["theta"]))
     (shown,) = playing.of_policies(problem, 3, *several)
     assert (shown.earned[-1], shown.length) == (totals[3], lengths[3]) and 5 < shown.length < 500
     end = int(shown.length)

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hfac import results
+from hfac import results, runs
 from support.commands import command
 
 CELLS = ["--problem.size", "4", "--problem.landmark", "3", "3", "--problem.hazard-rows", "1", "2"]
 CELLS += ["--problem.hazard-columns", "1", "2"]
 SIZE = [*CELLS, "--no-figures"]
+SMALL = {"size": 4, "landmark": (3, 3), "hazard_rows": (1, 2), "hazard_columns": (1, 2)}
 RECORDED = ("x", "samples", "status", "failed_at", "hyper_objective")
 
 
@@ -52,3 +53,14 @@ def swept(factory: pytest.TempPathFactory, *args: str) -> tuple[Path, str]:
 
     folder = once(factory, hashlib.sha256(repr(args).encode()).hexdigest()[:16], make)
     return folder / "run", (folder / "said").read_text(encoding="utf-8")
+
+
+def kept(factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep over two entropy weights and three seeds that keeps its policies."""
+    rates = {"upper": 0.01, "entropy": [0.01, 0.03]}
+
+    def make(folder: Path) -> None:
+        job = runs.job("goal_placement", settings=rates, steps=40, seeds=3, problem_options=SMALL, record="policies")
+        runs.start(job, folder, runs.Execution(quiet=True))
+
+    return once(factory, "kept", make)
