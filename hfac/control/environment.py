@@ -49,6 +49,7 @@ class Environment(NamedTuple):
     limit: int | None = None  # steps after which an episode is cut off; the library counts them
     name: str = "environment"
     scale: Any = None  # [d], usual sizes of observations, by which networks see them divided
+    source: str | None = None  # package and version that it comes from, where that is not this one
 
 
 def reached(step: Step) -> jax.Array:

@@ -1,6 +1,5 @@
 """Preferences: the leader learns a reward from labels of pairs of the follower's own steps (RLHF)."""
 
-from hfac._registry import find
 from hfac.control import environments
 from hfac.control.pairs import logistic_loss
 from hfac.control.problem import ControlProblem, Preferences
@@ -23,7 +22,8 @@ def preferences(
     Labels are drawn with P(first is better) = sigmoid(rationality (sum of its hidden rewards - the other's)).
 
     Args:
-      environment: whose reward is hidden; one of `hfac.control.environments.REGISTRY`.
+      environment: whose reward is hidden, one of `hfac.control.environments.REGISTRY`; or of another package, such as
+        gymnax:Breakout-MinAtar, brax:ant, jumanji:Snake-v1.
       discount: gamma in (0, 1).
       num_pairs: labels of every step, >= 1.
       segment: steps of a segment, >= 1.
@@ -34,7 +34,7 @@ def preferences(
     Raises:
       ValueError: if a number is out of range.
     """
-    made = find(environments.REGISTRY, environment, "environment")()
+    made = environments.make(environment)
     model = reward_model(made, reward_hidden)
     return ControlProblem(
         environment=made,
