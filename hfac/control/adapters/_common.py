@@ -91,8 +91,10 @@ def adapted(
             return _flat(obs), strong(state, jnp.float32)
 
     def move(key: Key, state: PyTree, action: jax.Array) -> Step:
+        state = strong(state, jnp.float32)
+        action = jnp.asarray(action).astype(jnp.int32 if isinstance(actions, Discrete) else jnp.float32)
         with _their_rules():
-            found = step(jax.random.key_data(key), strong(state, jnp.float32), action)
+            found = step(jax.random.key_data(key), state, action)
             reward, state = jnp.asarray(found.reward).astype(jnp.float32), strong(found.state, jnp.float32)
             ends = (jnp.asarray(flag).astype(bool) for flag in (found.terminated, found.truncated))
             return Step(_flat(found.obs), state, reward, *ends)
@@ -109,7 +111,7 @@ def adapted(
 
 @contextlib.contextmanager
 def _their_rules() -> Iterator[None]:
-    """jax as it is unless a process sets it otherwise, for which alone packages are written."""
+    """Settings that jax has unless a process changes them: packages are written for no others."""
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
