@@ -22,7 +22,7 @@ class Control:
     """What to measure."""
 
     environment: str = "cartpole"
-    """One of `hfac.control.environments.REGISTRY`."""
+    """One of `hfac.control.environments.REGISTRY`, or of another package: gymnax:NAME, brax:NAME, jumanji:NAME."""
     num_envs: int = 1_024
     """Copies of the environment for every policy."""
     num_steps: int = 32
@@ -94,7 +94,7 @@ def of_random_actions(config: Control, num_seeds: int) -> dict[str, float]:
     from hfac.control import environments
     from hfac.control.environment import any_action
 
-    environment = getattr(environments, config.environment)()
+    environment = environments.make(config.environment)
     num_envs, length = config.num_envs * num_seeds, config.num_steps * config.steps
 
     def one(carry: Any, key: jax.Array) -> Any:

@@ -50,6 +50,7 @@ class Environment(NamedTuple):
     name: str = "environment"
     scale: Any = None  # [d], usual sizes of observations, by which networks see them divided
     draw: Callable[[Any, PyTree], None] | None = None  # (matplotlib's axes, state of NumPy arrays) draws one moment
+    source: str | None = None  # package and version that it comes from, where that is not this one
 
 
 def reached(step: Step) -> jax.Array:

@@ -91,12 +91,17 @@ class Job:
         return tuple(f"{owner}_options.{option}" for owner, _, option in names if owner in (METHOD, PROBLEM))
 
     @property
+    def source(self) -> str | None:
+        """Package and version of the problem's environment, where another package has it."""
+        return getattr(getattr(self.problem, "environment", None), "source", None)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must have in common with the job that goes on from it."""
         found = _configuration.identity(self.configuration, self.lists)
         if self.algorithm.shared is not None:
             found["shared"] = self.algorithm.shared.digest
-        return found
+        return found if self.source is None else found | {"environment": self.source}
 
     def alone(self, index: int) -> "Job":
         """One configuration of it, without a name."""

@@ -140,6 +140,7 @@ def open_store(job: Job, folder: Path, execution: Execution) -> results.Store:
     """The store of a folder, with parts for the runs that it lacks and room for all record points."""
     path, (mine, shares) = folder / _folder.RESULTS, execution.share
     notes = {name: job.configuration[name] for name in ("problem", "algorithm")} | {"settings": job.words}
+    notes |= {} if job.source is None else {"environment": job.source}
     with as_input_error():
         store = results.Store(path) if path.exists() else results.Store.create(path, results.provenance() | notes)
         points = job.points

@@ -4,7 +4,6 @@ import dataclasses
 from typing import Literal
 
 from hfac import _checks
-from hfac._registry import find
 from hfac.control import environments
 from hfac.control.pairs import logistic_loss, lost, random_segments
 from hfac.control.problem import ControlProblem, Preferences
@@ -33,7 +32,8 @@ def preferences(
     anchored pairs do not have this flaw. The win rate says nothing of x itself: x matters through the policy alone.
 
     Args:
-      environment: whose reward is hidden; one of `hfac.control.environments.REGISTRY`.
+      environment: whose reward is hidden, one of `hfac.control.environments.REGISTRY`; or of another package, such as
+        gymnax:Breakout-MinAtar, brax:ant, jumanji:Snake-v1.
       leader: judged by how well r_x explains labels, or by how often the policy wins.
       pairs: both segments of the policy, or one of it and one of a fixed set of anchors, of a policy that acts at
         random.
@@ -51,7 +51,7 @@ def preferences(
     if leader == "win_rate" and pairs == "policy":
         raise ValueError("a policy wins half of the pairs with itself; write pairs='anchored' for leader='win_rate'")
     _checks.count("num_anchors", num_anchors)
-    made = find(environments.REGISTRY, environment, "environment")()
+    made = environments.make(environment)
     model = reward_model(made, reward_hidden)
     loss = lost if leader == "win_rate" else logistic_loss(model.reward)
     problem = ControlProblem(

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 
-from hfac._registry import find
 from hfac.control import environments
 from hfac.control.problem import ControlProblem
 from hfac.control.problems._rewards import reward_model
@@ -21,7 +20,8 @@ def reward_design(
         r_x = tanh(network),   f(x, pi) = -(1 - gamma) E[ sum_t gamma^t hidden reward ]
 
     Args:
-      environment: whose reward is hidden; one of `hfac.control.environments.REGISTRY`.
+      environment: whose reward is hidden, one of `hfac.control.environments.REGISTRY`; or of another package, such as
+        gymnax:Breakout-MinAtar, brax:ant, jumanji:Snake-v1.
       discount: gamma in (0, 1).
       hidden: widths of the hidden layers of actors and critics.
       reward_hidden: of the reward.
@@ -29,7 +29,7 @@ def reward_design(
     Raises:
       ValueError: if a number is out of range.
     """
-    made = find(environments.REGISTRY, environment, "environment")()
+    made = environments.make(environment)
     model = reward_model(made, reward_hidden)
 
     def cost(x: PyTree, obs: jax.Array, action: jax.Array, next_obs: jax.Array, hidden: jax.Array) -> jax.Array:
