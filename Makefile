@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= runs/demo
+TESTS ?= tests
 BIN := $(VENV)/bin
 
 .PHONY: install demo test test-slow stress lint docs study bench clean
@@ -19,10 +20,10 @@ demo: install
 	$(BIN)/hfac sweep goal_placement --config experiments/demo.toml --out $(DEMO)
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(TESTS)
 
 stress: install
 	$(BIN)/python -m pytest -m stress

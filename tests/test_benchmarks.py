@@ -35,6 +35,7 @@ def test_throughput(tmp_path):
     assert found["phi"] == pytest.approx(found["c_phi"], abs=0.02)  # both still near the start, 0.108
 
 
+@pytest.mark.slow
 def test_scaling(tmp_path):
     file = tmp_path / "scaling.json"
     sizes = ["--runs", "4", "--sizes", "4", "8", "--actions", "3", "--batches", "2", "--seconds", "0.01"]
@@ -49,6 +50,7 @@ def test_scaling(tmp_path):
     assert found["states"]["exponents"]["program_bytes_per_run"] > 0.5
 
 
+@pytest.mark.slow
 def test_tweets(tmp_path, capsys):
     file = tmp_path / "tweets.json"
     small = ["--batch", "4", "--opponents", "2", "--sampled", "8", "--sampled-length", "4", "--length", "6"]
@@ -60,6 +62,7 @@ def test_tweets(tmp_path, capsys):
     assert "the rest" in said and "with the cache" in said
 
 
+@pytest.mark.slow
 def test_peers(tmp_path, capsys):
     file = tmp_path / "peers.json"
     args = ["--runs", "2", "--seconds", "0.01", "--repeats", "1", "--sizes", "10", "5", "--episodes", "4"]

@@ -38,6 +38,7 @@ def rows(path: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_embed(capsys):
     from experiments import embed
 
@@ -45,9 +46,15 @@ def test_embed(capsys):
     with relaxed(), jax.numpy_rank_promotion("allow"):
         assert embed.own_scan(config).shape == (2, 100)
         assert len(embed.inside_another_loop(config)) == 2
-        forward, differences = embed.derivative_of_a_run(steps=50)
-        assert forward == pytest.approx(differences, rel=1e-6)  # central differences in float64, step 1e-5
         assert embed.descend_with_optax(steps=30) < 0.05  # from 0.108 at x = 0
+
+
+def test_the_derivative_of_a_run(capsys):
+    from experiments import embed
+
+    with relaxed(), jax.numpy_rank_promotion("allow"):
+        forward, differences = embed.derivative_of_a_run(steps=50)
+    assert forward == pytest.approx(differences, rel=1e-6)  # central differences in float64, step 1e-5
 
 
 def test_goal_placement_study(tmp_path, capsys):
@@ -66,6 +73,7 @@ def test_goal_placement_study(tmp_path, capsys):
     assert (study.out / "report.html").stat().st_size > 1_000_000
 
 
+@pytest.mark.slow
 def test_random_mdp_cannot_tell_methods_apart(tmp_path):
     from experiments import random_mdp
 
@@ -81,6 +89,7 @@ def test_random_mdp_cannot_tell_methods_apart(tmp_path):
     assert (study.out / "report.html").stat().st_size > 1_000_000
 
 
+@pytest.mark.slow
 def test_linear_reward_tells_partial_from_the_rest(tmp_path):
     from experiments import linear_reward
 
@@ -107,6 +116,7 @@ def test_arms_hold_what_they_say():
     assert "experiments" in sys.modules
 
 
+@pytest.mark.slow
 def test_four_rooms_fills_every_column(tmp_path):
     from experiments import four_rooms
 
@@ -121,7 +131,8 @@ def test_four_rooms_fills_every_column(tmp_path):
     assert (study.out / "report.html").stat().st_size > 1_000_000
 
 
-def test_rates_of_both_presets(tmp_path):
+@pytest.mark.slow
+def test_rates_fit_and_draw_an_arm(tmp_path):
     from experiments import rates
 
     study = rates.Study(out=tmp_path / "study", arms=("linear_reward, fixed",), seeds=3, steps=1_000)
@@ -131,10 +142,16 @@ def test_rates_of_both_presets(tmp_path):
     assert {row["theory"] for row in table if row["quantity"] in ("smallest", "average")} == {"-0.333"}
     assert (study.out / "linear_reward_fixed.png").stat().st_size > 10_000
     assert (study.out / "report.html").stat().st_size > 1_000_000
+
+
+def test_rates_have_arms_of_both_presets():
+    from experiments import rates
+
     assert {(name.partition(", ")[2], f"{hfac.schedules.balance(arm.schedules).rate:.3f}")
             for name, arm in rates.ARMS.items()} == {("attenuating", "-0.100"), ("fixed", "-0.333")}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_pl_condition_of_a_problem_that_strains_it(tmp_path):
     from experiments import pl_condition
 
@@ -150,6 +167,7 @@ def interrupted(*_):
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_tweets_pairs_its_arms_and_draws_them(tmp_path, monkeypatch, capsys):
     from experiments import tweets
 
@@ -177,16 +195,24 @@ def test_tweets_pairs_its_arms_and_draws_them(tmp_path, monkeypatch, capsys):
     assert (study.out / "report.html").stat().st_size > 1_000_000
     with pytest.raises(SystemExit, match="holds something else than this study"):
         tweets.main(dataclasses.replace(study, steps=3))
+
+
+def test_a_study_of_tweets_that_cannot_begin_is_refused_in_one_line(tmp_path, monkeypatch):
+    from experiments import tweets
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "file").write_text("kept")
     with pytest.raises(SystemExit, match="--arms takes 'hfac, anchored'"):
         tweets.main(tweets.Study(out=tmp_path / "none", arms=("hfac",)))
-    assert not (tmp_path / "none").exists()
-    with pytest.raises(SystemExit, match="holds something else than this study"):
-        tweets.main(dataclasses.replace(study, out=corpus))
-    with pytest.raises(ValueError, match="missing"):
-        tweets.main(dataclasses.replace(study, out=tmp_path / "later", corpus=tmp_path / "missing"))
-    assert not (tmp_path / "later").exists()
+    with as_on_the_command_line():
+        with pytest.raises(SystemExit, match="holds something else than this study"):
+            tweets.main(tweets.Study(out=tmp_path / "file"))
+        with pytest.raises(ValueError, match="missing"):
+            tweets.main(tweets.Study(out=tmp_path / "later", corpus=tmp_path / "missing"))
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", "cache"}
 
 
+@pytest.mark.slow
 def test_control_exact_writes_its_table_and_draws(tmp_path):
     from experiments import control_exact
 
@@ -197,5 +223,11 @@ def test_control_exact_writes_its_table_and_draws(tmp_path):
     table = rows(out / "table.csv")
     assert [row["method"] for row in table] == ["hfac", "partial"]
     assert (out / "control_exact.png").stat().st_size > 10_000
+
+
+def test_a_problem_that_control_exact_does_not_have_is_refused(tmp_path):
+    from experiments import control_exact
+
     with pytest.raises(SystemExit, match="must be of"):
-        control_exact.main(dataclasses.replace(study, problems=("four_rooms",)))
+        control_exact.main(control_exact.Study(out=tmp_path / "out", problems=("four_rooms",), steps=(8,)))
+    assert list(tmp_path.iterdir()) == []

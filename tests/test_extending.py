@@ -19,6 +19,7 @@ from hfac.runs import Execution
 from hfac.runs._report import REPORTS
 from hfac.tabular.sampling import SAMPLERS
 from support import cases
+from support.slow import few
 from support.toys import EVERY, toy
 
 PAGE = Path(__file__).parents[1] / "docs" / "guides" / "extending.md"
@@ -46,7 +47,7 @@ def test_the_problem(tmp_path, monkeypatch):
     assert (tmp_path / "runs" / "toll_road" / "summary.csv").is_file()
 
 
-@pytest.mark.parametrize("kind", ["tables", "sequences"])
+@pytest.mark.parametrize("kind", few(["tables", "sequences"], "tables"))
 def test_the_method_is_partial_at_a_share_of_its_rate(kind):
     """On tables and on sequences, run by run the numbers of the shipped method with that rate."""
     impatient = run(METHOD)["impatient"]

@@ -13,6 +13,7 @@ from hfac import algorithms, engine, metrics, results, schedules
 from hfac.engine import Checkpoints, advance_part, first_shapes
 from hfac.lower import Draw, First, Lower
 from hfac.types import apply_updates, cast
+from support.slow import few
 
 NUM_CONTEXTS, NUM_ACTIONS = 3, 4
 WANTED = jnp.array([1, 3, 0], jnp.int32)  # what the leader likes, by context
@@ -142,7 +143,7 @@ def test_its_direction_is_the_exact_one_up_to_the_penalty():
     assert errors[1] < 0.02 * float(jnp.linalg.norm(exact)) and errors[1] == pytest.approx(errors[0] / 2, rel=0.1)
 
 
-@pytest.mark.parametrize("batch_size", [None, 64])
+@pytest.mark.parametrize("batch_size", few([None, 64], 64))
 def test_methods_run_on_it_and_the_bilevel_ones_find_what_partial_cannot(batch_size):
     problem = Bandit()
     ends = {}

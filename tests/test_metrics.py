@@ -108,7 +108,7 @@ for _ in range(5):
 """
 
 
-@pytest.mark.parametrize("num_runs", [4, pytest.param(30, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("num_runs", [2, pytest.param(30, marks=pytest.mark.stress)])
 def test_program_finishes_every_time_in_fresh_processes(num_runs, tmp_path):
     own = environment(JAX_COMPILATION_CACHE_DIR=str(tmp_path), XLA_FLAGS="")  # compile once, then only run
 
@@ -125,6 +125,7 @@ def test_program_finishes_every_time_in_fresh_processes(num_runs, tmp_path):
     assert len(lines) == 5 * num_runs and len(set(lines)) == 1
 
 
+@pytest.mark.slow
 def test_an_upper_variable_may_be_a_dictionary(judged):
     """The same problem with x in two named halves runs, is judged and is worth the same."""
     whole, data = judged

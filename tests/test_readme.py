@@ -13,6 +13,7 @@ from hfac import tweets
 from support.commands import command
 from support.folders import SIZE
 from support.rated import made_up
+from support.slow import few
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,6 +60,7 @@ def test_sweep_from_python(capsys):
     assert np.isfinite(data["hyper_objective"].values).all()
 
 
+@pytest.mark.slow
 def test_a_job_from_python(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("hfac.runs.configure", lambda: None)
@@ -68,6 +70,7 @@ def test_a_job_from_python(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "slippery" / "summary.csv").is_file()
 
 
+@pytest.mark.slow
 def test_step_in_a_users_scan():
     scope = run("docs/tutorials/embedding.md")
     assert scope["x"].shape == (4, 100)
@@ -75,6 +78,7 @@ def test_step_in_a_users_scan():
     assert dict(scope["data"].sizes)["actor.scale"] == 2
 
 
+@pytest.mark.slow
 def test_environment_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scope = run("docs/tutorials/own-environment.md")
@@ -120,8 +124,7 @@ def at_toy_size(args: list[str]) -> list[str]:
     return [*args, *shlex.split(SHORT.get(args[0], "")), *(SIZE if "goal_placement" in args else [])]
 
 
-LONG = [f"docs/guides/{name}.md" for name in ("measuring-theory", "tuning", "tweets")]
-SHELL = [pytest.param(page, marks=[pytest.mark.slow] * (page in LONG)) for page in PAGES if commands(page)]
+SHELL = few((page for page in PAGES if commands(page)), "README.md")
 
 
 @pytest.mark.parametrize("page", SHELL)

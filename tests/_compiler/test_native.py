@@ -15,6 +15,7 @@ from hfac._compiler.jaxpr import MANY_EQUATIONS, has_large_product, has_many_equ
 from hfac.algorithms import hfac as build
 from hfac.engine import _program
 from support import cases
+from support.slow import few
 
 NUM_STEPS = 40
 
@@ -33,7 +34,10 @@ def plainly(monkeypatch):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"coupled": True, "difference": "central", "batch_size": 3}, {"sampler": "iid"}, {"tail_average": 0.5}],
+    few(
+        [{}, {"coupled": True, "difference": "central", "batch_size": 3}, {"sampler": "iid"}, {"tail_average": 0.5}],
+        {"coupled": True, "difference": "central", "batch_size": 3},
+    ),
 )
 def test_the_same_numbers_as_the_ordinary_program(options, plainly):
     algorithm = build(cases.goal(), **options)

@@ -12,6 +12,7 @@ import hfac
 from hfac import algorithms, exact, problems
 from hfac.types import Status
 from support import cases, helpers
+from support.slow import few
 
 SMALL = {
     "goal_placement": {"size": 6, "landmark": (5, 5), "hazard_rows": (2, 3), "hazard_columns": (2, 3)},
@@ -20,10 +21,9 @@ SMALL = {
 ALL = [(name, problem) for name in algorithms.REGISTRY for problem in cases.TABULAR]
 NEEDS_POLICY_ANSWER = {"advantage", "hpgd", "sobirl", "true_reward"}
 BILEVEL = [name for name in algorithms.REGISTRY if name != "true_reward"]  # whose x rests
-PAIRS = [  # a third covers all of both, and all that is refused
-    pair if i % 3 == 0 or pair[0] in NEEDS_POLICY_ANSWER else pytest.param(*pair, marks=pytest.mark.slow)
-    for i, pair in enumerate(ALL)
-]
+PAIRS = few(  # a third covers all of both, and all that is refused
+    ALL, *(pair for i, pair in enumerate(ALL) if i % 3 == 0 or pair[0] in NEEDS_POLICY_ANSWER)
+)
 RUN = [(name, cases.TABULAR[i % len(cases.TABULAR)]) for i, name in enumerate(algorithms.REGISTRY)]  # all of both
 FEW_FITS = {"decoupled": {"fit_steps": 5}}
 
@@ -57,7 +57,7 @@ def test_every_method_steps_on_every_problem_or_says_why_not(name, problem):
     )
 
 
-@pytest.mark.parametrize(("name", "problem"), RUN)
+@pytest.mark.parametrize(("name", "problem"), few(RUN, *RUN[::2]))
 def test_a_method_runs(name, problem):
     if is_refused(name, small(problem)):
         problem = "goal_placement"

@@ -8,6 +8,7 @@ import hfac
 from hfac import exact, recommended, schedules
 from hfac.problems import goal_placement
 from hfac.statistics import interquartile_mean
+from support.slow import few
 
 FRESH_SEEDS = range(16)  # never used for tuning: those start at 1,000
 
@@ -73,7 +74,7 @@ def test_recommended_settings():
     assert end <= half  # 4e6 samples
 
 
-@pytest.mark.parametrize("name", ["beacon", "demonstration", "linear_reward"])
+@pytest.mark.parametrize("name", few(["beacon", "demonstration", "linear_reward"], "linear_reward"))
 def test_recommended_settings_work_on_fresh_seeds(name):
     """No run fails, and the mean falls: settings meant for one problem ruin another."""
     problem = getattr(hfac.problems, name)()

@@ -1,6 +1,7 @@
 """Numbers of a method that differ between the runs of one compiled sweep."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from hfac import algorithms, options, results, schedules, tuning
 from hfac.cli import main
 from hfac.schedules import grid
 from support.helpers import small_random
+from support.slow import few
 from support.toys import EVERY, LEADERS, toy
 
 BASE = schedules.fixed(offset=300.0)
@@ -46,8 +48,7 @@ def together(name):
     return builder, jax.vmap(functools.partial(solved, builder()))(grid(BASE, axes)[0])
 
 
-@pytest.mark.parametrize("run", [pytest.param(0, marks=pytest.mark.slow), 1])
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize(("name", "run"), few(itertools.product(NUMBERS, (0, 1)), ("f2sa", 1), ("hfac", 1)))
 def test_a_run_with_a_number_is_a_method_built_with_it(name, run):
     """Runs of one program differ by the number alone, and are what two programs compute."""
     builder, both = together(name)
@@ -59,6 +60,7 @@ def test_a_run_with_a_number_is_a_method_built_with_it(name, run):
     assert not np.array_equal(*jax.tree.leaves(both.x)[0])
 
 
+@pytest.mark.slow
 def test_the_parameter_of_generalised_advantages_differs_by_run():
     builder = functools.partial(algorithms.hfac, toy(LEADERS[0]), every=EVERY, dtype=jnp.float64)
     both = jax.vmap(functools.partial(solved, builder()))(grid(BASE, {"algorithm.gae_lambda": [1.0, 0.5]})[0])

@@ -11,6 +11,7 @@ import hfac
 from hfac import algorithms, exact, types
 from hfac.tabular.dynamics import backup, model
 from support import cases
+from support.slow import few
 
 needs_x64 = pytest.mark.skipif(not jax.config.jax_enable_x64, reason=cases.NEEDS_X64)
 
@@ -192,7 +193,7 @@ def moves(new, old):
 
 
 @needs_x64
-@pytest.mark.parametrize("case", ["goal", "ends", pytest.param("union", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("case", few(["goal", "ends", "union"], "ends"))
 def test_advantage_with_true_critics_follows_the_exact_hypergradient(case):
     problem = cases.PROBLEMS[case]()
     algorithm = build("advantage", problem, sampler="exact", dtype=jnp.float64)
@@ -205,7 +206,7 @@ def test_advantage_with_true_critics_follows_the_exact_hypergradient(case):
 
 
 @needs_x64
-@pytest.mark.parametrize("case", ["goal", "last", pytest.param("ends", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("case", few(["goal", "last", "ends"], "goal", "last"))
 def test_sobirl_follows_the_one_step_part(case):
     problem = every_action_is_the_last() if case == "last" else cases.PROBLEMS[case]()
     plain, with_baseline = (
@@ -279,6 +280,7 @@ def test_sampled_directions_have_the_exact_mean(name, case, options):
         np.testing.assert_array_less(difference, 5 * error + 1e-9, err_msg=field)  # 1e-9: where nothing varies
 
 
+@pytest.mark.slow
 @needs_x64
 @pytest.mark.parametrize("name", TWO_POLICIES + ONE_POLICY)
 def test_noiseless_runs_descend(name):

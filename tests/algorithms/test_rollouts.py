@@ -17,6 +17,7 @@ from hfac.algorithms._zeroth_order import zeroth_order
 from hfac.tabular import policies
 from hfac.types import Status
 from support import cases
+from support.slow import few
 
 TAU = 0.3
 UNIT = cases.constant(upper=1.0, entropy=TAU)  # x moves by minus the estimate, nothing else moves
@@ -90,7 +91,7 @@ def test_discounted_sums():
 
 
 @X64
-@pytest.mark.parametrize("name", ["endless", "ends"])
+@pytest.mark.parametrize("name", few(["endless", "ends"], "ends"))
 def test_hpgd_estimates_the_hypergradient(name):
     problem = PROBLEMS[name]()
     algorithm = hpgd(problem, num_episodes=256, horizon=40, dtype=jnp.float64)
@@ -104,7 +105,7 @@ def test_hpgd_estimates_the_hypergradient(name):
 
 
 @X64
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", few(PROBLEMS, "ends"))
 def test_a_parl_estimates_the_hypergradient(name):
     problem = PROBLEMS[name]()
     algorithm = a_parl(
@@ -131,7 +132,7 @@ def test_conjugate_gradients_solve_and_rest_where_the_matrix_is_not_positive(key
 
 
 @X64
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", few(PROBLEMS, "policy_term"))
 def test_finite_differences_are_unbiased_once_the_policies_have_settled(name):
     problem = PROBLEMS[name]()
     mu = 0.01
@@ -184,7 +185,7 @@ def test_finite_differences_move_x_and_direction_when_a_round_is_over():
     assert int(np.sum(history.num_samples)) == 24
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", few(SMALL, "zeroth_order"))
 def test_the_step_that_diverges_freezes_the_run(name):
     algorithm, step = small(name)
     rates = cases.constant(upper=1e12, actor=0.1, critic=0.1, entropy=TAU)
@@ -218,6 +219,7 @@ def test_the_entropy_weight_stays_at_its_scale(name):
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "num_steps", "scales"),
     [

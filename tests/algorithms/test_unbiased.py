@@ -1,6 +1,7 @@
 """Sampled steps are unbiased: their mean is the step's own expectation, and that is what the mathematics says."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from hfac import policies as policies_module
 from hfac.algorithms import hfac as build
 from hfac.tabular import sampling
 from support import cases
+from support.slow import few
 
 pytestmark = pytest.mark.skipif(not jax.config.jax_enable_x64, reason=cases.NEEDS_X64)
 
@@ -107,11 +109,9 @@ COMBINATIONS = [
     ("policy_term", "markov-central"),
     ("policy_term", "iid-coupled"),
 ]
-EVERY = [(name, which) for name in cases.PROBLEMS for which in OPTIONS if (name, which) not in COMBINATIONS]
-COMBINATIONS += [pytest.param(*pair, marks=pytest.mark.slow) for pair in EVERY]
 
 
-@pytest.mark.parametrize(("name", "which"), COMBINATIONS)
+@pytest.mark.parametrize(("name", "which"), few(itertools.product(cases.PROBLEMS, OPTIONS), *COMBINATIONS))
 def test_sampled_directions_have_the_exact_mean(name, which):
     options = OPTIONS[which]
     problem, state, directions = frozen(name, options.get("difference", "forward"))
@@ -239,8 +239,10 @@ def test_with_true_critics_actors_ascend_the_true_gradients(name, difference):
 
 @pytest.mark.parametrize(
     ("name", "difference"),
-    [(n, d) for n in ("goal", "ends", "union") for d in ("forward", "central")]
-    + [pytest.param("policy_term", "central", marks=pytest.mark.slow)],  # half a minute to compile
+    few(
+        [*itertools.product(("goal", "ends", "union"), ("forward", "central")), ("policy_term", "central")],
+        *[("goal", "central"), ("ends", "forward"), ("union", "forward")],
+    ),
 )
 def test_upper_direction_at_the_exact_policies(name, difference):
     problem, state, directions = frozen(name, difference)
@@ -253,7 +255,7 @@ def test_upper_direction_at_the_exact_policies(name, difference):
     np.testing.assert_allclose(-found["x"], truth, rtol=0, atol=1e-8)  # the penalised policy is solved to 1e-8
 
 
-@pytest.mark.parametrize("name", ["goal", "ends", "union"])
+@pytest.mark.parametrize("name", few(["goal", "ends", "union"], "ends"))
 def test_a_long_chain_visits_as_the_policy_does(name):
     problem, state, _ = frozen(name, "forward")
     dynamics = problem.mdp.astype(jnp.float64)

@@ -40,6 +40,17 @@ def whole(tmp_path_factory):
     return folder("compare", tmp_path_factory)
 
 
+def test_it_goes_on_to_its_table(whole, tmp_path, monkeypatch):
+    place, tuned = tmp_path / "run", []
+    shutil.copytree(whole, place)
+    for name in ("finished.json", "table_samples.csv"):
+        (place / name).unlink()
+    monkeypatch.setattr(_compare_run, "tune", lambda problem, method, *args: tuned.append(method))
+    main(["resume", str(place)])
+    assert tuned == [] and table(place) == table(whole) and (place / "finished.json").is_file()
+
+
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_stopped(whole, tmp_path, monkeypatch, capsys):
     """Stopped before the second method runs, and again before the table, and tuned no more."""
     place, tuned = tmp_path / "run", []

@@ -7,6 +7,7 @@ import pytest
 
 from hfac import control, problems
 from hfac.control import networks, pairs
+from support.slow import few
 
 PAYS = np.array([0.0, 1.0, -0.5])  # hidden, by action
 SLOPE, GAMMA, NUM_DRAWS = 2.0, 0.8, 4_000
@@ -77,8 +78,14 @@ def anchors():
     return control.Segment(ones, taken, ones, jnp.ones((4, 1)), jnp.asarray(PAYS)[taken[:, 0]])
 
 
-@pytest.mark.parametrize("with_anchors", [False, True])
-@pytest.mark.parametrize("of, argument", [(of_policy, 1), (of_x, 0)])
+@pytest.mark.parametrize(
+    ("of", "argument", "with_anchors"),
+    few(
+        [(of_policy, 1, False), (of_policy, 1, True), (of_x, 0, False), (of_x, 0, True)],
+        (of_policy, 1, False),
+        (of_x, 0, True),
+    ),
+)
 def test_directions_are_those_of_the_expected_loss(of, argument, with_anchors):
     """Pairs of the same segment are left out, which one of 256 would be."""
     problem = bandit(anchors=anchors()) if with_anchors else bandit()

@@ -7,6 +7,7 @@ import hfac
 from hfac import algorithms, control, plots, problems, runs
 from hfac.cli import main
 from support import cases
+from support.slow import few
 
 QUIET = runs.Execution(quiet=True)
 TINY = {"num_envs": 4, "num_steps": 8}
@@ -72,9 +73,10 @@ def test_a_table_with_neural_followers_is_judged_by_the_oracle():
     assert worth[0] == pytest.approx(worth[1], abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    "name, drawn", [("preferences", {"returns", "payments"}), ("incentives_control", {"objective", "grid"})]
-)
+DRAWN = [("preferences", {"returns", "payments"}), ("incentives_control", {"objective", "grid"})]
+
+
+@pytest.mark.parametrize("name, drawn", few(DRAWN, DRAWN[1]))
 def test_figures_are_drawn_of_what_there_is(name, drawn, whole, tmp_path):
     if name == "preferences":
         data, problem = whole[1], job().problem

@@ -10,6 +10,7 @@ from hfac import engine
 from hfac.algorithms import hfac as build
 from hfac.engine import _sweep
 from support import cases
+from support.slow import few
 
 OPTIONS = {
     "markov": {},
@@ -28,7 +29,7 @@ def algorithm():
     return build(cases.goal())
 
 
-@pytest.mark.parametrize("which", OPTIONS)
+@pytest.mark.parametrize("which", few(OPTIONS, "coupled_central", "tail_average"))
 def test_run_and_run_on(which):
     algorithm = build(cases.goal(), **OPTIONS[which])
     key, rates = hfac.run_key(3), cases.gentle()
@@ -133,7 +134,7 @@ def test_wrong_seeds(algorithm, seeds):
         hfac.sweep(algorithm, cases.gentle(), seeds, 5)
 
 
-@pytest.mark.parametrize(("batch_size", "per_step"), [(1, 2), (3, 6)])
+@pytest.mark.parametrize(("batch_size", "per_step"), few([(1, 2), (3, 6)], (3, 6)))
 def test_samples_are_cumulative(batch_size, per_step):
     algorithm = build(cases.goal(), batch_size=batch_size)
     data = hfac.sweep(algorithm, cases.gentle(), 3, 30, record_at=[7, 30])

@@ -13,6 +13,7 @@ from hfac import algorithms, engine, runs, schedules
 from hfac._trees import named_leaves
 from hfac.runs import Execution
 from hfac.sequences import judging
+from support.slow import few
 from support.toys import EVERY, START, toy
 
 RATES = schedules.attenuating(entropy=0.5, penalty=0.5, upper=0.05, actor=0.5, critic=0.3)
@@ -49,7 +50,7 @@ def test_the_numbers_of_a_sweep_are_those_of_a_program_that_closes_over_them(pro
     assert_same_ends(*(hfac.sweep(each, RATES, 2, 30, record_at=[30])["x"].values for each in (algorithm, closed)))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", few(METHODS, "nested", "decoupled"))
 def test_a_method_that_reads_them_steps_as_one_that_closes_over_them(name, problem):
     options = {"fit_steps": 5} if name == "decoupled" else {}
     algorithm = getattr(algorithms, name)(problem, every=EVERY, dtype=jnp.float64, **options)

@@ -8,6 +8,7 @@ import hfac
 from hfac.algorithms import hfac as build
 from hfac.schedules import grid
 from support import cases
+from support.slow import few
 
 WIDTH = 4
 STEPS = 200
@@ -77,7 +78,7 @@ def test_root_changes_every_stream(algorithm):
     assert not np.any(np.all(first == second, axis=-1))
 
 
-@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("width", few([1, 3], 1))
 def test_other_widths_agree_to_rounding(algorithm, width):
     """10^4 steps: a rounding error flips a sampled action with probability 1e-7 a step, so no stream departs."""
     steps = 10_000

@@ -17,11 +17,12 @@ from hfac.engine import Checkpoints, advance_part, first_shapes
 from support import cases, reported
 from support.commands import command, start
 from support.folders import RECORDED, SIZE, same, swept
+from support.slow import few
 
 NUM_KILLS = 20
 
 
-@pytest.mark.parametrize("stop_after", [1, 3])
+@pytest.mark.parametrize("stop_after", few([1, 3], 1))
 def test_stopped_again_and_again(tmp_path, stop_after):
     """Every stop is followed by a new store, new checkpoints and a new layout; nothing else carries over."""
     algorithm, rates, points = build(cases.goal(), tail_average=0.5), cases.gentle(), np.array([0, 3, 70, 200])
@@ -118,27 +119,38 @@ def test_a_finished_run_says_so(whole, tmp_path):
     same(folder, whole)
 
 
+GROWN = ["--steps", "1_100", "--seeds", "5", "--entropy", "0.01", "0.03", "0.1"]
+
+
 def test_growth_leaves_what_is_there_as_it_is(whole, tmp_path):
-    folder, large = tmp_path / "run", tmp_path / "large"
+    folder = tmp_path / "run"
     shutil.copytree(whole, folder)
-    grown = ["--steps", "1_100", "--seeds", "5", "--entropy", "0.01", "0.03", "0.1"]
-    done = command("extend", str(folder), *grown)
+    done = command("extend", str(folder), *GROWN)
     assert done.returncode == 0, done.stderr
-    done = command("sweep", "goal_placement", *SIZE, *grown, "--out", str(large))
-    assert done.returncode == 0, done.stderr
-    old, new, fresh = (results.load(f / "results.zarr") for f in (whole, folder, large))
+    old, new = (results.load(f / "results.zarr") for f in (whole, folder))
     for name in RECORDED:
         kept = new[name].sel({"seed": old["seed"], "entropy.scale": old["entropy.scale"], "step": old["step"]})
         np.testing.assert_array_equal(kept, old[name], strict=True)
-    assert set(fresh["step"].values) | {900} == set(new["step"].values)
-    there = new["x"].sel(seed=fresh["seed"], step=fresh["step"])  # other widths: rounding may differ
-    assert there.sizes == fresh["x"].sizes and np.isfinite(there).all()
-    assert float(np.abs(there.sel(step=100) - fresh["x"].sel(step=100)).max()) < 1e-5
+    assert dict(new.sizes) | {"seed": 5, "entropy.scale": 3} == dict(new.sizes) and int(new["step"][-1]) == 1_100
     again = command("resume", str(folder))
     assert again.returncode == 0 and "is finished" in again.stderr
     judged = command("extend", str(folder), "--judge", "0.01", "0.003")
     assert judged.returncode == 0, judged.stderr
     assert results.load(folder / "results.zarr")["judged_tau"].values.tolist() == [0.01, 0.003]
+
+
+@pytest.mark.slow
+def test_what_has_grown_is_what_a_larger_sweep_is(whole, tmp_path):
+    folder, large = tmp_path / "run", tmp_path / "large"
+    shutil.copytree(whole, folder)
+    for line in (["extend", str(folder)], ["sweep", "goal_placement", *SIZE, "--out", str(large)]):
+        done = command(*line, *GROWN)
+        assert done.returncode == 0, done.stderr
+    new, fresh = (results.load(f / "results.zarr") for f in (folder, large))
+    assert set(fresh["step"].values) | {900} == set(new["step"].values)
+    there = new["x"].sel(seed=fresh["seed"], step=fresh["step"])  # other widths: rounding may differ
+    assert there.sizes == fresh["x"].sizes and np.isfinite(there).all()
+    assert float(np.abs(there.sel(step=100) - fresh["x"].sel(step=100)).max()) < 1e-5
 
 
 def test_an_extension_that_does_not_fit_changes_nothing(whole):
@@ -148,6 +160,7 @@ def test_an_extension_that_does_not_fit_changes_nothing(whole):
     assert (whole / "config.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_extension_that_is_killed_is_finished_later(whole, tmp_path):
     folder, rest = tmp_path / "run", ["--steps", "60_000", "--seeds", "5"]
     shutil.copytree(whole, folder)
@@ -192,7 +205,7 @@ def test_what_cannot_grow(whole, args, expected):
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
 
 
-def test_one_process_at_a_time(whole, tmp_path):
+def test_one_process_at_a_time_until_it_is_interrupted(whole, tmp_path):
     folder = tmp_path / "run"
     first = start("sweep", "goal_placement", *SIZE, "--steps", "2e8", "--seeds", "2", "--out", str(folder))
     deadline = time.monotonic() + 120
@@ -201,9 +214,11 @@ def test_one_process_at_a_time(whole, tmp_path):
     for other in ("resume", "report"):
         second = command(other, str(folder))
         assert second.returncode == 2 and f"in use by process {first.pid}" in second.stderr
-    first.send_signal(signal.SIGTERM)
+    first.send_signal(signal.SIGINT)
     said = first.communicate(timeout=60)[1]
     assert first.returncode == 130 and f"`hfac resume {folder}` goes on from there" in said
+    assert "stopped at step" in said and "Traceback" not in said
+    assert results.load(folder)["step"].values[0] == 0  # what was recorded can be read
 
 
 def test_a_folder_with_another_run_is_not_touched(whole):
@@ -215,7 +230,7 @@ def test_a_folder_with_another_run_is_not_touched(whole):
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
 
 
-def test_a_search_goes_on_and_grows(tmp_path, tmp_path_factory):
+def test_a_search_goes_on(tmp_path, tmp_path_factory):
     """Rungs that are kept are not run again; what is run later finds what it would have found at once."""
     whole, cut = reported.folder("tune", tmp_path_factory), tmp_path / "cut"
     shutil.copytree(whole, cut)
@@ -235,14 +250,20 @@ def test_a_search_goes_on_and_grows(tmp_path, tmp_path_factory):
     ):
         wrong = command("extend", str(cut), *args)
         assert wrong.returncode == 2 and expected in wrong.stderr, wrong.stderr
-    done = command("extend", str(cut), "--rounds", "3", "--budget", "6e3")
-    assert done.returncode == 0, done.stderr
-    old, new = ((folder / "search.csv").read_text().splitlines() for folder in (whole, cut))
-    assert new[: len(old)] == old and len(new) > len(old)
     log = cut / "checkpoints" / "round-0" / "rung-0.json"
     log.write_text(log.read_text()[:20])
     done = command("resume", str(cut))
     assert done.returncode == 2 and "is damaged" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_search_grows(tmp_path, tmp_path_factory):
+    whole, grown = reported.folder("tune", tmp_path_factory), tmp_path / "grown"
+    shutil.copytree(whole, grown)
+    done = command("extend", str(grown), "--rounds", "3", "--budget", "6e3")
+    assert done.returncode == 0, done.stderr
+    old, new = ((folder / "search.csv").read_text().splitlines() for folder in (whole, grown))
+    assert new[: len(old)] == old and len(new) > len(old)
 
 
 def test_no_run_to_resume(tmp_path):

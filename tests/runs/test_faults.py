@@ -11,6 +11,7 @@ import pytest
 from hfac import results
 from support.commands import TIMEOUT, command, environment
 from support.folders import SIZE, same, swept
+from support.slow import few
 
 RUN = ["--steps", "2_000", "--seeds", "2"]
 WILD = ["--upper", "1e30", "0.01", "--penalty", "1"]  # the first value overflows at once
@@ -41,7 +42,11 @@ def test_a_diverged_run_is_replayed_and_explained(wild):
     step = int(results.load(folder / "results.zarr")["failed_at"].isel(step=-1).sel({"upper.scale": 1e30}).isel(seed=1))
     assert f"upper.scale 1e+30, seed 1: at step {step:,}: an update was not finite" in done.stdout
     assert "first number that is not finite" in done.stdout and "as in the stored run" in done.stdout
-    done = command("replay", str(folder), "--seed", "0", "--upper", "0.01")
+
+
+@pytest.mark.slow
+def test_its_neighbour_is_replayed_to_its_last_record(wild):
+    done = command("replay", str(wild[0]), "--seed", "0", "--upper", "0.01")
     assert done.returncode == 0 and "the run is healthy" in done.stdout
     said = re.search(r"at its last record x (is the same|agrees to (\S+) of its norm)", done.stdout)
     assert said is not None and float(said[2] or 0) < 1e-5
@@ -76,11 +81,14 @@ def big(tmp_path_factory) -> Path:
     return swept(tmp_path_factory, *BIG)[0]
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(big, tmp_path):
-    """No file may grow past the limit: the configuration is the first to do so, then a record, then a checkpoint."""
+@pytest.mark.parametrize("limits", few([[2], [1, 2, 6]], [2]), ids=str)
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(limits, big, tmp_path):
+    """No file may grow past so many kilobytes: at 1 the configuration is the first to do so, then a record, at 6 a
+    checkpoint."""
     folder = tmp_path / "run"
     sweep = ["sweep", "goal_placement", *BIG, "--no-cache", "--out", str(folder)]
-    for kilobytes, args in ((1, sweep), (2, sweep), (6, ["resume", str(folder)])):
+    for kilobytes in limits:
+        args = ["resume", str(folder)] if (folder / "config.json").exists() else sweep
         limited = ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash", sys.executable, "-m", "hfac", *args]
         own = environment(JAX_ENABLE_COMPILATION_CACHE="false")
         done = subprocess.run(limited, capture_output=True, text=True, timeout=TIMEOUT, env=own, check=False)

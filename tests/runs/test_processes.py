@@ -46,6 +46,7 @@ def test_two_processes_of_two_devices_and_one_device_agree_bit_for_bit(alone, tm
     assert "interquartile mean" in said[0][0] and said[1] == ("", ""), said
 
 
+@pytest.mark.slow
 def test_at_other_widths_rounding_grows_along_the_chain_and_the_law_stays(tmp_path):
     """Default sweep on 10 x 10 cells, float32: 1e-5 at 1e4 steps, and in distribution at the end."""
     widths, found = (1, 8), []

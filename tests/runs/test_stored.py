@@ -97,6 +97,7 @@ def test_rates_grow(stored, capsys):
     assert "smallest |grad Phi" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_search_is_finished_and_grows(stored, capsys):
     folder = stored("tune")
     main(["resume", str(folder), "--quiet", "--no-figures"])
@@ -116,7 +117,13 @@ def test_a_search_stopped_within_a_round_ends_where_it_would_have(stored):
     assert {key: again[key] for key in best if key != "version"} == {k: v for k, v in best.items() if k != "version"}
 
 
-def test_tweets_are_reported_and_grow(stored):
+def test_tweets_are_reported(stored, capsys):
+    main(["report", str(stored("tweets")), "--no-figures"])
+    assert "score" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_tweets_grow(stored):
     folder = stored("tweets")
     shutil.copytree(folder, folder.with_name("copy"))
     code = "import sys; from hfac.cli import main; main(['report', sys.argv[1], '--no-figures']); "

@@ -1,6 +1,7 @@
 """Methods over whole sequences, against the oracle that lists them all."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +16,9 @@ from hfac.sequences import episodes
 from hfac.sequences.lower import Limits
 from hfac.types import Status
 from support import cases, toys
+from support.slow import few
 from support.toys import EVERY, LEADERS, REFERENCE, START
 
-slow = pytest.mark.slow
 TAU, PENALTY = 0.5, 0.3
 METHODS = ["decoupled", "f2sa", "hfac", "nested", "partial", "penalty_gaur", "single_loop_penalty", "true_reward"]
 METHODS += ["value_penalty"]
@@ -81,7 +82,7 @@ def theta_of(mass):
     return jnp.array(table)
 
 
-@pytest.mark.parametrize("leader", LEADERS)
+@pytest.mark.parametrize("leader", few(LEADERS, "anchored"))
 def test_with_expectations_the_direction_of_x_is_the_penalty_hypergradient(leader):
     problem = toy(leader)
 
@@ -110,7 +111,7 @@ def test_the_sampled_direction_of_x_is_unbiased(leader, key):
     assert np.all(error < 0.02)
 
 
-@pytest.mark.parametrize("leader", LEADERS)
+@pytest.mark.parametrize("leader", few(LEADERS, "pairs"))
 def test_policy_directions_are_gradients(leader, key):
     """theta ascends J_tau and theta_pen J_tau - w f, in expectation and, with any critic, on average over samples."""
     problem, theta, count = toy(leader), 0.5 * REFERENCE[::-1], 20_000
@@ -140,7 +141,7 @@ def test_policy_directions_are_gradients(leader, key):
     assert np.all(np.abs(drawn.mean(0) - expected) <= 5 * error + 1e-12)
 
 
-@pytest.mark.parametrize("leader", LEADERS)
+@pytest.mark.parametrize("leader", few(LEADERS, "score"))
 def test_both_policies_settle_at_their_closed_forms(leader):
     state = last_state(expected_hfac(leader), 0, constant(), 3_000)
     draw = jax.jit(lambda *thetas: episodes.enumerated(toy(leader), EVERY)(jax.random.key(0), *thetas).batches)
@@ -162,9 +163,7 @@ def test_critics_learn_the_values_of_prefixes():
 
 
 @pytest.mark.parametrize(
-    ("leader", "kind"),
-    [(leader, "exact") for leader in LEADERS]
-    + [(leader, "sampled") if leader == "pairs" else pytest.param(leader, "sampled", marks=slow) for leader in LEADERS],
+    ("leader", "kind"), few(itertools.product(LEADERS, ["exact", "sampled"]), ("score", "exact"), ("pairs", "sampled"))
 )
 def test_training_ends_within_two_percent_of_the_best(leader, kind):
     best, phi = minimum(leader), value(leader)
@@ -222,6 +221,7 @@ def test_decoupled_fits_first_and_trains_after():
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_nested_with_one_inner_step_is_the_single_loop():
     problem = toy("anchored")
     runs = [
@@ -236,8 +236,10 @@ def test_nested_with_one_inner_step_is_the_single_loop():
     assert not np.allclose(runs[0].x, runs[2].x)
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("leader", LEADERS)
+PAIRED = [(name, LEADERS[i % len(LEADERS)]) for i, name in enumerate(METHODS)]  # all of both
+
+
+@pytest.mark.parametrize(("name", "leader"), few(itertools.product(METHODS, LEADERS), *PAIRED))
 def test_every_method_steps_with_every_leader(name, leader):
     """A step's types and shapes are those of the state it is given, as a scan needs; the start is the reference."""
     algorithm = getattr(algorithms, name)(toy(leader), batch_size=8, num_opponents=3, dtype=jnp.float64)
@@ -247,7 +249,7 @@ def test_every_method_steps_with_every_leader(name, leader):
     np.testing.assert_array_equal(algorithm.solution(state).theta, REFERENCE)
 
 
-@pytest.mark.parametrize(("name", "leader"), [(name, LEADERS[i % len(LEADERS)]) for i, name in enumerate(METHODS)])
+@pytest.mark.parametrize(("name", "leader"), few(PAIRED, *PAIRED[::3]))
 def test_a_method_runs(name, leader):
     """Under vmap and scan: finite, and samples are counted."""
     algorithm = getattr(algorithms, name)(toy(leader), batch_size=8, num_opponents=3, dtype=jnp.float64)

@@ -10,6 +10,7 @@ import pytest
 
 from hfac.exact import sequences
 from hfac.sequences import policies
+from support.slow import few
 from support.toys import DIRECTIONS, EVERY, LEADERS, LENGTH, POLICY, REFERENCE, START, disagreement, rating, reward, toy
 
 
@@ -106,7 +107,7 @@ def test_the_hypergradient_of_pairs_is_the_published_closed_form():
     np.testing.assert_allclose(hypergradient("pairs"), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("leader", LEADERS)
+@pytest.mark.parametrize("leader", few(LEADERS, "anchored"))
 def test_the_penalised_policy_minimises_the_penalty_objective(leader):
     problem, w, tau = toy(leader), 0.3, 0.5
 
@@ -126,7 +127,7 @@ def test_the_penalised_policy_minimises_the_penalty_objective(leader):
         np.testing.assert_allclose(pi, jax.nn.softmax(log_reference + pulled / tau), atol=1e-12)
 
 
-@pytest.mark.parametrize("leader", LEADERS)
+@pytest.mark.parametrize("leader", few(LEADERS, "pairs"))
 def test_the_penalty_hypergradient_is_a_gradient_and_tends_to_the_exact_one_like_w(leader):
     problem, tau, step = toy(leader), 0.5, 1e-5
     unit = DIRECTIONS[0, : len(START)]
