@@ -39,30 +39,32 @@ class Study:
     """Tables, each of which has a recommended setting as `NAME_control`."""
 
 
-def main(study: Study) -> None:
+def main(study: Study, name: str = "control_exact") -> None:
     """Run both methods on every problem; write table, figure, page and what it took."""
     jax.config.update("jax_enable_x64", True)
-    if len(study.steps) != len(study.problems) or (unknown := set(study.problems) - set(JUDGED_AT)):
-        raise SystemExit(f"--problems must be of {', '.join(JUDGED_AT)}, with as many --steps, got {unknown or ''}")
+    unknown = sorted(set(study.problems) - set(JUDGED_AT))
+    if unknown or len(study.steps) != len(study.problems):
+        got = unknown[0] if unknown else f"{len(study.problems)} and {len(study.steps)}"
+        raise SystemExit(f"--problems must be of {', '.join(JUDGED_AT)}, with as many --steps, got {got}")
     study.out.mkdir(parents=True, exist_ok=False)
     began = time.perf_counter()
     judged: dict[str, dict[str, Any]] = {}
     best: dict[str, float] = {}
     table = []
-    for name, num_steps in zip(study.problems, study.steps, strict=True):
-        best[name] = float(shown.minimize(getattr(hfac.problems, name)(), JUDGED_AT[name]).value)
-        judged[name] = {method: run(study, name, method, num_steps) for method in METHODS}
-        found = rows(judged[name], best[name])
-        samples = [int(data["samples"].isel(step=-1).mean()) for data in judged[name].values()]
+    for problem, num_steps in zip(study.problems, study.steps, strict=True):
+        best[problem] = float(shown.minimize(getattr(hfac.problems, problem)(), JUDGED_AT[problem]).value)
+        judged[problem] = {method: run(study, problem, method, num_steps) for method in METHODS}
+        found = rows(judged[problem], best[problem])
+        samples = [int(data["samples"].isel(step=-1).mean()) for data in judged[problem].values()]
         table += [
-            {"problem": name} | row | {"environment steps": f"{count:,}"}
+            {"problem": problem} | row | {"environment steps": f"{count:,}"}
             for row, count in zip(found, samples, strict=True)
         ]
     write_csv(study.out / "table.csv", table)
-    draw(study, judged, best)
-    write_page(study, judged, table, best)
-    write_study("control_exact", study, time.perf_counter() - began)
-    print(f"control_exact: Phi at {study.seeds} seeds; exact descent from the same x: {best}")
+    draw(name, study, judged, best)
+    write_page(name, study, judged, table, best)
+    write_study(name, study, time.perf_counter() - began)
+    print(f"{name}: Phi at {study.seeds} seeds; exact descent from the same x: {best}")
     show(table)
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
 
@@ -85,20 +87,20 @@ def steps_in_the_environment(data: Any) -> Any:
     return data["samples"].mean("seed").values / 1e6
 
 
-def write_page(study: Study, judged: Mapping, table: list[dict], best: Mapping[str, float]) -> None:
+def write_page(name: str, study: Study, judged: Mapping, table: list[dict], best: Mapping[str, float]) -> None:
     """The same to look at in a browser."""
     ends = "; ".join(f"{row['problem']}, {row['method']}: {row['end [95 %]']}" for row in table)
     headline = f"Neural followers, {study.seeds} seeds, judged exactly at x: {ends}."
     labels = ("million environment steps", "Φ(x)")
     parts = {
-        name: [pages.curves(name, labels, arms, {"exact descent": best[name]}, steps_in_the_environment)]
-        for name, arms in judged.items()
+        each: [pages.curves(each, labels, arms, {"exact descent": best[each]}, steps_in_the_environment)]
+        for each, arms in judged.items()
     }
     parts["Where they end"] = [pages.printed("Methods", table)]
-    page.write(pages.study("control_exact", headline, parts, page.origin("control_exact", study)), study)
+    page.write(pages.study(name, headline, parts, page.origin(name, study)), study)
 
 
-def draw(study: Study, judged: Mapping, best: Mapping[str, float]) -> None:
+def draw(name: str, study: Study, judged: Mapping, best: Mapping[str, float]) -> None:
     """Phi against environment steps, one panel per problem."""
     import matplotlib
 
@@ -107,14 +109,14 @@ def draw(study: Study, judged: Mapping, best: Mapping[str, float]) -> None:
 
     with plots.styled():
         figure, axes = plots.subplots(1, len(judged), (plots.WIDTH, 2.9), squeeze=False)
-        for axis, (name, arms) in zip(axes[0], judged.items(), strict=True):
+        for axis, (problem, arms) in zip(axes[0], judged.items(), strict=True):
             for (method, data), color in zip(arms.items(), plots.COLORS, strict=False):
                 plots.objective_line(axis, data.assign_coords(step=steps_in_the_environment(data)), method, color)
-            axis.axhline(best[name], color="0.35", linestyle="--", linewidth=1.1, label="exact descent")
-            axis.set(xlabel="million environment steps", title=name)
+            axis.axhline(best[problem], color="0.35", linestyle="--", linewidth=1.1, label="exact descent")
+            axis.set(xlabel="million environment steps", title=problem)
         axes[0][0].set_ylabel(r"$\Phi(x_k)$")
         figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7.5)
-        plots.save(figure, study.out / "control_exact.png")
+        plots.save(figure, study.out / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -231,3 +231,38 @@ def test_a_problem_that_control_exact_does_not_have_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="must be of"):
         control_exact.main(control_exact.Study(out=tmp_path / "out", problems=("four_rooms",), steps=(8,)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_returns_of_reward_design_are_drawn_beside_each_other(tmp_path, monkeypatch):
+    from experiments import returns, reward_design
+
+    monkeypatch.setattr(returns, "DRAWS", {"num_envs": 4, "num_steps": 8, "epochs": 2})
+    out = tmp_path / "out"
+    with relaxed(), jax.numpy_rank_promotion("allow"):
+        reward_design.main(reward_design.Study(out=out, seeds=2, steps=6, arms=("no bi-level term",)))
+    (row,) = rows(out / "table.csv")
+    assert row["arm"] == "no bi-level term" and row["diverged"] == "0" and float(row["start"]) > 5
+    assert (out / "reward_design.png").stat().st_size > 10_000
+    assert "Return of fresh episodes" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_arm_that_preferences_does_not_have_is_refused(tmp_path):
+    from experiments import preferences
+
+    with relaxed(), pytest.raises(SystemExit, match="must be of partial"):
+        preferences.main(preferences.Study(out=tmp_path / "out", arms=("hpgd",)))
+
+
+@pytest.mark.slow
+def test_estimators_in_an_environment_agree_with_exact_directions(tmp_path):
+    from experiments import control_estimators
+
+    study = control_estimators.Study(out=tmp_path / "out", draws=300, num_envs=16)
+    with as_on_the_command_line():
+        control_estimators.main(study)
+    table = {row["way"]: row for row in rows(study.out / "table.csv")}
+    assert set(table) == set(control_estimators.WAYS)
+    noise = {way: float(row["noise of a draw / size"]) for way, row in table.items()}
+    assert noise["independent restarts"] > 5 * noise["coupled restarts"]
+    bias = [float(row["relative distance from grad Phi"]) for row in rows(study.out / "penalty.csv")]
+    assert bias == sorted(bias, reverse=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfac import plots
+from hfac.judging import OBJECTIVE
 from hfac.pages import _shared
 from hfac.pages._page import Cell, Chart, Origin, Page, Part, Reference, Section, Table, table, text
 
@@ -44,8 +45,9 @@ def curves(
     references: Mapping[str, float],
     clock: "Callable[[xarray.Dataset], np.ndarray] | None" = None,
     is_y_log: bool = False,
+    measure: str = OBJECTIVE,
 ) -> Chart:
-    """The objective of several arms, interquartile mean and interval over seeds.
+    """The objective of several arms, or another measure, interquartile mean and interval over seeds.
 
     Args:
       title: of the chart.
@@ -54,11 +56,12 @@ def curves(
       references: label -> level.
       clock: x of every record [T]; samples, or steps where none are counted, unless given.
       is_y_log: whether y is logarithmic at first.
+      measure: name of the variable.
     """
     found = []
     for name, data in arms.items():
         kept = _shared.kept(data.sizes["step"], len(arms))
-        one = plots.curve(data.isel(step=kept))
+        one = plots.curve(data.isel(step=kept), measure)
         found.append((name, one if clock is None else one._replace(clock=np.asarray(clock(data))[kept])))
     levels = tuple(Reference(f"{label}, {value:.4g}", float(value)) for label, value in references.items())
     count = next(iter(arms.values())).sizes["seed"]

@@ -78,13 +78,14 @@ def test_a_finished_run_is_diagnosed_as_it_was(tmp_path, monkeypatch, capsys):
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     capsys.readouterr()
     out = tmp_path / "repeated"
-    main(["diagnose", "--run", str(runs["x"]), "--out", str(out), "--no-figures"])
+    main(["diagnose", "--run", str(runs["x"]), "--out", str(out), "--figures"])
     said = capsys.readouterr().out
     assert said.startswith("PL ") and "limited by" in said
     assert {p: p.stat().st_mtime_ns for p in before} == before
     repeated, kept = (results.load(folder / "results.zarr") for folder in (out, runs["tables"]))
     for name in ("x", "theta_pen", "leader_value"):
         np.testing.assert_array_equal(repeated[name], kept[name])
+    assert (out / "figures" / "diagnosis.png").stat().st_size > 10_000
     found = json.loads((out / "diagnosis.json").read_text())
     assert sum(found["shares"].values()) == pytest.approx(1)
     along = [float(row["ratio"]) for row in table(out / "condition.csv") if row["where"] == "run"]

@@ -234,7 +234,8 @@ def test_a_builder_of_ones_own_is_named_like_any_other(tmp_path, monkeypatch):
     with jax.numpy_dtype_promotion("standard"):
         made = runs.job("mine", problem_options={"slip": [0.0, 0.1]}, steps=20, seeds=1)
         assert runs.start(made, tmp_path / "run", QUIET)["problem.slip"].values.tolist() == [0.0, 0.1]
-        assert runs.resume(tmp_path / "run", QUIET).sizes["problem.slip"] == 2
+        larger = runs.extend(tmp_path / "run", QUIET, problem_options={"slip": [0.0, 0.05, 0.1]})
+    assert larger["problem.slip"].values.tolist() == [0.0, 0.05, 0.1]
 
 
 def test_what_goes_on_with_a_problem_of_ones_own_is_python(tmp_path):
@@ -338,9 +339,10 @@ def slips(tmp_path_factory):
 def test_a_list_for_a_number_of_the_problem_is_a_dimension(slips, tmp_path):
     folder, data = slips
     assert data["x"].dims[:2] == ("problem.slip", "entropy.scale")
-    alone = runs.start(job(problem_options=SMALL | {"slip": 0.2}, seeds=1), tmp_path / "alone", QUIET)
-    for name in ("x", "samples", "hyper_objective", "reference"):
-        np.testing.assert_array_equal(data[name].sel({"problem.slip": 0.2}), alone[name])
+    for slip in (0.0, 0.2):
+        alone = runs.start(job(problem_options=SMALL | {"slip": slip}, seeds=1), tmp_path / str(slip), QUIET)
+        for name in ("x", "samples", "hyper_objective", "reference"):
+            np.testing.assert_array_equal(data[name].sel({"problem.slip": slip}), alone[name])
     lines = (folder / "summary.csv").read_text().splitlines()
     assert len(lines) == 5 and lines[0].startswith("problem.slip,entropy.scale")
     assert sorted(child.name for child in (folder / "figures").iterdir()) == ["slip=0", "slip=0.2"]
