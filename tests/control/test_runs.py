@@ -1,5 +1,7 @@
 """Methods on environments: swept, recorded, stopped, resumed, extended like everything else."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -110,3 +112,20 @@ def test_what_cannot_be_sampled_is_refused():
         algorithms.hpgd(control.tabular(cases.ending(), "one_hot"))
     with pytest.raises(ValueError, match="multiple of the segments"):
         algorithms.partial(problems.preferences(), num_steps=24)
+
+
+def test_a_sweep_is_traced_once():
+    problem = control.tabular(cases.ending(), "one_hot", actor=control.linear(3), critic=control.linear(1))
+    calls = []
+
+    def reset(key):
+        calls.append(key)
+        return problem.environment.reset(key)
+
+    counted = dataclasses.replace(problem, environment=problem.environment._replace(reset=reset))
+    algorithm = algorithms.hfac(counted, epochs=2, **TINY)
+    for seeds in ([0, 1, 2], [5, 6, 7]):
+        calls.append("sweep")
+        hfac.sweep(algorithm, cases.gentle(), seeds, 4)
+    last = len(calls) - 1 - calls[::-1].index("sweep")
+    assert calls.count("sweep") == 2 and calls[last:] == ["sweep"]
