@@ -106,7 +106,7 @@ def adapted(
     sizes = np.maximum(*np.abs(observations))
     scale = np.where(np.isfinite(sizes), sizes, 1.0)
     source = f"{package} {_version(package)}"
-    return Environment(begin, move, observations, actions, limit, title, tuple(scale.tolist()), source)
+    return Environment(begin, move, observations, actions, limit, title, tuple(scale.tolist()), source=source)
 
 
 @contextlib.contextmanager
