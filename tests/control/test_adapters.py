@@ -121,6 +121,7 @@ def test_a_run_goes_on_with_the_version_that_it_was_begun_with(tmp_path, monkeyp
     assert runs.extend(tmp_path / "run", quiet, steps=3)["step"][-1] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_cartpole_of_gymnax_is_the_native_one_step_by_step():
     pytest.importorskip("gymnax", reason='gymnax is not installed: pip install "hfac[gymnax]"')
@@ -141,6 +142,7 @@ def test_cartpole_of_gymnax_is_the_native_one_step_by_step():
     assert step.terminated
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["brax:fast", "jumanji:Snake-v1"])
 def test_environments_of_the_real_package(name):
