@@ -8,6 +8,8 @@ from hfac.control.problem import ControlProblem
 from hfac.control.problems._rewards import reward_model
 from hfac.types import PyTree
 
+SMALL = 0.01  # first rewards: a random one sends some followers where no leader can reach them
+
 
 def reward_design(
     environment: str = "cartpole",
@@ -30,7 +32,7 @@ def reward_design(
       ValueError: if a number is out of range.
     """
     made = environments.make(environment)
-    model = reward_model(made, reward_hidden)
+    model = reward_model(made, reward_hidden, SMALL)
 
     def cost(x: PyTree, obs: jax.Array, action: jax.Array, next_obs: jax.Array, hidden: jax.Array) -> jax.Array:
         del x, obs, action, next_obs

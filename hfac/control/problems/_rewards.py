@@ -19,16 +19,17 @@ class RewardModel(NamedTuple):
     reward: Callable[..., jax.Array]  # (x, obs, action, next_obs) -> []
 
 
-def reward_model(environment: Environment, hidden: tuple[int, ...]) -> RewardModel:
+def reward_model(environment: Environment, hidden: tuple[int, ...], first_size: float = 1.0) -> RewardModel:
     """The tanh of a network of the observation, the action (one-hot, or itself) and the observation that it led to.
 
     Args:
       environment: gives spaces.
       hidden: widths of the hidden layers.
+      first_size: of the first rewards, as a factor of the last layer.
     """
     actions = environment.actions
     by = np.ones(np.shape(np.asarray(environment.observations.low))) if environment.scale is None else environment.scale
-    network = mlp(1, hidden)
+    network = mlp(1, hidden, first_size)
 
     def features(obs: jax.Array, action: jax.Array, next_obs: jax.Array) -> jax.Array:
         divisor = jnp.asarray(by, obs.dtype)
