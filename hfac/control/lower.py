@@ -74,12 +74,7 @@ def lower(
         raise ValueError(f"clip must lie strictly between 0 and 1, got {clip}")
     if starts not in ("restarts", "paired"):
         raise ValueError(f"starts must be 'restarts' or 'paired', got '{starts}'")
-    source = Sampler(
-        environment=problem.environment,
-        actor=problem.policy,
-        distribution=problem.distribution,
-        features=problem.features,
-        discount=problem.discount,
+    source = problem.sampler(
         num_envs=num_envs,
         num_steps=num_steps,
         num_policies=num_policies,

@@ -11,7 +11,7 @@ import numpy as np
 from hfac._compiler import random
 from hfac.control.environment import strong
 from hfac.control.problem import ControlProblem, Segment
-from hfac.control.rollouts import Batch, Sampler
+from hfac.control.rollouts import Batch
 from hfac.types import Key, PyTree
 
 TINY = 1e-8  # weight below which no pair was unequal
@@ -129,12 +129,7 @@ def random_segments(problem: ControlProblem, num_segments: int, length: int, see
       length: L, steps of a segment.
       seed: of everything random.
     """
-    source = Sampler(
-        environment=problem.environment,
-        actor=problem.policy,
-        distribution=problem.distribution,
-        features=problem.features,
-        discount=problem.discount,
+    source = problem.sampler(
         num_envs=num_segments,
         num_steps=CUTS * length,
         num_policies=1,

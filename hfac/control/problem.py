@@ -15,6 +15,7 @@ from hfac._registry import load
 from hfac.control import networks
 from hfac.control.environment import Discrete, Environment, any_action, check, reached, strong
 from hfac.control.networks import Distribution, Network
+from hfac.control.rollouts import Sampler
 from hfac.tabular.problem import Problem
 from hfac.types import Algorithm, Key, PyTree
 
@@ -125,6 +126,17 @@ class ControlProblem:
         """A method that was built with these options, going over each draw as often as they say."""
         del options
         return algorithm if epochs == 1 else load("hfac.control.epochs:repeated")(algorithm, epochs)
+
+    def sampler(self, **options: Any) -> Sampler:
+        """Rollouts of its policies; options are those of `hfac.control.rollouts.Sampler`."""
+        return Sampler(
+            environment=self.environment,
+            actor=self.policy,
+            distribution=self.distribution,
+            features=self.features,
+            discount=self.discount,
+            **options,
+        )
 
     @functools.cached_property
     def distribution(self) -> Distribution:

@@ -8,11 +8,11 @@ from hfac.runs._build import as_paths as as_paths
 from hfac.runs._build import build as build
 from hfac.runs._build import call as call
 from hfac.runs._build import default_options as default_options
-from hfac.runs._build import job as job
 from hfac.runs._build import number_options as number_options
 from hfac.runs._configuration import check_growth as check_growth
 from hfac.runs._configuration import identity as identity
 from hfac.runs._configuration import schedule_axes as schedule_axes
+from hfac.runs._describe import job as job
 from hfac.runs._execution import Execution as Execution
 from hfac.runs._execution import configure as configure
 from hfac.runs._folder import CHECKPOINTS as CHECKPOINTS
