@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import optax
 
 from hfac import algorithms, options
 from hfac._compiler import random
-from hfac.control.environment import reached, strong
+from hfac.control.environment import Environment, reached, strong
 from hfac.control.problem import ControlProblem
 from hfac.judging import OBJECTIVE, Judge, Metric, check_taus
 from hfac.types import Key, PyTree, cast
@@ -22,6 +22,64 @@ SAME_NUMBERS = 7  # key of all recorded episodes: they differ by the policy alon
 MAX_GRADIENT = 1.0  # Euclidean norm that every direction is clipped to
 
 
+class Path(NamedTuple):
+    """Where one episode of a policy went; after its end everything rests and nothing counts."""
+
+    obs: jax.Array  # [T + 1, d]
+    states: PyTree  # leaves [T + 1, ...]
+    action: jax.Array  # [T, ...]
+    reward: jax.Array  # [T], the environment's own
+    is_alive: jax.Array  # bool [T], before the step
+
+
+def walk(
+    environment: Environment,
+    act: Callable[[Key, jax.Array], jax.Array],
+    key: Key,
+    limit: int,
+    num_steps: int | None = None,
+    dtype: Any = jnp.float32,
+) -> Path:
+    """One episode.
+
+    Args:
+      environment: checked.
+      act: ``(key, obs) -> action``.
+      key: consumed.
+      limit: steps of the longest episode; random numbers are those of an episode of this length.
+      num_steps: T <= limit, the first steps only; all unless given.
+      dtype: of every float.
+    """
+    start, run = jax.random.split(key)
+    first = strong(environment.reset(start), dtype)
+
+    def step(carry: Any, now: Key) -> tuple[Any, Any]:
+        obs, state, is_over = carry
+        choose, move = jax.random.split(now)
+        action = act(choose, obs)
+        found = environment.step(move, state, action)
+        ends = jnp.asarray(found.terminated) | jnp.asarray(found.truncated)
+        rests = is_over if found.final_obs is None else is_over | ends  # one that resets itself stays where it ended
+        after = strong((reached(found), found.state), dtype)
+        obs, state = jax.tree.map(lambda a, b: jnp.where(rests, b, a), after, (obs, state))
+        return (obs, state, is_over | ends), (obs, state, action, jnp.asarray(found.reward, dtype), ~is_over)
+
+    keys = jax.random.split(run, limit)[:num_steps]
+    obs, states, action, reward, is_alive = jax.lax.scan(step, (*first, jnp.array(False)), keys)[1]
+    obs, states = jax.tree.map(lambda one, rest: jnp.concatenate([one[None], rest]), first, (obs, states))
+    return Path(obs, states, action, reward, is_alive)
+
+
+def acting(problem: ControlProblem, theta: PyTree, dtype: Any = jnp.float32) -> Callable[[Key, jax.Array], jax.Array]:
+    """``(key, obs) -> action`` of a policy."""
+
+    def act(key: Key, obs: jax.Array) -> jax.Array:
+        outputs = problem.policy.apply(theta, problem.features(obs))
+        return problem.distribution.action(problem.distribution.act(outputs, problem.distribution.noise(key, dtype)))
+
+    return act
+
+
 def episodes(problem: ControlProblem, key: Key, theta: PyTree, num_episodes: int = NUM_EPISODES) -> Any:
     """Return and length of fresh episodes, [E] each: undiscounted sums of the environment's own reward.
 
@@ -31,28 +89,12 @@ def episodes(problem: ControlProblem, key: Key, theta: PyTree, num_episodes: int
       theta: parameters of the policy; not a list of them.
       num_episodes: E.
     """
-    environment, distribution, dtype = problem.environment, problem.distribution, jnp.float32
-    limit = environment.limit or LONGEST
-    theta = cast(theta, dtype)
+    act = acting(problem, cast(theta, jnp.float32))
+    limit = problem.environment.limit or LONGEST
 
     def one(key: Key) -> tuple[jax.Array, jax.Array]:
-        def step(carry: Any, now: Key) -> tuple[Any, None]:
-            obs, state, is_over, total, length = carry
-            act, move = jax.random.split(now)
-            kept = distribution.act(problem.policy.apply(theta, problem.features(obs)), distribution.noise(act, dtype))
-            found = environment.step(move, state, distribution.action(kept))
-            after = strong((reached(found), found.state), dtype)
-            counts = ~is_over
-            after = jax.tree.map(lambda a, b: jnp.where(counts, a, b), after, (obs, state))
-            total += jnp.where(counts, jnp.asarray(found.reward, dtype), 0)
-            is_over |= jnp.asarray(found.terminated) | jnp.asarray(found.truncated)
-            return (*after, is_over, total, length + counts.astype(jnp.int32)), None
-
-        start, run = jax.random.split(key)
-        obs, state = strong(environment.reset(start), dtype)
-        first = (obs, state, jnp.array(False), jnp.zeros((), dtype), jnp.int32(0))
-        *_, total, length = jax.lax.scan(step, first, jax.random.split(run, limit))[0]
-        return total, length
+        path = walk(problem.environment, act, key, limit)
+        return jnp.sum(jnp.where(path.is_alive, path.reward, 0)), jnp.sum(path.is_alive, dtype=jnp.int32)
 
     return jax.vmap(one)(jax.random.split(key, num_episodes))
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from hfac._compiler import random
 from hfac.control import judging, networks, rollouts
-from hfac.control.environment import Discrete, Environment, reached, strong
-from hfac.control.networks import Distribution
+from hfac.control.environment import Discrete
 from hfac.control.problem import ControlProblem
 from hfac.control.tabular import one_hot
 from hfac.tabular.problem import Problem
@@ -25,16 +24,6 @@ class Episode(NamedTuple):
     states: PyTree  # of the environment, leaves [T + 1, ...]
     earned: Any  # [T + 1], sum of the rewards so far
     length: Any  # int32 [], steps until the end
-
-
-class _Path(NamedTuple):
-    """Where an episode went."""
-
-    obs: jax.Array  # [T + 1, d]
-    states: PyTree  # leaves [T + 1, ...]
-    action: jax.Array  # [T, ...]
-    reward: jax.Array  # [T], the environment's own
-    is_alive: jax.Array  # bool [T], before the step
 
 
 def check_episode(episode: int) -> None:
@@ -71,10 +60,8 @@ def of_policies(
     dtype = jnp.float32
 
     def one(x: PyTree, theta: PyTree) -> Episode:
-        def outputs(obs: jax.Array) -> jax.Array:
-            return problem.policy.apply(theta, problem.features(obs))
-
-        path = _walk(problem.environment, problem.distribution, outputs, episode, longest(problem), num_steps, dtype)
+        act = judging.acting(problem, theta, dtype)
+        path = judging.walk(problem.environment, act, _key(episode), longest(problem), num_steps, dtype)
         if problem.table is None:
             return _episode(path, path.reward)
         rewards = jax.vmap(functools.partial(problem.reward, x))(path.obs[:-1], path.action, path.obs[1:])
@@ -101,10 +88,10 @@ def of_tables(problem: Problem, episode: int, xs: PyTree, policies: Any, num_ste
     distribution = networks.categorical(Discrete(problem.mdp.num_actions))
 
     def one(x: PyTree, pi: jax.Array) -> Episode:
-        def outputs(obs: jax.Array) -> jax.Array:
-            return jnp.log(pi)[jnp.argmax(obs)]
+        def act(key: Key, obs: jax.Array) -> jax.Array:
+            return distribution.act(jnp.log(pi)[jnp.argmax(obs)], distribution.noise(key, dtype))
 
-        path = _walk(environment, distribution, outputs, episode, longest(problem), num_steps, dtype)
+        path = judging.walk(environment, act, _key(episode), longest(problem), num_steps, dtype)
         rewards = jax.vmap(functools.partial(problem.reward, x))(path.states[:-1], path.action, path.states[1:])
         return _episode(path, rewards)
 
@@ -122,39 +109,12 @@ def _shown(leaf: jax.Array) -> Any:
     return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)
 
 
-def _episode(path: _Path, rewards: jax.Array) -> Episode:
+def _key(episode: int) -> Key:
+    """Of one of the episodes by which record points are judged."""
+    return jax.random.split(random.key(judging.SAME_NUMBERS), judging.NUM_EPISODES)[episode]
+
+
+def _episode(path: judging.Path, rewards: jax.Array) -> Episode:
     earned = jnp.cumsum(jnp.where(path.is_alive, rewards, 0))
     earned = jnp.concatenate([jnp.zeros(1, earned.dtype), earned])
     return Episode(path.states, earned, jnp.sum(path.is_alive, dtype=jnp.int32))
-
-
-def _walk(
-    environment: Environment,
-    distribution: Distribution,
-    outputs: Callable[[jax.Array], jax.Array],
-    episode: int,
-    limit: int,
-    num_steps: int | None,
-    dtype: Any,
-) -> _Path:
-    """The first steps of an episode that lasts at most `limit`, from the random numbers of `judging.episodes`."""
-    key = jax.random.split(random.key(judging.SAME_NUMBERS), judging.NUM_EPISODES)[episode]
-    start, run = jax.random.split(key)
-    first = strong(environment.reset(start), dtype)
-
-    def step(carry: Any, now: Key) -> tuple[Any, Any]:
-        obs, state, is_over = carry
-        act, move = jax.random.split(now)
-        action = distribution.action(distribution.act(outputs(obs), distribution.noise(act, dtype)))
-        found = environment.step(move, state, action)
-        ends = jnp.asarray(found.terminated) | jnp.asarray(found.truncated)
-        rests = is_over if found.final_obs is None else is_over | ends  # one that resets itself stays where it ended
-        after = strong((reached(found), found.state), dtype)
-        obs, state = jax.tree.map(lambda a, b: jnp.where(rests, b, a), after, (obs, state))
-        reward = jnp.asarray(found.reward, dtype)
-        return (obs, state, is_over | ends), (obs, state, action, reward, ~is_over)
-
-    keys = jax.random.split(run, limit)[:num_steps]
-    obs, states, action, reward, is_alive = jax.lax.scan(step, (*first, jnp.array(False)), keys)[1]
-    obs, states = jax.tree.map(lambda one, rest: jnp.concatenate([one[None], rest]), first, (obs, states))
-    return _Path(obs, states, action, reward, is_alive)

@@ -216,14 +216,13 @@ def _grid(data: "xarray.Dataset", variant: Variant) -> Iterator[Part]:
         return
     table, layout = on_grid
     found = plots.answer(data.isel(pick), table, layout)
-    columns = layout.shape[1]
-    marks = tuple((label, tuple(divmod(state, columns) for state in states)) for label, states in layout.marks.items())
+    marks = tuple((label, _places(*layout.places(states))) for label, states in layout.marks.items())
     panels = tuple(
         Panel(
             f"Step {moment.step:,}: objective {_end(moment.value)}",
             tuple(tuple(number(v) if v > 0 else None for v in row) for row in moment.field.tolist()),
-            tuple(tuple(row) for row in np.round(moment.visits, 6).tolist()),
-            tuple(tuple((a, b) for a, b in row) for row in np.round(moment.drift, 5).tolist()),
+            tuple(tuple(row) for row in np.round(np.nan_to_num(moment.visits), 6).tolist()),
+            tuple(tuple((a, b) for a, b in row) for row in np.round(np.nan_to_num(moment.drift), 5).tolist()),
         )
         for moment in found.moments
     )
@@ -235,9 +234,9 @@ def _grid(data: "xarray.Dataset", variant: Variant) -> Iterator[Part]:
         marks,
         (low or 1.0, high or 1.0),
         f"Of {found.words}. Arrows: mean move under the best response at τ = {found.tau:g}; circles: the time it "
-        f"spends in a cell (area); {_marked(marks)}.",
+        f"spends in a cell (area); {plots.marked(layout.marks, 'crossed')}.",
     )
 
 
-def _marked(marks: Sequence[tuple[str, Any]]) -> str:
-    return ", ".join(f"{'crossed' if label == 'hazard' else 'framed'}: {label}" for label, _ in marks)
+def _places(rows: np.ndarray, columns: np.ndarray) -> tuple[tuple[int, int], ...]:
+    return tuple(zip(rows.tolist(), columns.tolist(), strict=True))

@@ -33,7 +33,9 @@ from hfac.plots._runs import configurations as configurations
 from hfac.plots._runs import curve as curve
 from hfac.plots._runs import describe as describe
 from hfac.plots._runs import failures as failures
+from hfac.plots._runs import field_limits as field_limits
 from hfac.plots._runs import grid as grid
+from hfac.plots._runs import marked as marked
 from hfac.plots._runs import milestones as milestones
 from hfac.plots._runs import objective as objective
 from hfac.plots._runs import objective_line as objective_line

@@ -34,7 +34,7 @@ def walk(layout: GridLayout, field: np.ndarray, limits: tuple[float, float], sta
       limits: of the colours.
       states: cells in the order in which they are walked over [T + 1].
     """
-    row, column = np.divmod(np.asarray(states), layout.shape[1])
+    row, column = layout.places(states)
 
     def draw(axes: Any, step: int) -> None:
         draw_field(axes, layout, field, limits)

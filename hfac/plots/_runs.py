@@ -1,6 +1,6 @@
 """Figures of a sweep: the objective as it falls, the leader's field on a grid."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -120,13 +120,17 @@ def answer(data: "xarray.Dataset", problem: Problem, layout: GridLayout) -> Answ
     for t in milestones(values):
         x = run["x"].isel(step=t).values
         pi = np.asarray(respond(x))
-        visits = np.asarray(exact.visitation(problem, pi)).reshape(layout.shape)
-        drift = (pi @ np.asarray(layout.moves, float)).reshape(*layout.shape, 2)
-        field = np.asarray(layout.field(x)).reshape(layout.shape)
+        visits = layout.on_cells(exact.visitation(problem, pi))
+        drift = layout.on_cells(pi @ np.asarray(layout.moves, float))
+        field = layout.on_cells(layout.field(x))
         moments.append(Moment(int(run["step"][t]), float(values[t]), field, drift, visits))
-    fields = [moment.field for moment in moments]
-    limits = (min(float(field[field > 0].min()) for field in fields), max(float(field.max()) for field in fields))
-    return Answer(words, tau, tuple(moments), limits)
+    return Answer(words, tau, tuple(moments), field_limits([moment.field for moment in moments]))
+
+
+def field_limits(fields: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Least positive and largest number of several fields."""
+    every = np.stack(fields)
+    return float(every[every > 0].min()), float(np.nanmax(every))
 
 
 def typical(data: "xarray.Dataset") -> tuple[str, "xarray.Dataset"]:
@@ -177,11 +181,16 @@ def grid(data: "xarray.Dataset", problem: Any, references: References) -> "Figur
     assert image is not None
     figure.colorbar(image, ax=axes, label=layout.field_label, shrink=0.85, pad=0.01)
     caption = f"{found.words}\n"
-    caption += (
-        f"arrows: best response at $\\tau={tau:g}$; circles: its visitation (area); hatched: hazards; framed: landmark"
-    )
+    caption += f"arrows: best response at $\\tau={tau:g}$; circles: its visitation (area); {marked(layout.marks)}"
     figure.supxlabel(caption, fontsize=8)
     return figure
+
+
+def marked(labels: Mapping[str, Any], hazards: str = "hatched") -> str:
+    """How cells with these labels are marked, in words."""
+    framed = [label for label in labels if label != "hazard"]
+    words = [f"{hazards}: hazards"] if "hazard" in labels else []
+    return "; ".join([*words, f"framed: {', '.join(framed)}"] if framed else words)
 
 
 def _grid_panel(axis: "Axes", layout: GridLayout, moment: Moment, limits: tuple[float, float]) -> Any:
@@ -205,10 +214,9 @@ def draw_field(axis: "Axes", layout: GridLayout, field: np.ndarray, limits: tupl
     norm = LogNorm(limits[0], max(limits[1], 1.01 * limits[0]))
     shown = np.where(field > 0, field, np.nan)
     image = axis.imshow(shown, cmap="Blues", norm=norm, interpolation="nearest", alpha=0.85)
-    colors = {"landmark": "#009E73", "hazard": "#444444"}
+    colors = {"landmark": "#009E73", "target": "#009E73", "hazard": "#444444"}
     for label, states in layout.marks.items():
-        for state in states:
-            row, column = divmod(state, layout.shape[1])
+        for row, column in zip(*layout.places(states), strict=True):
             axis.add_patch(_cell(column, row, colors.get(label, "#CC79A7"), is_hazard=label == "hazard"))
     axis.set_xticks([])
     axis.set_yticks([])

@@ -7,7 +7,7 @@ import numpy as np
 from hfac._compiler.reduce import softmax
 from hfac.problems._grid import MOVES
 from hfac.tabular.mdp import TabularMDP, disjoint_union, from_successors
-from hfac.tabular.problem import Problem
+from hfac.tabular.problem import GridLayout, Problem
 from hfac.types import Key, Rows
 
 HOUSE = (
@@ -102,8 +102,26 @@ def four_rooms(
         reward_bound=max(1.0, budget),
         cost_bound=unit * max(1.0, beta * budget),
         coordinates=_coordinates(cells),
+        layout=GridLayout(
+            shape=(len(HOUSE), 2 * len(HOUSE[0])),
+            moves=MOVES,
+            marks={
+                "target": (number[TARGET], size + number[TARGET]),
+                "goal": tuple(i * size + number[goal] for i, goal in enumerate(GOALS)),
+            },
+            field=lambda x: budget * np.tile(np.asarray(softmax(x))[:size], 2),
+            field_label="penalty of a step",
+            cells=_beside_each_other(cells),
+        ),
         name="four_rooms",
     )
+
+
+def _beside_each_other(cells: list[tuple[int, int]]) -> np.ndarray:
+    """Where every state lies in a drawing of the house once for each goal. int [S]."""
+    rows, columns = np.asarray(cells).T
+    width = len(HOUSE[0])
+    return np.concatenate([rows * 2 * width + columns + house * width for house in range(2)])
 
 
 def _coordinates(cells: list[tuple[int, int]]) -> np.ndarray:

@@ -193,8 +193,8 @@ def _of_environment(problem: ControlProblem, episodes: Sequence[Episode]) -> lis
 
 
 def _on_grid(layout: Any, xs: PyTree, episodes: Sequence[Episode]) -> list[Any]:
-    fields = [np.asarray(layout.field(_at(xs, i))).reshape(layout.shape) for i in range(len(episodes))]
-    limits = min(float(field[field > 0].min()) for field in fields), max(float(field.max()) for field in fields)
+    fields = [layout.on_cells(layout.field(_at(xs, i))) for i in range(len(episodes))]
+    limits = plots.field_limits(fields)
     return [plots.walk(layout, field, limits, each.states) for field, each in zip(fields, episodes, strict=True)]
 
 

@@ -34,6 +34,22 @@ class GridLayout(NamedTuple):
     marks: Mapping[str, tuple[int, ...]]  # label -> states, such as the landmark
     field: Callable[[Any], Any]  # x -> [S], what the leader sets in each cell
     field_label: str
+    cells: Any = None  # int [S], where each state lies, row * columns + column; states in this order unless given
+
+    def on_cells(self, values: Any) -> np.ndarray:
+        """Values of the states [S, ...] where they lie, nan where none does. [rows, columns, ...]."""
+        values = np.asarray(values, float)
+        found = np.full((self.shape[0] * self.shape[1], *values.shape[1:]), np.nan)
+        found[self._cells] = values
+        return found.reshape(*self.shape, *values.shape[1:])
+
+    def places(self, states: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of some states."""
+        return np.divmod(self._cells[np.asarray(states)], self.shape[1])
+
+    @property
+    def _cells(self) -> np.ndarray:
+        return np.arange(self.shape[0] * self.shape[1]) if self.cells is None else np.asarray(self.cells)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +107,7 @@ class Problem:
                 _checks.number(name, bound, rule, 0, strict=True, remedy=f"use None for {meaning}")
         if self.layout is not None and len(self.layout.shape) != 2:
             raise ValueError(f"layout.shape must be (rows, columns), got {self.layout.shape}")
+        _check_cells(self)
         if self.coordinates is not None and np.shape(self.coordinates)[:1] != (self.mdp.num_states,):
             raise ValueError(f"coordinates must be [S, d], got {np.shape(self.coordinates)} for {self.mdp.num_states}")
         _check_signatures(self)
@@ -184,6 +201,16 @@ def _dtype_of(x: PyTree) -> Any:
     """Floating dtype of a tree; the default one of a tree without leaves."""
     leaves = jax.tree.leaves(x)
     return jnp.result_type(leaves[0]) if leaves else jnp.result_type(float)
+
+
+def _check_cells(problem: Problem) -> None:
+    """Raise `ValueError` unless every state lies in a cell of its own, where a layout says where they lie."""
+    if problem.layout is None or problem.layout.cells is None:
+        return
+    cells, size = np.asarray(problem.layout.cells), problem.layout.shape[0] * problem.layout.shape[1]
+    count = problem.mdp.num_states
+    if cells.shape != (count,) or len(np.unique(cells)) != count or cells.min() < 0 or cells.max() >= size:
+        raise ValueError(f"layout.cells must be {count} different whole numbers in [0, {size}), got {cells}")
 
 
 def _check_signatures(problem: Problem) -> None:

@@ -1,5 +1,6 @@
 """The catalogue's problems against published and independently computed numbers, and the yardsticks on them."""
 
+import dataclasses
 import functools
 
 import jax
@@ -55,6 +56,27 @@ def test_four_rooms_dynamics():
     assert np.sum(kernel**2) == pytest.approx(165.5950222222, abs=1e-9)
     assert np.einsum("sas->", kernel) == pytest.approx(80)
     np.testing.assert_array_equal(np.flatnonzero(mdp.ends), [7, 104 + 103])
+
+
+def test_four_rooms_are_drawn_once_for_each_goal():
+    layout = problems.four_rooms().layout
+    rows, columns = layout.places(np.arange(208))
+    width = len(_four_rooms.HOUSE[0])
+    assert [_four_rooms.HOUSE[r][c % width] for r, c in zip(rows, columns, strict=True)].count("#") == 0
+    field = np.asarray(layout.field(jnp.zeros(105)))
+    drawn = layout.on_cells(field)
+    assert drawn.shape == layout.shape == (13, 26)
+    np.testing.assert_array_equal(drawn[rows, columns], field)
+    assert np.isnan(drawn).sum() == 13 * 26 - 208
+    np.testing.assert_array_equal(drawn[:, :width], drawn[:, width:])
+
+
+def test_states_that_lie_nowhere_are_refused():
+    problem = problems.four_rooms()
+    for cells, got in ((np.zeros(208, int), "0"), (np.arange(3), "0 1 2")):
+        layout = problem.layout._replace(cells=cells)
+        with pytest.raises(ValueError, match=rf"layout.cells must be 208 different .* in \[0, 338\), got \[{got}"):
+            dataclasses.replace(problem, layout=layout)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
