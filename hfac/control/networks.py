@@ -1,6 +1,7 @@
 """Networks as pairs of functions, and what their outputs say about actions."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -142,7 +143,7 @@ def tanh_gaussian(actions: Box) -> Distribution:
 
     def log_prob(outputs: jax.Array, raw: jax.Array) -> jax.Array:
         mean, log_scale = _moments(outputs)
-        squashing = 2 * (np.log(2) - raw - jax.nn.softplus(-2 * raw))  # log(1 - tanh^2), without cancellation
+        squashing = 2 * (math.log(2) - raw - jax.nn.softplus(-2 * raw))  # log(1 - tanh^2), without cancellation
         return _normal_log_prob((raw - mean) * jnp.exp(-log_scale), log_scale) - jnp.sum(squashing)
 
     return Distribution(
@@ -165,7 +166,7 @@ def _shift(outputs: jax.Array, noise: jax.Array) -> jax.Array:
 
 
 def _normal_log_prob(z: jax.Array, log_scale: jax.Array) -> jax.Array:
-    return jnp.sum(-0.5 * z**2 - log_scale - 0.5 * np.log(2 * np.pi))
+    return jnp.sum(-0.5 * z**2 - log_scale - 0.5 * math.log(2 * math.pi))
 
 
 def _to_box(unit: jax.Array, low: np.ndarray, high: np.ndarray) -> jax.Array:

@@ -40,6 +40,18 @@ def test_every_sampled_method_steps_on_an_environment(epochs):
         assert info.num_samples.dtype == np.int32
 
 
+@pytest.mark.parametrize("name, squashed", [("cartpole", True), ("pendulum", True), ("pendulum", False)])
+def test_a_step_keeps_single_precision_where_double_is_on(name, squashed):
+    import jax
+
+    problem = dataclasses.replace(problems.reward_design(environment=name), squashed=squashed)
+    algorithm = algorithms.true_reward(problem, **TINY)
+    with jax.numpy_dtype_promotion("standard"):  # as users have it
+        first = jax.eval_shape(algorithm.init, hfac.run_key(0), cases.gentle())
+        after = jax.eval_shape(algorithm.step, hfac.run_key(0), first, cases.gentle())[0]
+    assert [leaf.dtype for leaf in jax.tree.leaves(first)] == [leaf.dtype for leaf in jax.tree.leaves(after)]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("control") / "whole"
