@@ -15,11 +15,36 @@ from experiments.random_mdp import show, write_study
 from hfac import pages, statistics
 from hfac.schedules import Schedules
 
-RATES = {"actor": 1e-2, "critic": 1e-2, "entropy": 0.01, "offset": 100.0}
+OFFSET = 100.0
 POWERS = {"upper_power": 0.5, "actor_power": 0.5, "critic_power": 0.5, "penalty_power": 0.0, "entropy_power": 0.0}
-DRAWS = {"num_envs": 32, "num_steps": 32, "epochs": 4}
 POINTS = 13  # record points
 LAST = 3  # of them make an end
+UNIT = 1_024  # environment steps of each policy, by which a study counts
+
+
+class Setting(NamedTuple):
+    """How followers learn in an environment, whoever pays them."""
+
+    draws: Mapping[str, Any]  # options of every method
+    rates: Mapping[str, float]
+    problem: Mapping[str, Any] = {}  # options of the problem
+    hidden_rates: Mapping[str, float] = {}  # on the environment's own reward, where that is far from 1
+
+
+PAIRED = {"num_envs": 32, "num_steps": 64, "epochs": 4, "starts": "paired"}
+SETTINGS = {
+    "cartpole": Setting(
+        {"num_envs": 32, "num_steps": 32, "epochs": 4}, {"actor": 1e-2, "critic": 1e-2, "entropy": 0.01}
+    ),
+    "acrobot": Setting(PAIRED, {"actor": 3e-3, "critic": 1e-2, "entropy": 0.01}),
+    "mountain_car": Setting(PAIRED, {"actor": 3e-3, "critic": 1e-2, "entropy": 0.001}),
+    "pendulum": Setting(
+        {"num_envs": 32, "num_steps": 64, "epochs": 10},
+        {"actor": 3e-3, "critic": 1e-2, "entropy": 0.05},
+        {"discount": 0.95},
+        {"critic": 3e-2, "entropy": 0.3},
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +62,7 @@ class Study:
     first_seed: int = 1_000
     """The first of them."""
     steps: int = 600
-    """Of every run: 1,024 environment steps of each policy, of which episodes that wait for a restart take some."""
+    """1,024 environment steps of each policy, of which episodes that wait for a restart take some."""
 
 
 class Arm(NamedTuple):
@@ -48,22 +73,42 @@ class Arm(NamedTuple):
     upper: float  # rate of x
     penalty: float = 1.0
     problem_options: Mapping[str, Any] = {}
+    draws: Mapping[str, Any] = {}  # where they are not the environment's
+    rates: Mapping[str, float] = {}
 
 
-def rates(arm: Arm) -> Schedules:
+def setting(study: Study, arm: Arm) -> Setting:
+    """Of an arm in the study's environment; those of CartPole where it has none."""
+    own = SETTINGS.get(study.environment, SETTINGS["cartpole"])
+    hidden = own.hidden_rates if arm.method == "true_reward" else {}
+    return own._replace(draws={**own.draws, **arm.draws}, rates={**own.rates, **hidden, **arm.rates})
+
+
+def rates(study: Study, arm: Arm) -> Schedules:
     """Of an arm."""
-    return hfac.schedules.attenuating(upper=arm.upper, penalty=arm.penalty, **RATES, **POWERS)
+    own = setting(study, arm).rates
+    return hfac.schedules.attenuating(upper=arm.upper, penalty=arm.penalty, offset=OFFSET, **own, **POWERS)
 
 
-def main(name: str, study: Study, arms: Mapping[str, Arm]) -> None:
-    """Run the study's arms on the same seeds; write table, figure, page and what it took."""
+def main(name: str, study: Study, arms: Mapping[str, Arm], baseline: str) -> None:
+    """Run the study's arms on the same seeds; write table, figure, page and what it took.
+
+    Args:
+      name: of the study's files.
+      study: what to run.
+      arms: by label.
+      baseline: arm that the others are compared with, seed by seed, where it is run.
+
+    Raises:
+      SystemExit: if an arm is unknown.
+    """
     unknown = [arm for arm in study.arms if arm not in arms]
     if unknown:
         raise SystemExit(f"--arms must be of {', '.join(arms)}, got {unknown[0]}")
     study.out.mkdir(parents=True, exist_ok=False)
     began = time.perf_counter()
     found = {label: run(study, label, arm) for label, arm in arms.items() if label in study.arms}
-    table = [row(label, data) for label, data in found.items()]
+    table = [row(label, data, found.get(baseline), baseline) for label, data in found.items()]
     write_csv(study.out / "table.csv", table)
     draw(name, study, found)
     ends = "; ".join(f"{each['arm']}: {each['end [95 %]']}" for each in table)
@@ -81,12 +126,14 @@ def main(name: str, study: Study, arms: Mapping[str, Arm]) -> None:
 
 def run(study: Study, label: str, arm: Arm) -> Any:
     """A sweep over the study's seeds that records returns."""
-    problem = arm.build(environment=study.environment, **arm.problem_options)
-    options = problem.method_options(arm.method) | DRAWS
+    own = setting(study, arm)
+    problem = arm.build(environment=study.environment, **{**own.problem, **arm.problem_options})
+    options = problem.method_options(arm.method) | dict(own.draws)
     algorithm = getattr(hfac.algorithms, arm.method)(problem, **options)
     seeds = range(study.first_seed, study.first_seed + study.seeds)
-    points = sorted({round(each) for each in np.linspace(0, study.steps, POINTS)})
-    return shown.sweep(label, algorithm, rates(arm), seeds, study.steps, record=problem.record, record_at=points)
+    steps = -(-study.steps * UNIT // (own.draws["num_envs"] * own.draws["num_steps"]))
+    points = sorted({round(each) for each in np.linspace(0, steps, POINTS)})
+    return shown.sweep(label, algorithm, rates(study, arm), seeds, steps, record=problem.record, record_at=points)
 
 
 def steps_taken(data: Any) -> Any:
@@ -94,10 +141,14 @@ def steps_taken(data: Any) -> Any:
     return data["samples"].mean("seed").values
 
 
-def row(label: str, data: Any) -> dict[str, str]:
-    """Where an arm ends: of every seed the mean over the last record points."""
-    values = data["return"].transpose("seed", "step").values
-    ends = values[:, -LAST:].mean(1)
+def ends_of(data: Any) -> np.ndarray:
+    """Of every seed the mean return over the last record points. [seeds]."""
+    return data["return"].transpose("seed", "step").values[:, -LAST:].mean(1)
+
+
+def row(label: str, data: Any, reference: Any, baseline: str) -> dict[str, str]:
+    """Where an arm ends, and how much higher than the baseline on the same seeds."""
+    values, ends = data["return"].transpose("seed", "step").values, ends_of(data)
     interval = statistics.bootstrap(ends)
     last = statistics.bootstrap(values[:, -1])
     return {
@@ -107,6 +158,9 @@ def row(label: str, data: Any) -> dict[str, str]:
         "end [95 %]": interval.format(1),
         "worst": f"{ends.min():.1f}",
         "at the last point": last.format(1),
+        f"above {baseline}, paired [95 %]": ""
+        if reference is None or reference is data
+        else statistics.paired_difference(ends, ends_of(reference)).format(1),
         "diverged": str(int((data["status"].isel(step=-1) != 0).sum())),
     }
 

@@ -1,7 +1,8 @@
 """Reward design: the leader is judged by the hidden return, the follower learns from what the leader pays.
 
-    python -m experiments.reward_design --out runs/reward_design                      # some four minutes on two cores
+    python -m experiments.reward_design --out runs/reward_design                      # some three minutes on two cores
     python -m experiments.reward_design --environment acrobot --out runs/reward_design_acrobot
+    python -m experiments.reward_design --environment mountain_car --steps 800 --out runs/reward_design_mountain_car
 
 `no bi-level term` is the same follower on rewards that nobody moves: f depends on x through the policy alone.
 """
@@ -32,7 +33,7 @@ class Study(returns.Study):
 
 def main(study: Study) -> None:
     """Run the arms."""
-    returns.main("reward_design", study, ARMS)
+    returns.main("reward_design", study, ARMS, "no bi-level term")
 
 
 if __name__ == "__main__":

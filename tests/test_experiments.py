@@ -236,11 +236,15 @@ def test_a_problem_that_control_exact_does_not_have_is_refused(tmp_path):
 def test_returns_of_reward_design_are_drawn_beside_each_other(tmp_path, monkeypatch):
     from experiments import returns, reward_design
 
-    monkeypatch.setattr(returns, "DRAWS", {"num_envs": 4, "num_steps": 8, "epochs": 2})
+    tiny = returns.SETTINGS["cartpole"]._replace(draws={"num_envs": 4, "num_steps": 8, "epochs": 2})
+    monkeypatch.setitem(returns.SETTINGS, "cartpole", tiny)
+    monkeypatch.setattr(returns, "UNIT", 32)
     out = tmp_path / "out"
+    arms = ("no bi-level term", "true reward")
     with relaxed(), jax.numpy_rank_promotion("allow"):
-        reward_design.main(reward_design.Study(out=out, seeds=2, steps=6, arms=("no bi-level term",)))
-    (row,) = rows(out / "table.csv")
+        reward_design.main(reward_design.Study(out=out, seeds=2, steps=6, arms=arms))
+    row, other = rows(out / "table.csv")
+    assert row["above no bi-level term, paired [95 %]"] == "" != other["above no bi-level term, paired [95 %]"]
     assert row["arm"] == "no bi-level term" and row["diverged"] == "0" and float(row["start"]) > 5
     assert (out / "reward_design.png").stat().st_size > 10_000
     assert "Return of fresh episodes" in (out / "report.html").read_text(encoding="utf-8")

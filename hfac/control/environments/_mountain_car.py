@@ -12,7 +12,7 @@ from hfac.types import Key
 LOWEST, HIGHEST, MAX_SPEED, GOAL = -1.2, 0.6, 0.07, 0.5
 FORCE, GRAVITY = 0.001, 0.0025
 LIMIT = 200
-SCALE = (0.6, 0.07)  # usual sizes of observations
+SCALE = (0.6, 0.007)  # of observations: speeds of the first swings, by which a policy finds the next ones
 
 
 class State(NamedTuple):
