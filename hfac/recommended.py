@@ -3,6 +3,7 @@
 import functools
 import importlib.resources
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from hfac import schedules as _schedules
@@ -11,6 +12,12 @@ from hfac import schedules as _schedules
 @functools.cache
 def _table() -> dict[str, dict[str, dict[str, Any]]]:
     return json.loads(importlib.resources.files("hfac").joinpath("recommended.json").read_text())
+
+
+def name(problem: str, options: Mapping[str, Any] | None = None) -> str:
+    """Under which the settings of a problem with these options stand: its environment has its own, or it has one's."""
+    with_environment = f"{problem} {(options or {}).get('environment')}"
+    return with_environment if with_environment in _table() else problem
 
 
 def is_known(problem: str, algorithm: str = "hfac") -> bool:

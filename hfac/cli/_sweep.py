@@ -105,7 +105,9 @@ def resolve(
         preset = _config.last(rest, "--preset") or plain.get("preset")
         builders["algorithm_options"] = find(ALGORITHMS, algorithm, "algorithm")
         if any(field.name == "preset" for field in dataclasses.fields(config)):
-            defaults["algorithm_options"] = _algorithm_defaults(name, algorithm, preset)
+            environment = _config.last(rest, "--problem.environment")
+            of_problem = nested["problem_options"] | ({} if environment is None else {"environment": environment})
+            defaults["algorithm_options"] = _algorithm_defaults(name, algorithm, preset, of_problem)
     unprefixed = operator.getitem(tyro.conf.OmitArgPrefixes, config)
     fields: list[Any] = [("settings", unprefixed, dataclasses.field(default=config(**plain)))]
     switches = _config.switches_of(typing.get_type_hints(config))
@@ -146,10 +148,12 @@ def loadable(loaded: dict[str, Any], config: type) -> dict[str, Any]:
     return {key: value for key, value in loaded.items() if key not in ("command", "version", *without)}
 
 
-def _algorithm_defaults(problem: str, algorithm: str, preset: str | None) -> dict[str, Any]:
+def _algorithm_defaults(
+    problem: str, algorithm: str, preset: str | None, problem_options: dict[str, Any]
+) -> dict[str, Any]:
     from hfac import runs
 
-    return runs.default_options(problem, algorithm, preset)
+    return runs.default_options(problem, algorithm, preset, problem_options)
 
 
 def check_sweep(settings: Any) -> None:

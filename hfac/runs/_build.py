@@ -275,8 +275,11 @@ def number_options(configuration: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def default_options(problem: str, algorithm: str, preset: str | None) -> dict[str, Any]:
-    """Options of the method that a preset has for a problem."""
+def default_options(
+    problem: str, algorithm: str, preset: str | None, problem_options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Options of the method that a preset has for a problem with these options."""
+    problem = recommended.name(problem, problem_options)
     if preset in (None, "recommended") and recommended.is_known(problem, algorithm):
         return recommended.options(problem, algorithm)
     return {}
@@ -288,7 +291,8 @@ def base_schedules(configuration: Mapping[str, Any]) -> tuple[Schedules, str]:
     Raises:
       InputError: if recommended settings are asked for and there are none.
     """
-    names = configuration["problem"], configuration["algorithm"]
+    problem = recommended.name(configuration["problem"], configuration.get("problem_options"))
+    names = problem, configuration["algorithm"]
     is_named = not any(configuration.get(mark) for mark in OWN.values())
     is_known = is_named and recommended.is_known(*names)
     preset = configuration.get("preset") or ("recommended" if is_known else "attenuating")

@@ -84,7 +84,8 @@ def job(
         "algorithm_options": dict(algorithm_options or {}),
     }
     if own_problem is None and own_method is None:
-        configuration["algorithm_options"] = default_options(name, method, preset) | configuration["algorithm_options"]
+        known = default_options(name, method, preset, configuration["problem_options"])
+        configuration["algorithm_options"] = known | configuration["algorithm_options"]
     for table in TABLES:
         for option, value in configuration[table].items():
             if not _can_be_written(value):

@@ -8,6 +8,7 @@ import pytest
 import hfac
 from hfac import algorithms, control, plots, problems, runs
 from hfac.cli import main
+from hfac.cli._sweep import request
 from support import cases
 from support.slow import few
 
@@ -85,6 +86,15 @@ def test_a_table_with_neural_followers_is_judged_by_the_oracle():
     worth = [float(each.judge(0.1).metric.function(each.judge(0.1).metric.carry, {"x": each.init_x(None)})[1][
         "hyper_objective"][0]) for each in (made, table)]  # fmt: skip
     assert worth[0] == pytest.approx(worth[1], abs=1e-12)
+
+
+def test_an_environment_has_recommended_settings_of_its_own():
+    for name, starts, actor in (("cartpole", "restarts", 1e-2), ("acrobot", "paired", 3e-3)):
+        made = runs.job("reward_design", "hfac", steps=1, seeds=1, problem_options={"environment": name})
+        asked = request(["reward_design", "--problem.environment", name])
+        for options in (made.configuration["algorithm_options"], dataclasses.asdict(asked.algorithm_options)):
+            assert options["starts"] == starts
+        assert float(made.grid.one(0).actor.scale) == pytest.approx(actor)
 
 
 DRAWN = [("preferences", {"returns", "payments"}), ("incentives_control", {"objective", "grid"})]
