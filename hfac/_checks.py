@@ -7,7 +7,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -136,6 +136,26 @@ def takes(function: Any, num_args: int) -> bool:
     return True
 
 
+def functions(owner: Any, signatures: Mapping[str, str], optional: Collection[str] = (), where: str = "") -> None:
+    """Raise `ValueError` unless fields of an object are functions of the arguments that are named.
+
+    Args:
+      owner: has the fields.
+      signatures: field -> arguments by place, such as "x, s, a".
+      optional: fields that may be None.
+      where: what stands before a field's name in the message.
+    """
+    for name, words in signatures.items():
+        function = getattr(owner, name)
+        if function is None and name in optional:
+            continue
+        if not callable(function):
+            raise ValueError(f"{where}{name} must be a function of ({words}), got {type(function).__name__}")
+        if not takes(function, len(words.split(", "))):
+            got = inspect.signature(function)
+            raise ValueError(f"{where}{name} must be a function of ({words}), got one of {got}")
+
+
 def untraced(**values: Any) -> None:
     """Raise `ValueError` if a value that dynamics are built from is one of a function that is being traced."""
     for name, value in values.items():
@@ -175,6 +195,8 @@ def explained(name: str) -> Iterator[None]:
         words = next(words for kind, words in _UNTRACEABLE.items() if isinstance(error, kind))
         raise ValueError(f"{name} cannot be compiled: it {words}") from None
     except TypeError as error:
+        if missing := re.search(r"(\w+)\.__new__\(\) missing .*: (.*)", str(error)):
+            raise ValueError(f"{name}: {missing.group(1)}(...) is not given {missing.group(2)}") from None
         if "not a valid JAX type" not in str(error):
             raise
         kind = re.search(r"<class '([^']*)'>", str(error))

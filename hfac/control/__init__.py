@@ -4,6 +4,7 @@ An `Environment` is two pure functions; a `ControlProblem` adds the leader. Ever
 `hfac.lower.Lower` runs on it unchanged.
 """
 
+from hfac.control import environments as environments
 from hfac.control.environment import Box as Box
 from hfac.control.environment import Discrete as Discrete
 from hfac.control.environment import Environment as Environment

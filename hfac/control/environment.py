@@ -86,6 +86,7 @@ def check(environment: Any) -> None:
         _checks.count(f"{name}: limit", environment.limit)
     if environment.draw is not None and not (callable(environment.draw) and _checks.takes(environment.draw, 2)):
         raise ValueError(f"{name}: draw must be a function of (axes, state), got {environment.draw!r}")
+    _checks.functions(environment, {"reset": "key", "step": "key, state, action"}, where=f"{name}: ")
     key = random.key(0)
     with _checks.explained(f"reset of {name}"):
         first = jax.eval_shape(environment.reset, key)

@@ -99,6 +99,9 @@ class ControlProblem:
             _checks.count("hidden", width)
         if self.preferences is not None:
             _check_preferences(self.preferences)
+        takes = {"init_x": "key", "reward": "x, obs, action, next_obs", "h": "x"}
+        takes["cost"] = f"{takes['reward']}, hidden"
+        _checks.functions(self, takes, optional=("h", "cost"))
         _check_functions(self)
 
     @property
@@ -191,7 +194,8 @@ def _check_functions(problem: ControlProblem) -> None:
         shapes = jax.eval_shape(values, random.key(0))
     for name, found in shapes.items():
         if not isinstance(found, jax.ShapeDtypeStruct) or found.shape != () or found.dtype.kind != "f":
-            raise ValueError(f"{name} must return a real number for one step, got {found}")
+            got = f"shape {found.shape}, {found.dtype}" if hasattr(found, "shape") else type(found).__name__
+            raise ValueError(f"{name} must return a real number for one step, got {got}")
     for name, found in jax.device_get(jax.jit(values)(random.key(0))).items():
         if not np.isfinite(found):
             raise ValueError(f"{name} must be finite for the first x, got {found}")

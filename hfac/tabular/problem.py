@@ -8,7 +8,6 @@ Reward and cost are functions of ONE transition; the library vmaps them.
 import contextlib
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -216,20 +215,7 @@ def _check_cells(problem: Problem) -> None:
 def _check_signatures(problem: Problem) -> None:
     takes = {"init_x": "key", "reward": "x, s, a, s_next", "cost": "x, s, a, s_next", "h": "x", "g": "x, pi"}
     takes |= {"reward_grad": takes["reward"], "cost_grad": takes["cost"]}
-    for name, words in takes.items():
-        function = getattr(problem, name)
-        if function is None and name not in ("init_x", "reward"):
-            continue
-        if not callable(function):
-            raise ValueError(f"{name} must be a function of ({words}), got {type(function).__name__}")
-        try:
-            signature = inspect.signature(function)
-        except (TypeError, ValueError):  # one that does not tell
-            continue
-        try:
-            signature.bind(*words.split(", "))
-        except TypeError:
-            raise ValueError(f"{name} must be a function of ({words}), got one of {signature}") from None
+    _checks.functions(problem, takes, optional=takes.keys() - {"init_x", "reward"})
 
 
 def _check_scalar(name: str, shape: Any, of: str) -> None:

@@ -71,6 +71,9 @@ WRONG = {
     "a structure that changes": (lambda: stepping(lambda f, _: f._replace(state=(f.state,))), "structure"),
     "another observation": (lambda: stepping(lambda f, _: f._replace(obs=jnp.zeros(2))), "observation of floats"),
     "a Python if": (lambda: walk(step=branching), "branches on a traced value"),
+    "a step that names no end": (lambda: stepping(lambda f, _: control.Step(f.obs, f.state, f.reward)), "terminated"),
+    "a step without a key": (lambda: walk(step=lambda state, action: 0), "a function of (key, state, action), got one"),
+    "a reset that is none": (lambda: walk(reset=3), "reset must be a function of (key), got int"),
     "a reset without a state": (lambda: walk(reset=lambda key: jnp.zeros(1)), "must return (obs, state)"),
     "bounds upside down": (lambda: walk(observations=control.Box([1.0], [0.0])), "low < high"),
     "actions without bounds": (lambda: walk(actions=control.Box([-np.inf], [np.inf])), "must be finite"),
@@ -84,6 +87,22 @@ def test_a_wrong_environment_is_one_line(name):
     make, words = WRONG[name]
     with pytest.raises(ValueError) as caught:
         environment.check(make())
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "parts, words",
+    [
+        ({"reward": lambda x, obs, action: x}, "reward must be a function of (x, obs, action, next_obs), got one of"),
+        ({"reward": lambda x, obs, action, next_obs: obs}, "reward must return a real number for one step, got shape"),
+        ({"cost": lambda x, obs, action, next_obs: x}, "cost must be a function of (x, obs, action, next_obs, hidden)"),
+        ({"h": None}, "the upper objective is empty"),
+    ],
+)
+def test_a_wrong_leader_is_one_line(parts, words):
+    whole = {"reward": lambda x, obs, action, next_obs: x, "init_x": lambda key: jnp.zeros(()), "h": lambda x: x**2}
+    with pytest.raises(ValueError) as caught:
+        control.ControlProblem(environment=walk(), **whole | parts)
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
