@@ -24,9 +24,11 @@ def preferences(environment: str, **options: Any) -> ControlProblem:
     return problems.preferences(environment, **{"segment": SEGMENTS.get(environment, 16), **options})
 
 
+LABELS = {"actor": 1e-2, "critic": 1e-2, "entropy": 0.03, "entropy_power": 0.5, "offset": 30.0}
+SETTINGS = {**returns.SETTINGS, "cartpole": returns.SETTINGS["cartpole"]._replace(rates=LABELS)}
 ANCHORED = {"pairs": "anchored", "segment": 32}
 WIN_RATE = {"pairs": "anchored", "leader": "win_rate", "segment": 64}
-SLOW = {"actor": 3e-3}
+SLOW = {"actor": 3e-3, "entropy": 0.01, "entropy_power": 0.0, "offset": 100.0}
 ARMS = {
     "partial": Arm(preferences, "partial", 3e-3),
     "partial, anchored": Arm(preferences, "partial", 3e-3, 1.0, ANCHORED, PAIRED, SLOW),
@@ -50,7 +52,7 @@ class Study(returns.Study):
 
 def main(study: Study) -> None:
     """Run the arms."""
-    returns.main("preferences", study, ARMS, "partial")
+    returns.main("preferences", study, ARMS, "partial", SETTINGS)
 
 
 if __name__ == "__main__":

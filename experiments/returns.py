@@ -26,7 +26,7 @@ class Setting(NamedTuple):
     """How followers learn in an environment, whoever pays them."""
 
     draws: Mapping[str, Any]  # options of every method
-    rates: Mapping[str, float]
+    rates: Mapping[str, float]  # and their powers and offset, where they differ
     problem: Mapping[str, Any] = {}  # options of the problem
     hidden_rates: Mapping[str, float] = {}  # on the environment's own reward, where that is far from 1
 
@@ -77,20 +77,22 @@ class Arm(NamedTuple):
     rates: Mapping[str, float] = {}
 
 
-def setting(study: Study, arm: Arm) -> Setting:
+def setting(study: Study, arm: Arm, settings: Mapping[str, Setting]) -> Setting:
     """Of an arm in the study's environment; those of CartPole where it has none."""
-    own = SETTINGS.get(study.environment, SETTINGS["cartpole"])
+    own = settings.get(study.environment, settings["cartpole"])
     hidden = own.hidden_rates if arm.method == "true_reward" else {}
     return own._replace(draws={**own.draws, **arm.draws}, rates={**own.rates, **hidden, **arm.rates})
 
 
-def rates(study: Study, arm: Arm) -> Schedules:
+def rates(arm: Arm, own: Setting) -> Schedules:
     """Of an arm."""
-    own = setting(study, arm).rates
-    return hfac.schedules.attenuating(upper=arm.upper, penalty=arm.penalty, offset=OFFSET, **own, **POWERS)
+    given = {"upper": arm.upper, "penalty": arm.penalty, "offset": OFFSET, **POWERS, **own.rates}
+    return hfac.schedules.attenuating(**given)
 
 
-def main(name: str, study: Study, arms: Mapping[str, Arm], baseline: str) -> None:
+def main(
+    name: str, study: Study, arms: Mapping[str, Arm], baseline: str, settings: Mapping[str, Setting] = SETTINGS
+) -> None:
     """Run the study's arms on the same seeds; write table, figure, page and what it took.
 
     Args:
@@ -98,6 +100,7 @@ def main(name: str, study: Study, arms: Mapping[str, Arm], baseline: str) -> Non
       study: what to run.
       arms: by label.
       baseline: arm that the others are compared with, seed by seed, where it is run.
+      settings: by environment.
 
     Raises:
       SystemExit: if an arm is unknown.
@@ -107,7 +110,11 @@ def main(name: str, study: Study, arms: Mapping[str, Arm], baseline: str) -> Non
         raise SystemExit(f"--arms must be of {', '.join(arms)}, got {unknown[0]}")
     study.out.mkdir(parents=True, exist_ok=False)
     began = time.perf_counter()
-    found = {label: run(study, label, arm) for label, arm in arms.items() if label in study.arms}
+    found = {
+        label: run(study, label, arm, setting(study, arm, settings))
+        for label, arm in arms.items()
+        if label in study.arms
+    }
     table = [row(label, data, found.get(baseline), baseline) for label, data in found.items()]
     write_csv(study.out / "table.csv", table)
     draw(name, study, found)
@@ -124,16 +131,15 @@ def main(name: str, study: Study, arms: Mapping[str, Arm], baseline: str) -> Non
     print(f"written to {study.out}/ in {time.perf_counter() - began:.0f} s")
 
 
-def run(study: Study, label: str, arm: Arm) -> Any:
+def run(study: Study, label: str, arm: Arm, own: Setting) -> Any:
     """A sweep over the study's seeds that records returns."""
-    own = setting(study, arm)
     problem = arm.build(environment=study.environment, **{**own.problem, **arm.problem_options})
     options = problem.method_options(arm.method) | dict(own.draws)
     algorithm = getattr(hfac.algorithms, arm.method)(problem, **options)
     seeds = range(study.first_seed, study.first_seed + study.seeds)
     steps = -(-study.steps * UNIT // (own.draws["num_envs"] * own.draws["num_steps"]))
     points = sorted({round(each) for each in np.linspace(0, steps, POINTS)})
-    return shown.sweep(label, algorithm, rates(study, arm), seeds, steps, record=problem.record, record_at=points)
+    return shown.sweep(label, algorithm, rates(arm, own), seeds, steps, record=problem.record, record_at=points)
 
 
 def steps_taken(data: Any) -> Any:
