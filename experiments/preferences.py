@@ -26,14 +26,14 @@ def preferences(environment: str, **options: Any) -> ControlProblem:
 
 LABELS = {"actor": 1e-2, "critic": 1e-2, "entropy": 0.03, "entropy_power": 0.5, "offset": 30.0}
 SETTINGS = {**returns.SETTINGS, "cartpole": returns.SETTINGS["cartpole"]._replace(rates=LABELS)}
-ANCHORED = {"pairs": "anchored", "segment": 32}
+ANCHORED = {"pairs": "anchored"}
 WIN_RATE = {"pairs": "anchored", "leader": "win_rate", "segment": 64}
 SLOW = {"actor": 3e-3, "entropy": 0.01, "entropy_power": 0.0, "offset": 100.0}
 ARMS = {
     "partial": Arm(preferences, "partial", 3e-3),
-    "partial, anchored": Arm(preferences, "partial", 3e-3, 1.0, ANCHORED, PAIRED, SLOW),
+    "partial, anchored": Arm(preferences, "partial", 3e-3, 1.0, ANCHORED),
     "hfac": Arm(preferences, "hfac", 3e-3, 10.0),
-    "hfac, anchored": Arm(preferences, "hfac", 3e-3, 100.0, ANCHORED, PAIRED, SLOW),
+    "hfac, anchored": Arm(preferences, "hfac", 3e-3, 100.0, {**ANCHORED, "segment": 32}, PAIRED, SLOW),
     "hfac, win rate": Arm(preferences, "hfac", 1e-3, 100.0, WIN_RATE, PAIRED, SLOW),
     "partial, win rate": Arm(preferences, "partial", 1e-3, 1.0, WIN_RATE, PAIRED, SLOW),
     "true reward": Arm(preferences, "true_reward", 1e-3),
