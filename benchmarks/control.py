@@ -144,8 +144,7 @@ def of_rejax(config: Control, num_seeds: int) -> dict[str, float] | None:
         total_timesteps=batch * config.steps,
         eval_freq=batch * config.steps,
         skip_initial_evaluation=True,
-        eval_callback=lambda *args: (),
-    )
+    ).replace(eval_callback=lambda *args: ())
     keys = jax.random.split(jax.random.key(0), num_seeds)
     seconds, compiling, held = measured(config.repeats, jax.vmap(algorithm.train), keys)
     count = num_seeds * batch * config.steps
