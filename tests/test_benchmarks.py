@@ -24,6 +24,7 @@ def benchmark(name: str, *args: str) -> None:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the C reference needs gcc")
 def test_throughput(tmp_path):
     file = tmp_path / "throughput.json"

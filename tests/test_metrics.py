@@ -108,7 +108,10 @@ for _ in range(5):
 """
 
 
-@pytest.mark.parametrize("num_runs", [2, pytest.param(30, marks=pytest.mark.stress)])
+NUM_PROCESSES = [pytest.param(2, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.stress)]
+
+
+@pytest.mark.parametrize("num_runs", NUM_PROCESSES)
 def test_program_finishes_every_time_in_fresh_processes(num_runs, tmp_path):
     own = environment(JAX_COMPILATION_CACHE_DIR=str(tmp_path), XLA_FLAGS="")  # compile once, then only run
 

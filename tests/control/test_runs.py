@@ -100,7 +100,7 @@ def test_an_environment_has_recommended_settings_of_its_own():
 DRAWN = [("preferences", {"returns", "payments"}), ("incentives_control", {"objective", "grid"})]
 
 
-@pytest.mark.parametrize("name, drawn", few(DRAWN, DRAWN[1]))
+@pytest.mark.parametrize("name, drawn", few(DRAWN, DRAWN[0]))
 def test_figures_are_drawn_of_what_there_is(name, drawn, whole, tmp_path):
     if name == "preferences":
         data, problem = whole[1], job().problem

@@ -238,7 +238,7 @@ def test_nothing_is_wider_than_the_window(seen, kind, width):
     assert page.evaluate("[...document.querySelectorAll('.plot')].every(p => p.clientWidth <= innerWidth)")
 
 
-@pytest.mark.parametrize("kind", few(KINDS, "tweets"))
+@pytest.mark.parametrize("kind", few(KINDS, "compare"))
 def test_on_paper_there_are_no_controls_and_charts_are_whole(seen, kind):
     page = seen(kind)
     page.emulate_media(media="print")

@@ -90,6 +90,7 @@ def test_one_of_its_runs_is_repeated(stored, capsys):
     assert "the stored run is healthy too" in said
 
 
+@pytest.mark.slow
 def test_rates_grow(stored, capsys):
     folder = stored("rates")
     main(["extend", str(folder), "--steps", "300", "--quiet"])
@@ -107,6 +108,7 @@ def test_a_search_is_finished_and_grows(stored, capsys):
     assert capsys.readouterr().out.startswith("hfac sweep goal_placement")
 
 
+@pytest.mark.slow
 def test_a_search_stopped_within_a_round_ends_where_it_would_have(stored):
     finished, stopped = stored("tune"), stored("tune").with_name("stopped search")
     shutil.copytree(finished, stopped)
