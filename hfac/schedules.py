@@ -169,7 +169,8 @@ def _remarks(schedules: Schedules, num_steps: int | None) -> list[Remark]:
         w, tau = (_value(getattr(schedules, name), step) for name in ("penalty", "entropy"))
         ratio = float(np.max(w / tau))
         if ratio > 10:
-            words = f"w/tau = {ratio:.3g} at step {step}: the penalty's relative bias grows like w/tau"
+            words = f"w/tau = {ratio:.3g} at step {step}: the penalty's relative bias grows like w/tau, up to 10 is "
+            words += "usual; lower the penalty or raise the entropy weight"
             about = tuple(f"{rate}.{field}" for rate in ("penalty", "entropy") for field in FIELDS if field != "offset")
             remarks.append(Remark(words, about))
     return remarks
@@ -296,9 +297,9 @@ def _check_setting(key: str) -> None:
     if rate == METHOD and field:
         return
     if rate not in RATES or field not in FIELDS:
-        raise ValueError(
-            f"unknown schedule setting '{key}'; settings are <rate>.<field>, rates {RATES}, fields {FIELDS}"
-        )
+        rate = {"tau": "entropy", "w": "penalty", "zeta": "upper"}.get(rate, rate)
+        remedy = f"did you mean '{rate}.scale'?" if rate in RATES and not field else "settings are <rate>.<field>"
+        raise ValueError(f"unknown schedule setting '{key}'; {remedy}; rates {RATES}, fields {FIELDS}")
 
 
 class Coordinates(NamedTuple):

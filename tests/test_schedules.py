@@ -132,7 +132,8 @@ def test_a_grid_without_axes_is_the_base_alone():
     ("axes", "message"),
     [
         ({"entropy.speed": [1.0]}, "unknown schedule setting 'entropy.speed'"),
-        ({"entropy": [1.0]}, "unknown schedule setting 'entropy'"),
+        ({"entropy": [1.0]}, "unknown schedule setting 'entropy'; did you mean 'entropy.scale'?"),
+        ({"tau": [1.0]}, "unknown schedule setting 'tau'; did you mean 'entropy.scale'?"),
         ({"entropy.scale": []}, "list for entropy.scale is empty"),
         ({("actor.scale", "critic.scale"): [(1.0,)]}, "every entry for actor.scale, critic.scale must have 2 values"),
         ({"actor.scale": [1.0], ("actor.scale", "critic.scale"): [(1.0, 1.0)]}, "'actor.scale' is listed twice"),

@@ -16,6 +16,7 @@ from hfac.cli._commands import COMMANDS, those_that
 from hfac.cli._request import Request
 from hfac.cli._sweep import content
 from hfac.cli._values import Count, Real
+from hfac.problems import REGISTRY as PROBLEMS
 
 ONCE = "PROBLEM, --out and --config stay as they are"
 
@@ -107,8 +108,11 @@ def request_of(stored: Mapping[str, Any], args: Sequence[str] = ()) -> Request:
     for kind in ("problem", "algorithm"):
         if stored.get(f"own_{kind}"):
             raise InputError(
-                f"the run's {kind} is in no registry; hfac.runs.resume(folder, {kind}=...) goes on and reports it"
+                f"the run's {kind} is in no registry; hfac.runs.resume(folder, "
+                f"hfac.runs.Execution(figures=True), {kind}=...) goes on, reports and draws it"
             )
+    if (name := stored.get("problem")) and name not in PROBLEMS:
+        raise InputError(f"the run's problem '{name}' is in no registry here; go on where it is, with hfac.runs.resume")
     if command not in (able := those_that("can_resume")):
         raise InputError(f"a run of `hfac {command}` cannot go on{nearest(command, able)}")
     module = COMMANDS[command].parse.partition(":")[0]

@@ -18,6 +18,7 @@ from hfac.types import Key, PyTree, cast
 NUM_EPISODES = 32  # at every record point, from the same random numbers everywhere
 LONGEST = 500  # steps of an episode without a time limit
 SHOWN = ("entropy", "pair_accuracy")  # of what the lower level shows along its last draw; nan before the first
+PLAYED = "played_objective"  # where it is recorded
 SAME_NUMBERS = 7  # key of all recorded episodes: they differ by the policy alone
 MAX_GRADIENT = 1.0  # Euclidean norm that every direction is clipped to
 
@@ -80,8 +81,8 @@ def acting(problem: ControlProblem, theta: PyTree, dtype: Any = jnp.float32) -> 
     return act
 
 
-def episodes(problem: ControlProblem, key: Key, theta: PyTree, num_episodes: int = NUM_EPISODES) -> Any:
-    """Return and length of fresh episodes, [E] each: undiscounted sums of the environment's own reward.
+def paths(problem: ControlProblem, key: Key, theta: PyTree, num_episodes: int = NUM_EPISODES) -> Path:
+    """Fresh episodes of a policy, leaves [E, ...].
 
     Args:
       problem: gives environment and policy.
@@ -91,12 +92,32 @@ def episodes(problem: ControlProblem, key: Key, theta: PyTree, num_episodes: int
     """
     act = acting(problem, cast(theta, jnp.float32))
     limit = problem.environment.limit or LONGEST
+    return jax.vmap(lambda key: walk(problem.environment, act, key, limit))(jax.random.split(key, num_episodes))
 
-    def one(key: Key) -> tuple[jax.Array, jax.Array]:
-        path = walk(problem.environment, act, key, limit)
-        return jnp.sum(jnp.where(path.is_alive, path.reward, 0)), jnp.sum(path.is_alive, dtype=jnp.int32)
 
-    return jax.vmap(one)(jax.random.split(key, num_episodes))
+def episodes(problem: ControlProblem, key: Key, theta: PyTree, num_episodes: int = NUM_EPISODES) -> Any:
+    """Return and length of fresh episodes, [E] each: undiscounted sums of the environment's own reward.
+
+    Arguments are those of `paths`.
+    """
+    return earned(paths(problem, key, theta, num_episodes))
+
+
+def earned(path: Path) -> tuple[jax.Array, jax.Array]:
+    """Return and length of episodes, leaves [E, ...]. [E] each."""
+    return jnp.sum(jnp.where(path.is_alive, path.reward, 0), -1), jnp.sum(path.is_alive, -1, dtype=jnp.int32)
+
+
+def objective(problem: ControlProblem, x: PyTree, path: Path) -> jax.Array:
+    """f(x, pi) less what pairs say: h, and (1 - gamma) times the discounted costs of episodes of pi. []."""
+    found = jnp.zeros((), path.reward.dtype) if problem.h is None else problem.h(x)
+    if problem.cost is None:
+        return found
+    cost = jax.vmap(jax.vmap(functools.partial(problem.cost, x)))
+    costs = cost(path.obs[:, :-1], path.action, path.obs[:, 1:], path.reward)
+    gamma = jnp.asarray(problem.discount, costs.dtype)
+    weights = (1 - gamma) * gamma ** jnp.arange(costs.shape[1], dtype=costs.dtype)
+    return found + jnp.sum(weights * jnp.mean(jnp.where(path.is_alive, costs, 0), 0))
 
 
 @functools.lru_cache(maxsize=32)
@@ -109,9 +130,12 @@ def record(problem: ControlProblem) -> Callable[[Any, Any, Any], dict[str, Any]]
         found = {"x": getattr(state, "average", inner.x), "status": inner.status, "failed_at": inner.failed_at}
         for name, field in (("return", "theta"), ("return_pen", "theta_pen")):
             if hasattr(inner, field):
-                total, length = episodes(problem, random.key(SAME_NUMBERS), getattr(inner, field))
+                path = paths(problem, random.key(SAME_NUMBERS), getattr(inner, field))
+                total, length = earned(path)
                 found |= {name: jnp.mean(total), f"{name}_deviation": jnp.std(total)}
                 found |= {"episode_length": jnp.mean(length.astype(total.dtype))} if field == "theta" else {}
+                if field == "theta" and problem.preferences is None:
+                    found |= {PLAYED: objective(problem, found["x"], path)}
         shown = {name: info.look[name] for name in SHOWN if name in info.look}
         return found | {name: jnp.where(inner.step > 0, value, jnp.nan) for name, value in shown.items()}
 
@@ -119,7 +143,9 @@ def record(problem: ControlProblem) -> Callable[[Any, Any, Any], dict[str, Any]]
 
 
 def judge(problem: ControlProblem, taus: float | Sequence[float]) -> Judge:
-    """How a problem without a table is judged: minus the mean return of fresh episodes of theta.
+    """How a problem without a table is judged, by fresh episodes of theta: its objective, or minus the mean return.
+
+    The return stands for the objective where the leader compares pairs: it is what their labels are about.
 
     Raises:
       ValueError: if a tau is not positive.
@@ -127,7 +153,8 @@ def judge(problem: ControlProblem, taus: float | Sequence[float]) -> Judge:
     each = check_taus(taus)
 
     def function(carry: Any, record: Mapping[str, Any]) -> tuple[Any, dict[str, jax.Array]]:
-        return carry, {OBJECTIVE: jnp.full(len(each), -record["return"], record["return"].dtype)}
+        value = record[PLAYED] if PLAYED in record else -record["return"]
+        return carry, {OBJECTIVE: jnp.full(len(each), value, value.dtype)}
 
     like = {"x": jax.eval_shape(problem.init_x, random.key(0))}
     return Judge(Metric(function, (), "judged_tau", each, (OBJECTIVE,), like), None)

@@ -56,8 +56,12 @@ def lay_out(
     given).
 
     Raises:
-      ValueError: if the seeds are not distinct whole numbers or `initial` has no run axis of the right length.
+      ValueError: if the algorithm is none, the seeds are not distinct whole numbers, or `initial` has no run axis of
+        the right length.
     """
+    if not isinstance(algorithm, Algorithm):
+        made = "hfac.algorithms.hfac(problem)"
+        raise ValueError(f"algorithm must be what a builder returns, such as {made}, got {type(algorithm).__name__}")
     batch, coordinates = schedules if isinstance(schedules, tuple) else Grid(schedules, Coordinates((), {}))
     distinct = check_seeds(seeds)
     num_configs = int(np.prod(coordinates.shape, dtype=int))

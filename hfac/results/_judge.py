@@ -36,6 +36,9 @@ def judge(
     Raises:
       ValueError: if the sweep did not record what is needed, or recorded something by a metric's name.
     """
+    if not isinstance(metric, Metric):
+        made = "hfac.metrics.exact(problem, tau=...)"
+        raise ValueError(f"metric must be an hfac.judging.Metric, such as {made}, got {type(metric).__name__}")
     for name in ("status", "samples"):
         if name not in data:
             raise ValueError(f"a sweep is judged with its '{name}', which was not recorded; let `record` keep it")
@@ -47,6 +50,7 @@ def judge(
     ordered = {str(n): data[n].transpose(*dims, ...).values for n in names}
     leaves = {n: leaf.reshape(num_runs, *leaf.shape[len(dims) - 1 :]) for n, leaf in ordered.items()}
     records = structured(leaves, metric.like)
+    _check_shapes(records, metric.like)
     found: list[dict[str, np.ndarray]] = []
     for worth in _evaluate(metric, [jax.tree.map(lambda leaf, i=i: leaf[i], records) for i in range(num_runs)]):
         found.append(worth)
@@ -74,6 +78,15 @@ def _check_metric(data: "xarray.Dataset", metric: Metric) -> None:
     others = {str(dim) for dim in data.sizes if dim not in judged} | {str(d) for n in own for d in data[n].dims}
     if metric.labels.size and metric.dim in own | others:
         raise ValueError(f"the dimension of a metric cannot be called '{metric.dim}', as something else is")
+
+
+def _check_shapes(records: Mapping[str, Any], like: Mapping[str, Any] | None) -> None:
+    """Raise `ValueError` if a metric reads trees of other shapes than were recorded, leaves [R, points, ...]."""
+    for key, tree in (like or {}).items():
+        expected, recorded = named_leaves({key: tree}), named_leaves({key: records[key]})
+        for name, leaf in expected.items():
+            if (shape := np.shape(recorded[name])[2:]) != leaf.shape:
+                raise ValueError(f"the sweep's {name} is {shape}, the metric's {leaf.shape}; judge by its own problem")
 
 
 def structured(leaves: Mapping[str, Any], like: Mapping[str, Any] | None) -> dict[str, Any]:

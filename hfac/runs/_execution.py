@@ -54,7 +54,7 @@ def configure(devices: int = 0, cache: bool = True, x64: bool = True, determinis
       deterministic: on a GPU, add up in a fixed order.
 
     Raises:
-      InputError: if jax finds no device.
+      InputError: if jax finds no device, or is in use already.
     """
     with as_input_error():
         _checks.number("devices", devices, "be a whole number >= 0", 0)
@@ -69,7 +69,10 @@ def configure(devices: int = 0, cache: bool = True, x64: bool = True, determinis
     from hfac.engine import num_cores
 
     cores = num_cores()
-    jax.config.update("jax_num_cpu_devices", min(devices, cores) if devices else cores)
+    try:
+        jax.config.update("jax_num_cpu_devices", min(devices, cores) if devices else cores)
+    except RuntimeError:
+        raise InputError("jax has computed something already; call hfac.runs.configure() before that") from None
     jax.config.update("jax_enable_x64", x64)
     jax.config.update("jax_disable_jit", False)  # a sweep is a compiled program
     jax.config.update("jax_default_prng_impl", random.GENERATOR)

@@ -16,6 +16,7 @@ from hfac.runs._folder import RESULTS
 from hfac.runs._job import Job
 from hfac.runs._report import FIGURES, SUMMARY, Report, drawing, list_failures
 
+STILL = 1e-3  # of its value, a change of f that is none
 NOT_LABELS = ("interquartile_mean", "low", "high", "worst", "diverged", "seeds", "samples", "judged_tau", "reference")
 
 
@@ -33,6 +34,8 @@ def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], 
     with waiting("summarising", quiet):
         rows = results.summary(judged)
     comparison.write_csv(folder / SUMMARY, rows)
+    for note in plateaus(judged):
+        say(note, quiet)
     list_failures(judged, quiet)
     if execution.figures:
         with drawing(quiet):
@@ -85,6 +88,22 @@ def references(job: Job, judges: Sequence[Judge], num_taus: int, quiet: bool) ->
         for judge in judges:
             found.append(np.full(num_taus, np.nan) if judge.reference is None else judge.reference(show))
     return np.reshape(found, (*job.axes.shape, num_taus))
+
+
+def plateaus(judged: xarray.Dataset) -> list[str]:
+    """Notes on entropy weights at which the exact descent stood still and a run did not."""
+    notes = []
+    for tau in judged["judged_tau"].values:
+        own = judged[judging.OBJECTIVE].sel(judged_tau=tau)
+        lowest = float(judged["reference"].sel(judged_tau=tau).min())
+        start, end = float(own.isel(step=0).min()), float(own.isel(step=-1).min())
+        still = STILL * abs(lowest)
+        if abs(start - lowest) <= still and end < lowest - still:
+            notes.append(
+                f"note: at tau = {tau:g} the exact descent stays where it starts, {lowest:.4g}, and a run ends at "
+                f"{end:.4g}: f hardly changes there at first; judge at a larger weight, --judge"
+            )
+    return notes
 
 
 def draw(job: Job, judged: xarray.Dataset, folder: Path) -> None:

@@ -155,6 +155,12 @@ def _as_before(job: Job, execution: Execution) -> Execution:
     return dataclasses.replace(execution, **changed)
 
 
+def _lacks_figures(folder: Path, execution: Execution) -> bool:
+    """Whether a finished run was reported without the figures that are asked for."""
+    is_whole = execution.processes.is_first and execution.share == (1, 1)
+    return is_whole and execution.figures and not (folder / _report.FIGURES).exists()
+
+
 def _data(report: Report | None, job: Job, folder: Path | None, execution: Execution) -> xarray.Dataset | None:
     if report is not None:
         return report.data
@@ -193,7 +199,7 @@ def run(job: Job, folder: Path | None, execution: Execution, is_new: bool = True
             with as_input_error():
                 job.problem.save(place)
         _work.announce(job, execution.quiet)
-        if not _work.record(job, place, execution, _report.SUMMARY):
+        if not _work.record(job, place, execution, _report.SUMMARY) and not _lacks_figures(place, execution):
             return None
         done = _report.report(job, _work.load(job, place, execution.quiet), place, job.judge, execution)
         files = ", ".join((_folder.CONFIG, _folder.RESULTS, *done.files))

@@ -24,6 +24,8 @@ from hfac.types import Key, PyTree, Rows, Transition, map_values, weighted_sum
 
 TransitionFn = Callable[[PyTree, jax.Array, jax.Array, jax.Array], jax.Array]
 
+ROUNDING = 1e-5  # by which a value may be above its bound
+
 
 class GridLayout(NamedTuple):
     """How to draw a problem whose states are cells of a grid."""
@@ -246,6 +248,12 @@ def _check_finite(problem: Problem, evaluations: Mapping[str, Callable[[PyTree],
         possible = np.asarray(problem.mdp.probs) > 0 if is_table else np.ones(value.shape, bool)
         if not np.all(np.isfinite(value) | ~possible):
             raise ValueError(f"{name} must be finite for the first x, got {_first_bad(value, possible)}")
+        bound, largest = getattr(problem, f"{name}_bound", None), np.abs(value[possible]).max(initial=0)
+        if bound is not None and largest > bound * (1 + ROUNDING):
+            raise ValueError(
+                f"{name}_bound must be at least the largest |{name}|, which is {largest:.6g} for the first x, got "
+                f"{bound:g}; use None for no bound"
+            )
         if getattr(problem, f"{name}_grad", None) is None and not all(slopes):
             raise ValueError(
                 f"the derivative of {name} in x must be finite for the first x, as its value is: jnp.sqrt, "

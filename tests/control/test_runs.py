@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -67,6 +68,31 @@ def test_a_sweep_records_what_fresh_episodes_earn(whole):
     np.testing.assert_allclose(data["hyper_objective"].isel(judged_tau=0), -data["return"])
     samples = data["samples"].isel(step=-1)
     assert np.all((samples > 0) & (samples <= 12 * 4 * 8))
+
+
+def test_the_objective_is_played_where_the_leader_has_a_cost():
+    def step(key, state, action):
+        del key, action
+        after = state + 1
+        return control.Step(after[None], after, 0.5 * after, after >= 3, np.bool_(False))
+
+    def reset(key):
+        del key
+        return np.zeros(1, np.float32), jnp.zeros((), jnp.float32)
+
+    short = control.Environment(reset, step, control.Box([0.0], [3.0]), control.Discrete(2), limit=9, name="short")
+    problem = control.ControlProblem(
+        environment=short, reward=lambda x, *_: x, init_x=lambda key: jnp.full((), 2.0), discount=0.9,
+        h=lambda x: x**2, cost=lambda x, obs, action, next_obs, hidden: x * next_obs[0] + hidden,
+    )  # fmt: skip
+    algorithm = algorithms.partial(problem, num_envs=2, num_steps=4)
+    data = hfac.sweep(algorithm, cases.gentle(), [0], 1, record=problem.record, record_at=[0])
+    expected = 4 + 0.1 * sum(0.9**t * (2 * (t + 1) + 0.5 * (t + 1)) for t in range(3))
+    assert float(data["played_objective"].item()) == pytest.approx(expected, rel=1e-6)
+    judged = hfac.judge(data, problem.judge(0.1).metric)["hyper_objective"].item()
+    assert judged == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ValueError, match=r"the sweep's x is \(\), the metric's \(16,\); judge by its own problem"):
+        hfac.judge(data, hfac.metrics.exact(cases.goal(), tau=0.1))
 
 
 def test_a_run_that_grew_is_the_run_that_was_not_cut(whole, tmp_path):

@@ -96,3 +96,12 @@ def test_a_sweep_is_a_set_of_runs(algorithm):
         np.testing.assert_allclose(history.record["x"], data.x.sel(seed=seed), rtol=0, atol=1e-6)  # another fusion
         np.testing.assert_array_equal(history.step, data.step)
         np.testing.assert_array_equal(np.cumsum(history.num_samples), data.samples.sel(seed=seed))
+
+
+def test_what_is_no_algorithm_or_metric_is_refused(algorithm):
+    problem = cases.goal()
+    with pytest.raises(ValueError, match=r"algorithm must be what a builder returns, such as .*, got Problem"):
+        hfac.sweep(problem, cases.gentle(), 2, 3)
+    data = hfac.sweep(algorithm, cases.gentle(), 2, 3)
+    with pytest.raises(ValueError, match=r"metric must be an hfac.judging.Metric, such as .*, got Problem"):
+        hfac.judge(data, problem)

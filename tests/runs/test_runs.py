@@ -8,11 +8,13 @@ import shutil
 import jax
 import numpy as np
 import pytest
+import xarray
 
 import hfac
 from hfac import algorithms, problems, results, runs, schedules, settings
 from hfac.cli import main
 from hfac.runs import Execution
+from hfac.runs._objective_report import plateaus
 from support import cases, helpers
 from support.folders import SIZE, same
 from support.slow import few
@@ -447,3 +449,23 @@ def test_times_are_of_this_run_alone(tmp_path):
     made = job(seeds=1, steps=10)
     for name in ("a", "b"):
         assert runs.start(made, tmp_path / name, QUIET).attrs["run_seconds"] >= 0
+
+
+def test_a_finished_run_is_drawn_when_figures_are_asked_for(stored, tmp_path):
+    folder = shutil.copytree(stored[0], tmp_path / "run")
+    shutil.rmtree(folder / "figures", ignore_errors=True)
+    runs.resume(folder, runs.Execution(quiet=True))
+    assert not (folder / "figures").exists()
+    runs.resume(folder, runs.Execution(quiet=True, figures=True))
+    assert (folder / "figures" / "objective.png").is_file()
+
+
+def test_a_descent_that_stands_still_above_the_runs_is_a_note():
+    def judged(ends):
+        values = np.stack([np.full((2, 2), 0.5), ends])  # [step, seed, tau]
+        found = {"hyper_objective": (("step", "seed", "judged_tau"), values)}
+        return xarray.Dataset(found, coords={"judged_tau": [0.003, 0.1], "reference": ("judged_tau", [0.5, 0.3])})
+
+    (note,) = plateaus(judged(np.array([[0.4, 0.35], [0.5, 0.32]])))
+    assert "at tau = 0.003 the exact descent stays where it starts, 0.5, and a run ends at 0.4" in note
+    assert plateaus(judged(np.array([[0.5, 0.35], [0.6, 0.32]]))) == []

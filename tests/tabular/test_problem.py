@@ -43,6 +43,14 @@ def build(**change) -> hfac.Problem:
             {"cost": lambda x, s, a, s_next: jnp.where((s == 1) & (a == 0) & (s_next == 1), jnp.nan, x[s])},
             r"cost must be finite .* got nan at \(state, action, successor\) \(1, 0, 1\)",
         ),
+        (
+            {"reward": lambda x, s, a, s_next: x[s] + 2.0, "reward_bound": 1.0},
+            r"reward_bound must be at least the largest \|reward\|, which is 2 for the first x, got 1; use None",
+        ),
+        (
+            {"reward": lambda x, s, a, s_next: 1.0 if s == 0 else x[s]},
+            r"reward cannot be compiled: it branches on a traced value .* \(test_problem.py:\d+: .*if s == 0",
+        ),
         ({"h": lambda x: jnp.log(x[0])}, "h must be finite for the first x, got -inf"),
         ({"g": lambda x, pi: jnp.sum(pi) / x[0]}, "g must be finite for the first x, got inf"),
         ({"init_x": lambda key: jnp.zeros(2, jnp.int32)}, "init_x must return floating-point arrays, got int32"),
