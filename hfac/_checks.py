@@ -6,6 +6,7 @@ import inspect
 import math
 import pathlib
 import re
+import sysconfig
 import traceback
 import types
 import typing
@@ -186,10 +187,11 @@ _UNTRACEABLE = {  # what jax says of a function that it cannot trace -> what tha
 
 def _place_of(error: BaseException) -> str:
     """The innermost line of a user's own file at which an error was raised, in brackets."""
-    here, place = pathlib.Path(__file__).parent, ""
+    others = {pathlib.Path(__file__).parent, pathlib.Path(sysconfig.get_path("stdlib"))}
+    place = ""
     for frame in traceback.extract_tb(error.__traceback__):
         path = pathlib.Path(frame.filename)
-        if path.is_file() and here not in path.parents and "site-packages" not in path.parts:
+        if path.is_file() and not others & set(path.parents) and "site-packages" not in path.parts:
             place = f" ({path.name}:{frame.lineno}: {(frame.line or '').strip()[:60]})"
     return place
 

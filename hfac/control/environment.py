@@ -91,7 +91,8 @@ def check(environment: Any) -> None:
     with _checks.explained(f"reset of {name}"):
         first = jax.eval_shape(environment.reset, key)
     if not (isinstance(first, tuple) and len(first) == 2):
-        raise ValueError(f"reset of {name} must return (obs, state), got {_type_name(first)}")
+        got = _shape(first) if isinstance(first, jax.ShapeDtypeStruct) else _type_name(first)
+        raise ValueError(f"reset of {name} must return (obs, state), got {got}")
     obs, state = jax.eval_shape(lambda key: strong(environment.reset(key), jnp.float32), key)
     _check_obs(f"reset of {name}", obs, environment.observations)
     action = jax.eval_shape(lambda key: any_action(key, environment.actions), key)
@@ -136,7 +137,8 @@ def _check_obs(what: str, obs: Any, space: Box) -> None:
     size = np.asarray(space.low).shape
     if not hasattr(obs, "shape") or obs.shape != size or obs.dtype.kind != "f":
         got = _shape(obs) if hasattr(obs, "shape") else _type_name(obs)
-        raise ValueError(f"{what} must give an observation of floats {list(size)}, got {got}")
+        remedy = "cast it" if getattr(obs, "shape", None) == size else "observations=Box(low, high) says the shape"
+        raise ValueError(f"{what} must give an observation of floats {list(size)}, got {got}; {remedy}")
 
 
 def _check_same(what: str, before: PyTree, after: PyTree) -> None:

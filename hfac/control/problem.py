@@ -195,7 +195,8 @@ def _check_functions(problem: ControlProblem) -> None:
     for name, found in shapes.items():
         if not isinstance(found, jax.ShapeDtypeStruct) or found.shape != () or found.dtype.kind != "f":
             got = f"shape {found.shape}, {found.dtype}" if hasattr(found, "shape") else type(found).__name__
-            raise ValueError(f"{name} must return a real number for one step, got {got}")
+            of = "x" if name == "h" else "one step"
+            raise ValueError(f"{name} must return a real number for {of}, got {got}")
     for name, found in jax.device_get(jax.jit(values)(random.key(0))).items():
         if not np.isfinite(found):
             raise ValueError(f"{name} must be finite for the first x, got {found}")

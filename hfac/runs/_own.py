@@ -1,7 +1,8 @@
 """Whether a problem or a method of a person's own is the one that a run began with."""
 
+import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,10 +12,13 @@ import numpy as np
 from hfac._compiler import random
 from hfac._errors import InputError
 from hfac._trees import named_leaves
+from hfac.control import ControlProblem, judging
+from hfac.control.environment import any_action
 from hfac.tabular.problem import Problem, transition_table
 from hfac.types import Algorithm, cast
 
 TOLERANCE = 1e-3  # machines round differently
+NUM_STEPS = 8  # of an environment, along which its problem's functions are seen
 
 
 def of_problem(problem: Any) -> dict[str, Any]:
@@ -24,10 +28,13 @@ def of_problem(problem: Any) -> dict[str, Any]:
     """
     first = cast(problem.init_x(random.key(0)), np.float32)
     found = {"x": _numbers(first)}
+    rng = np.random.default_rng(0)
+    points = (first, jax.tree.map(lambda leaf: leaf + rng.normal(size=leaf.shape).astype(np.float32), first))
+    if isinstance(problem, ControlProblem):
+        return found | _of_environment(problem, points)
     if not isinstance(problem, Problem):
         return found
-    mdp, rng = problem.mdp, np.random.default_rng(0)
-    points = (first, jax.tree.map(lambda leaf: leaf + rng.normal(size=leaf.shape).astype(np.float32), first))
+    mdp = problem.mdp
     pi = jnp.full((mdp.num_states, mdp.num_actions), 1 / mdp.num_actions, jnp.float32)
     found["mdp"] = _numbers([mdp.next_states, mdp.probs, mdp.initial, mdp.discount, mdp.ends])
     ways: dict[str, Callable[[Any, Any], Any]] = {
@@ -40,6 +47,33 @@ def of_problem(problem: Any) -> dict[str, Any]:
     return found | {
         name: _numbers([ways[name](part, x) for x in points]) for name, part in parts.items() if part is not None
     }
+
+
+def _of_environment(problem: ControlProblem, points: Sequence[Any]) -> dict[str, Any]:
+    """The same of a problem on an environment, along a few steps with random actions."""
+    environment, preferences = problem.environment, problem.preferences
+
+    def walked() -> dict[str, Any]:
+        path = judging.walk(
+            environment, lambda key, obs: any_action(key, environment.actions), random.key(0), NUM_STEPS
+        )
+        steps = (path.obs[:-1], path.action, path.obs[1:])
+
+        def along(part: Callable[..., Any], *more: Any) -> list[Any]:
+            return [jax.vmap(functools.partial(part, x))(*steps, *more) for x in points]
+
+        found = {"environment": [path.obs, path.reward, path.is_alive], "reward": along(problem.reward)}
+        if problem.cost is not None:
+            found["cost"] = along(problem.cost, path.reward)
+        return found if problem.h is None else found | {"h": [problem.h(x) for x in points]}
+
+    numbers: dict[str, Any] = jax.device_get(jax.jit(walked)())
+    numbers["environment"] += [np.float64(environment.limit or 0)]
+    numbers["discount"] = np.float64(problem.discount)
+    if preferences is not None:
+        sizes = (preferences.num_pairs, preferences.length, preferences.rationality)
+        numbers["preferences"] = [np.asarray(sizes, float), preferences.anchors]
+    return {name: _numbers(values) for name, values in numbers.items()}
 
 
 def of_method(algorithm: Algorithm, schedules: Any) -> dict[str, Any]:
@@ -57,7 +91,8 @@ def check(kind: str, stored: Any, found: Mapping[str, Any]) -> None:
       stored: what `of_problem` or `of_method` said then.
       found: what it says now.
     """
-    differ = [name for name in {**stored, **found} if not agree(stored.get(name), found.get(name))]
+    known = stored if stored.keys() == {"x"} else {**stored, **found}  # once that was all of some kinds
+    differ = [name for name in known if not agree(stored.get(name), found.get(name))]
     if differ:
         raise InputError(
             f"the run began with another {kind}: {', '.join(differ)} differ{'s' if len(differ) == 1 else ''}; hand in "

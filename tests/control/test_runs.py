@@ -10,6 +10,7 @@ import hfac
 from hfac import algorithms, control, plots, problems, runs
 from hfac.cli import main
 from hfac.cli._sweep import request
+from hfac.runs import _own
 from support import cases
 from support.slow import few
 
@@ -149,6 +150,31 @@ def test_commands_turn_float64_on_where_an_oracle_judges(name, is_exact, here, m
     monkeypatch.setattr("hfac.cli._sweep_run.begin", begin)
     with pytest.raises(BegunError):
         main(["sweep", name, "--steps", "3"])
+
+
+PARTS = {
+    "reward": {"reward": lambda x, obs, action, next_obs: x[0] * obs[0] + 1.0},
+    "cost": {"cost": lambda x, obs, action, next_obs, hidden: 2.0 * hidden},
+    "discount": {"discount": 0.5},
+    "h": {"h": lambda x: 9.0 * jnp.sum(x**2)},
+    "environment": {"environment": control.environments.mountain_car(limit=7)},
+}
+
+
+def test_a_problem_of_ones_own_is_told_from_others():
+    whole = {
+        "environment": control.environments.mountain_car(),
+        "reward": lambda x, obs, action, next_obs: x[0] * obs[0],
+        "cost": lambda x, obs, action, next_obs, hidden: hidden,
+        "h": lambda x: jnp.sum(x**2),
+        "init_x": lambda key: jnp.zeros(2, jnp.float32),
+    }
+    stored = _own.of_problem(control.ControlProblem(**whole))
+    _own.check("problem", stored, _own.of_problem(control.ControlProblem(**whole)))
+    _own.check("problem", {"x": stored["x"]}, stored)  # a run that was begun when x was all that was kept
+    for name, part in PARTS.items():
+        with pytest.raises(ValueError, match=f"the run began with another problem: {name} differs"):
+            _own.check("problem", stored, _own.of_problem(control.ControlProblem(**whole | part)))
 
 
 def test_what_cannot_be_sampled_is_refused():
