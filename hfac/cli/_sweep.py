@@ -76,6 +76,9 @@ def resolve(
     """
     path, rest = _config.take(args, "--config")
     loaded = loadable(dict(stored or {}) | ({} if path is None else _config.read_file(path)), config)
+    for kind in ("problem", "algorithm"):
+        if loaded.get(f"own_{kind}"):
+            raise InputError(f"--config: the {kind} of this run is in no registry: hfac.runs.start runs it in Python")
     in_file = loaded.pop("problem", None)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else in_file
     if in_file not in (None, name) and loaded.get("problem_options"):

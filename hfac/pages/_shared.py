@@ -79,6 +79,8 @@ def origin(configuration: Mapping[str, Any], attributes: Mapping[str, Any], agai
       attributes: of the results: date, versions, device, seconds.
       again: command that reproduces them; the one that takes the configuration unless given.
     """
+    if not again and (own := [kind for kind in ("problem", "algorithm") if configuration.get(f"own_{kind}")]):
+        again = f"hfac.runs.resume('.', {', '.join(f'{kind}=...' for kind in own)})  # in Python, with one's own"
     return Origin(
         again or f"hfac {configuration['command']} --config config.json",
         tuple(_flat(configuration)),

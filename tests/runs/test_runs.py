@@ -11,7 +11,7 @@ import pytest
 import xarray
 
 import hfac
-from hfac import algorithms, problems, results, runs, schedules, settings
+from hfac import algorithms, pages, problems, results, runs, schedules, settings
 from hfac.cli import main
 from hfac.runs import Execution
 from hfac.runs._objective_report import plateaus
@@ -469,3 +469,12 @@ def test_a_descent_that_stands_still_above_the_runs_is_a_note():
     (note,) = plateaus(judged(np.array([[0.4, 0.35], [0.5, 0.32]])))
     assert "at tau = 0.003 the exact descent stays where it starts, 0.5, and a run ends at 0.4" in note
     assert plateaus(judged(np.array([[0.5, 0.35], [0.6, 0.32]]))) == []
+
+
+def test_a_page_and_a_command_know_a_problem_that_is_in_no_registry(tmp_path, capsys):
+    own = {"command": "sweep", "problem": "mine", "own_problem": {"x": [0.0]}, "problem_options": None}
+    assert "hfac.runs.resume('.', problem=...)" in pages.origin(own, {}).again
+    (tmp_path / "config.json").write_text(json.dumps(own))
+    with pytest.raises(SystemExit, match="2"):
+        main(["sweep", "--config", str(tmp_path / "config.json")])
+    assert "the problem of this run is in no registry: hfac.runs.start runs it in Python" in capsys.readouterr().err
