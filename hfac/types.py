@@ -28,6 +28,7 @@ class Status(enum.IntEnum):
     OUT_OF_BOUNDS = 2
     REWARD_HACKED = 3
     UPPER_NON_FINITE = 4
+    ENVIRONMENT_NON_FINITE = 5
 
     @property
     def meaning(self) -> str:
@@ -41,6 +42,7 @@ _STATUS_MEANING = {
     Status.UPPER_NON_FINITE: "only the direction of x was no number: the reward or f has no derivative at this x (sqrt "
     "and norms at 0, divisions behind a where); guard the argument there",
     Status.OUT_OF_BOUNDS: "an update passed the divergence bound; lower the step sizes or raise the penalty scale",
+    Status.ENVIRONMENT_NON_FINITE: "the environment gave a reward or an observation that is no number; guard its step",
     Status.REWARD_HACKED: "reward hacked: the policy left its reference or repeats itself; raise tau or slow the actor",
 }
 

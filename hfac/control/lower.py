@@ -16,7 +16,7 @@ from hfac.control.problem import ControlProblem
 from hfac.control.rollouts import Batch, Sampler, Starts, advantages, each
 from hfac.lower import Draw, First, Lower
 from hfac.options import Number
-from hfac.types import Key, PyTree, apply_updates, cast
+from hfac.types import Key, PyTree, Status, apply_updates, cast
 
 TINY = 1e-8  # standard deviation, or weight, below which nothing was seen
 
@@ -99,7 +99,7 @@ def lower(
         upper_gradient=lambda x, seen: jax.grad(level.objective)(x, seen.batch),
         mean=lambda seen, advantage: jnp.sum(seen.batch.weight * advantage),
         look=level.look,
-        watch=lambda vitals, seen: (vitals, None),
+        watch=level.watch,
         bounds=lambda schedules: {},
         project=apply_updates,
         true_advantage=level.true_advantage,
@@ -222,6 +222,13 @@ class _Level:
             return self.objective(x, seen_pen.batch) + gap
 
         return jax.grad(penalised)(x)
+
+    def watch(self, vitals: tuple[()], seen: Seen) -> tuple[tuple[()], jax.Array]:
+        """Whether the environment gave numbers, as what it rewards may be seen by nobody but a judge."""
+        batch, alive = seen.batch, seen.batch.is_alive
+        numbers = jnp.isfinite(batch.hidden) & jnp.all(jnp.isfinite(batch.next_obs), -1)
+        is_sound = jnp.all(numbers | ~alive)
+        return vitals, jnp.where(is_sound, jnp.int32(Status.OK), jnp.int32(Status.ENVIRONMENT_NON_FINITE))
 
     def look(self, x: PyTree, *seen: Seen) -> dict[str, jax.Array]:
         first = seen[0].batch

@@ -11,6 +11,7 @@ from hfac import algorithms, control, plots, problems, runs
 from hfac.cli import main
 from hfac.cli._sweep import request
 from hfac.runs import _own
+from hfac.types import Status
 from support import cases
 from support.slow import few
 
@@ -94,6 +95,21 @@ def test_the_objective_is_played_where_the_leader_has_a_cost():
     assert judged == pytest.approx(expected, rel=1e-6)
     with pytest.raises(ValueError, match=r"the sweep's x is \(\), the metric's \(16,\); judge by its own problem"):
         hfac.judge(data, hfac.metrics.exact(cases.goal(), tau=0.1))
+
+
+def test_an_environment_that_stops_giving_numbers_is_a_status():
+    cliff = control.environments.mountain_car()
+
+    def step(key, state, action):
+        found = cliff.step(key, state, action)
+        return found._replace(reward=jnp.where(found.state.position > -0.5, jnp.nan, found.reward))
+
+    problem = dataclasses.replace(
+        problems.preferences("mountain_car", segment=4), environment=cliff._replace(step=step)
+    )
+    data = hfac.sweep(algorithms.partial(problem, num_envs=8, num_steps=8), cases.gentle(), 2, 20)
+    assert np.all(data["status"].isel(step=-1) == Status.ENVIRONMENT_NON_FINITE)
+    assert np.all((data["failed_at"].isel(step=-1) >= 0) & (data["failed_at"].isel(step=-1) < 20))
 
 
 def test_a_run_that_grew_is_the_run_that_was_not_cut(whole, tmp_path):

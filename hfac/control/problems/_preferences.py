@@ -33,7 +33,7 @@ def preferences(
 
     Args:
       environment: whose reward is hidden, one of `hfac.control.environments.REGISTRY`; or of another package, such as
-        gymnax:Breakout-MinAtar, brax:ant, jumanji:Snake-v1.
+        gymnax:Breakout-MinAtar, brax:reacher, jumanji:Snake-v1.
       leader: judged by how well r_x explains labels, or by how often the policy wins.
       pairs: both segments of the policy, or one of it and one of a fixed set of anchors, of a policy that acts at
         random.

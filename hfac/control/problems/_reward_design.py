@@ -23,7 +23,7 @@ def reward_design(
 
     Args:
       environment: whose reward is hidden, one of `hfac.control.environments.REGISTRY`; or of another package, such as
-        gymnax:Breakout-MinAtar, brax:ant, jumanji:Snake-v1.
+        gymnax:Breakout-MinAtar, brax:reacher, jumanji:Snake-v1.
       discount: gamma in (0, 1).
       hidden: widths of the hidden layers of actors and critics.
       reward_hidden: of the reward.
