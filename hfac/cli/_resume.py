@@ -109,7 +109,7 @@ def request_of(stored: Mapping[str, Any], args: Sequence[str] = ()) -> Request:
         if stored.get(f"own_{kind}"):
             raise InputError(
                 f"the run's {kind} is in no registry; hfac.runs.resume(folder, "
-                f"hfac.runs.Execution(figures=True), {kind}=...) goes on, reports and draws it"
+                f"hfac.runs.Execution(figures=True), {kind}=...) goes on and draws it, hfac.runs.page writes its page"
             )
     if (name := stored.get("problem")) and name not in PROBLEMS:
         raise InputError(f"the run's problem '{name}' is in no registry here; go on where it is, with hfac.runs.resume")

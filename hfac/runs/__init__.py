@@ -54,6 +54,7 @@ from hfac.runs._report import drawing as drawing
 from hfac.runs._report import list_failures as list_failures
 from hfac.runs._report import report as report
 from hfac.runs._start import extend as extend
+from hfac.runs._start import page as page
 from hfac.runs._start import resume as resume
 from hfac.runs._start import run as run
 from hfac.runs._start import start as start

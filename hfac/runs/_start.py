@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray
 
-from hfac import _files, options
+from hfac import _files, options, pages
 from hfac._compiler.jaxpr import is_tracing
 from hfac._errors import InputError, as_input_error
 from hfac._progress import say, waiting
@@ -90,6 +90,29 @@ def extend(
     job = _of_folder(place, larger, problem, algorithm)
     execution = _as_before(job, execution)
     return _data(run(job, place, execution, is_new=False), job, place, execution)
+
+
+def page(
+    folder: str | Path, problem: Any = None, algorithm: Callable[..., Algorithm] | None = None, figures: bool = True
+) -> Path:
+    """Write one page of a run, FOLDER/report.html, to look at in a browser; its table and figures again too.
+
+    Args:
+      folder: of the run, as far as it has come.
+      problem: that it is about, where that is your own.
+      algorithm: builder of the method, where that is your own.
+      figures: draw the figures.
+
+    Raises:
+      ValueError: if the folder holds no sweep, something in it is damaged, or plotly is not installed.
+    """
+    pages.plotting_library()  # before anything is computed
+    with as_input_error():
+        place = _files.place(folder)
+    job, execution = _of_folder(place, {}, problem, algorithm), Execution(quiet=True, figures=figures)
+    with _folder.locked(place), as_input_error():
+        done = _report.report(job, _work.load(job, place, quiet=True), place, job.judge, execution)
+        return pages.write(done.page(), place)
 
 
 def _check_call(execution: Any) -> None:

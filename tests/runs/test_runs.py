@@ -471,6 +471,14 @@ def test_a_descent_that_stands_still_above_the_runs_is_a_note():
     assert plateaus(judged(np.array([[0.5, 0.35], [0.6, 0.32]]))) == []
 
 
+def test_a_page_of_a_run_from_python(stored, tmp_path):
+    folder = shutil.copytree(stored[0], tmp_path / "run")
+    file = runs.page(folder, figures=False)
+    assert file == folder / "report.html" and "goal_placement" in file.read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="is goal_placement, of the registry; leave out problem="):
+        runs.page(folder, problem=cases.goal())
+
+
 def test_a_page_and_a_command_know_a_problem_that_is_in_no_registry(tmp_path, capsys):
     own = {"command": "sweep", "problem": "mine", "own_problem": {"x": [0.0]}, "problem_options": None}
     assert "hfac.runs.resume('.', problem=...)" in pages.origin(own, {}).again
