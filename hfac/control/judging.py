@@ -1,4 +1,4 @@
-"""What policies earn: fresh episodes of the environment's own reward, at every record point."""
+"""Fresh episodes at every record point: what policies earn of the environment's own reward, and the objective."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -122,7 +122,7 @@ def objective(problem: ControlProblem, x: PyTree, path: Path) -> jax.Array:
 
 @functools.lru_cache(maxsize=32)
 def record(problem: ControlProblem) -> Callable[[Any, Any, Any], dict[str, Any]]:
-    """Record function: x, and what fresh episodes of the tracked policies earn."""
+    """Record function: x, what fresh episodes of the tracked policies earn, and the objective of those of theta."""
 
     def keep(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
         del schedules
