@@ -111,7 +111,7 @@ def page(
         place = _files.place(folder)
     job, execution = _of_folder(place, {}, problem, algorithm), Execution(quiet=True, figures=figures)
     with _folder.locked(place), as_input_error():
-        done = _report.report(job, _work.load(job, place, quiet=True), place, job.judge, execution)
+        done = _report.report(job, _work.ordered(job, place), place, job.judge, execution)
         return pages.write(done.page(), place)
 
 

@@ -210,7 +210,8 @@ def _check_cells(problem: Problem) -> None:
         return
     cells, size = np.asarray(problem.layout.cells), problem.layout.shape[0] * problem.layout.shape[1]
     count = problem.mdp.num_states
-    if cells.shape != (count,) or len(np.unique(cells)) != count or cells.min() < 0 or cells.max() >= size:
+    is_whole = cells.shape == (count,) and cells.dtype.kind in "iu"
+    if not is_whole or len(np.unique(cells)) != count or cells.min() < 0 or cells.max() >= size:
         raise ValueError(f"layout.cells must be {count} different whole numbers in [0, {size}), got {cells}")
 
 

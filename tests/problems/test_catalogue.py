@@ -73,7 +73,7 @@ def test_four_rooms_are_drawn_once_for_each_goal():
 
 def test_states_that_lie_nowhere_are_refused():
     problem = problems.four_rooms()
-    for cells, got in ((np.zeros(208, int), "0"), (np.arange(3), "0 1 2")):
+    for cells, got in ((np.zeros(208, int), "0"), (np.arange(3), "0 1 2"), (np.arange(208.0), "  0.")):
         layout = problem.layout._replace(cells=cells)
         with pytest.raises(ValueError, match=rf"layout.cells must be 208 different .* in \[0, 338\), got \[{got}"):
             dataclasses.replace(problem, layout=layout)
