@@ -4,10 +4,7 @@ import collections.abc
 import contextlib
 import inspect
 import math
-import pathlib
 import re
-import sysconfig
-import traceback
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping
@@ -15,6 +12,8 @@ from typing import Any
 
 import jax
 import numpy as np
+
+from hfac._places import line_of
 
 MAX_COUNT = 2**31 - 1  # counts are int32 on the device
 
@@ -185,17 +184,6 @@ _UNTRACEABLE = {  # what jax says of a function that it cannot trace -> what tha
 }
 
 
-def _place_of(error: BaseException) -> str:
-    """The innermost line of a user's own file at which an error was raised, in brackets."""
-    others = {pathlib.Path(__file__).parent, pathlib.Path(sysconfig.get_path("stdlib"))}
-    place = ""
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = pathlib.Path(frame.filename)
-        if path.is_file() and not others & set(path.parents) and "site-packages" not in path.parts:
-            place = f" ({path.name}:{frame.lineno}: {(frame.line or '').strip()[:60]})"
-    return place
-
-
 @contextlib.contextmanager
 def explained(name: str) -> Iterator[None]:
     """What jax says, at length, of a function that cannot be traced, as one line that names it and the remedy.
@@ -207,7 +195,7 @@ def explained(name: str) -> Iterator[None]:
         yield
     except tuple(_UNTRACEABLE) as error:
         words = next(words for kind, words in _UNTRACEABLE.items() if isinstance(error, kind))
-        raise ValueError(f"{name} cannot be compiled: it {words}{_place_of(error)}") from None
+        raise ValueError(f"{name} cannot be compiled: it {words}{line_of(error)}") from None
     except TypeError as error:
         if missing := re.search(r"(\w+)\.__new__\(\) missing .*: (.*)", str(error)):
             raise ValueError(f"{name}: {missing.group(1)}(...) is not given {missing.group(2)}") from None

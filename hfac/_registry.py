@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from hfac import _places
 from hfac._errors import InputError, nearest
 
 
@@ -19,14 +20,19 @@ def resolve(registry: Mapping[str, str], name: str, kind: str) -> Any:
 
 
 def find(registry: Mapping[str, str], name: str, kind: str) -> Any:
-    """The same for a name that a person gave.
+    """The same for a name that a person gave, who may also say where a builder of their own is.
 
     Raises:
       InputError: if there is none.
     """
-    if name not in registry:
+    if not is_known(registry, name):
         raise InputError(f"unknown {kind} '{name}'{nearest(name, registry)}")
-    return load(registry[name])
+    return load(registry[name]) if name in registry else _places.builder(name, kind, registry)
+
+
+def is_known(registry: Mapping[str, str], name: str) -> bool:
+    """Whether `find` looks for it: a name of the registry, or a place."""
+    return name in registry or _places.is_place(name)
 
 
 def load(place: Any) -> Any:

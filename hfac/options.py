@@ -73,8 +73,10 @@ def _is_number(hint: Any) -> bool:
 
 
 def kind_of(problem: Any) -> str:
-    """The kind of lower level that a problem, or a builder of one, has; that of a builder is tabular unless it says."""
-    return getattr(problem, "kind", "tabular" if inspect.isroutine(problem) else "own")
+    """The kind of lower level that a problem has, or what a builder is annotated to build, tabular unless it says."""
+    if hasattr(problem, "kind") or not inspect.isroutine(problem):
+        return getattr(problem, "kind", "own")
+    return getattr(typing.get_type_hints(problem).get("return"), "kind", "tabular")
 
 
 def _own(builder: Any) -> dict[str, Option]:

@@ -1,12 +1,16 @@
 """What the numbers of a run are called: as a flag, as a key of a file, and as a path in `Schedules`."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from hfac._places import is_place
 
 RATES = ("upper", "actor", "critic", "penalty", "entropy")
 FIELDS = ("scale", "power", "offset", "floor")
 ALIASES = {"tau": "entropy"}  # other names of the rates, wherever one is named
 METHOD, PROBLEM = "algorithm", "problem"  # owners of options
 TABLES = (f"{PROBLEM}_options", f"{METHOD}_options")  # of a configuration
+OWN = {PROBLEM: "own_problem", METHOD: "own_algorithm"}  # where a run keeps what says which one a person's own is
 LEAST_JUDGED = {False: 1e-4, True: 1e-8}  # by whether there is float64: logits are values / tau
 JUDGE = 0.003  # entropy weight that x is judged at, where neither a person nor the problem says another
 
@@ -66,3 +70,8 @@ def key_of(word: str) -> str:
     """What a flag is called in files: "tau-power" is "entropy_power", "first-seed" is "first_seed"."""
     name = find(word)
     return word.replace("-", "_") if name is None or "." in word else name.key
+
+
+def only_in_python(configuration: Mapping[str, Any]) -> list[str]:
+    """Which of problem and method no name leads to: a person's own, handed in from Python."""
+    return [kind for kind, mark in OWN.items() if configuration.get(mark) and not is_place(configuration[kind])]

@@ -15,7 +15,7 @@ FILES = {
     for path in sorted(ROOT.rglob("*.py"))
 }
 ORDER = [  # of packages and files of the top level; each uses only those before it
-    *("_errors", "_registry", "_files", "_activity", "_progress", "settings", "options"),
+    *("_errors", "_files", "_places", "_registry", "_activity", "_progress", "settings", "options"),
     *("_checks", "_compiler", "types", "_trees", "lower", "judging", "schedules", "recommended"),
     *("tabular", "sequences", "exact", "metrics", "problems", "algorithms", "statistics"),
     *("results", "engine", "tuning", "comparison", "diagnostics", "plots", "control", "tweets", "pages", "runs", "cli"),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from hfac._errors import InputError, as_input_error, nearest
+from hfac._places import line_of
 from hfac._progress import waiting
 from hfac._registry import load
 from hfac.cli._commands import COMMANDS, GROUPS
@@ -51,10 +52,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except ValueError as error:
-        if _has_started_jax():
+    except Exception as error:
+        if isinstance(error, ValueError) and not _has_started_jax():
+            fail(f"hfac {args[0]}", f"jax does not start: {error}; look at the environment's settings JAX_...")
+        if not (line := line_of(error)):
             raise
-        fail(f"hfac {args[0]}", f"jax does not start: {error}; look at the environment's settings JAX_...")
+        fail(f"hfac {args[0]}", f"{type(error).__name__}: {error}{line}")  # of a person's own file
 
 
 def _is_silent(args: Sequence[str]) -> bool:

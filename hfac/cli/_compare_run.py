@@ -36,9 +36,9 @@ def execute(request: Request) -> None:
     execution = _sweep_run.begin(request)
     request = with_budget(request)
     problem, configuration = _tune_run.configured(request)
-    settings, name, tau = request.settings, request.problem, configuration["judge"]
+    settings, name, tau = request.settings, request.name, configuration["judge"]
     methods = ["hfac", *(method for method in settings.algorithms if method != "hfac")]
-    given = read_settings(settings.settings, name, methods)
+    given = read_settings(settings.settings, request.problem, methods)
     if request.is_resumed:
         kept = stored_settings(settings.out, methods)
         for method in kept:
@@ -121,7 +121,7 @@ def show(
     request: Request, configuration: Mapping[str, Any], entries: Sequence[Entry], levels: Levels, folder: Path
 ) -> Report:
     """One table and one figure of methods that can be compared."""
-    settings, name, tau = request.settings, request.problem, configuration["judge"]
+    settings, name, tau = request.settings, request.name, configuration["judge"]
     said: list[str] = []
     files: list[str] = []
     groups = []
@@ -316,7 +316,7 @@ def tune(
     _tune_run.write_best(folder / SETTINGS / f"{method}.json", request, tau, method, log[-1][0])
     if settings.figures:
         with runs.drawing(settings.quiet):
-            figure = plots.search(log, f"{request.problem}, {method}", tau)
+            figure = plots.search(log, f"{request.name}, {method}", tau)
             plots.save(figure, folder / "figures" / f"search_{method}.png")
     return log[-1][0].setting
 

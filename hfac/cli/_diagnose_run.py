@@ -47,7 +47,7 @@ def execute(request: Request) -> None:
     if not is_there:
         runs.check_memory(one, execution, settings.out if request.is_resumed else None)
     with runs.open_folder(
-        job.configuration, settings.out, f"diagnose-{request.problem}", is_new=not request.is_resumed
+        job.configuration, settings.out, f"diagnose-{request.name}", is_new=not request.is_resumed
     ) as folder:
         if is_there and stored is not None:
             data = stored
@@ -57,7 +57,7 @@ def execute(request: Request) -> None:
                 say(_compare(stored, data), settings.quiet)
         runs.list_failures(data, settings.quiet)
         given = {name: getattr(request.algorithm_options, name, default) for name, default in ESTIMATOR.items()}
-        with progress("diagnosing", None, "parts", settings.quiet) as bar, as_input_error(f"{request.problem}: "):
+        with progress("diagnosing", None, "parts", settings.quiet) as bar, as_input_error(f"{request.name}: "):
             found = diagnostics.diagnose(job.problem, data, own, job.judge[0], given, bar.update)
         say(f"diagnosed in {clock(bar.seconds)}", settings.quiet)
         attributes = {name: data.attrs[name] for name in PROVENANCE if name in data.attrs}
@@ -97,14 +97,14 @@ def show(
     settings, judge = request.settings, job.judge[0]
     if execution.figures:
         own = job.grid.one(settings.configuration or 0)
-        title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps, {len(found.seeds)} seeds"
+        title = f"{request.name}, {request.method}: {settings.steps:,} steps, {len(found.seeds)} seeds"
         with runs.drawing(settings.quiet):
             plots.save(plots.diagnosis(found, title, judge, str(own)), folder / "figures" / "diagnosis.png")
     words = tuple(lines(found, judge))
 
     def page() -> Page:
         origin = pages.origin(job.configuration, attributes)
-        return pages.diagnosis(found, words, judge, request.problem, settings.algorithm, origin)
+        return pages.diagnosis(found, words, judge, request.name, request.method, origin)
 
     files = (DIAGNOSIS, STORED, SOURCE, "condition.csv", *(["figures/"] if execution.figures else []))
     return Report(found, words, files, page)

@@ -33,7 +33,7 @@ def execute(request: Request) -> None:
     if not request.is_resumed and execution.processes.is_first:
         runs.check_new(settings.out, job.configuration)
     runs.check_memory(job, execution, settings.out if request.is_resumed else None)
-    stem = f"rates-{request.problem}"
+    stem = f"rates-{request.name}"
     with runs.open_folder(
         job.configuration, settings.out, stem, is_new=not request.is_resumed, processes=execution.processes
     ) as folder:
@@ -87,7 +87,7 @@ def show(request: Request, job: Job, judged: "xarray.Dataset", folder: Path, exe
         said += [words, f"theory: {balance}", *lines(fits)]
         rows += [_row(words, fit, settings) for fit in fits]
         if execution.figures:
-            title = f"{request.problem}, {settings.algorithm}: {settings.steps:,} steps\n{words}"
+            title = f"{request.name}, {request.method}: {settings.steps:,} steps\n{words}"
             with runs.drawing(execution.quiet):
                 figure = plots.rates(one, fits, settings.fitted, title)
                 plots.save(figure, folder / "figures" / (f"rates_{i}.png" if len(picks) > 1 else "rates.png"))
@@ -96,7 +96,7 @@ def show(request: Request, job: Job, judged: "xarray.Dataset", folder: Path, exe
 
     def page() -> Page:
         origin = pages.origin(job.configuration, judged.attrs)
-        return pages.rates([judged], measured, settings.fitted, request.problem, settings.algorithm, origin)
+        return pages.rates([judged], measured, settings.fitted, request.name, request.method, origin)
 
     return Report(judged, tuple(said), (TABLE, *(["figures/"] if execution.figures else [])), page)
 

@@ -10,13 +10,14 @@ import tyro
 from hfac import _files
 from hfac._errors import InputError, as_input_error, nearest
 from hfac._progress import waiting
-from hfac._registry import load
+from hfac._registry import is_known, load
 from hfac.cli import BUSY, _config, parse
 from hfac.cli._commands import COMMANDS, those_that
 from hfac.cli._request import Request
 from hfac.cli._sweep import content
 from hfac.cli._values import Count, Real
 from hfac.problems import REGISTRY as PROBLEMS
+from hfac.settings import only_in_python
 
 ONCE = "PROBLEM, --out and --config stay as they are"
 
@@ -105,13 +106,12 @@ def request_of(stored: Mapping[str, Any], args: Sequence[str] = ()) -> Request:
       InputError: if its command cannot go on, or something in it is wrong.
     """
     command = str(stored["command"])
-    for kind in ("problem", "algorithm"):
-        if stored.get(f"own_{kind}"):
-            raise InputError(
-                f"the run's {kind} is in no registry; hfac.runs.resume(folder, "
-                f"hfac.runs.Execution(figures=True), {kind}=...) goes on and draws it, hfac.runs.page writes its page"
-            )
-    if (name := stored.get("problem")) and name not in PROBLEMS:
+    for kind in only_in_python(stored):
+        raise InputError(
+            f"the run's {kind} is in no registry; hfac.runs.resume(folder, "
+            f"hfac.runs.Execution(figures=True), {kind}=...) goes on and draws it, hfac.runs.page writes its page"
+        )
+    if (name := stored.get("problem")) and not is_known(PROBLEMS, name):
         raise InputError(f"the run's problem '{name}' is in no registry here; go on where it is, with hfac.runs.resume")
     if command not in (able := those_that("can_resume")):
         raise InputError(f"a run of `hfac {command}` cannot go on{nearest(command, able)}")

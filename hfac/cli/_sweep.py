@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from hfac import options
+from hfac import _places, options
 from hfac._errors import InputError, as_input_error
 from hfac._registry import find
 from hfac.algorithms import REGISTRY as ALGORITHMS
@@ -19,7 +19,7 @@ from hfac.cli._request import Request
 from hfac.cli._settings import Checkpointing, Distribution, Execution, FromProblem, Lists, Output
 from hfac.cli._values import Count
 from hfac.problems import REGISTRY as PROBLEMS
-from hfac.settings import TABLES, SettingName
+from hfac.settings import OWN, TABLES, SettingName, only_in_python
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Method:
     """What is run."""
 
     algorithm: str = "hfac"
-    """Method, one of `hfac.algorithms.REGISTRY`."""
+    """Method, one of `hfac.algorithms.REGISTRY`, or your own: FILE.py:BUILDER."""
     preset: Literal["recommended", "attenuating", "fixed"] | None = None
     """Schedules and method options to start from: recommended (found by search for this problem and method, the default
     where there are any), attenuating or fixed (the theory's powers, the paper's plain method)."""
@@ -76,16 +76,17 @@ def resolve(
     """
     path, rest = _config.take(args, "--config")
     loaded = loadable(dict(stored or {}) | ({} if path is None else _config.read_file(path)), config)
-    for kind in ("problem", "algorithm"):
-        if loaded.get(f"own_{kind}"):
-            raise InputError(f"--config: the {kind} of this run is in no registry: hfac.runs.start runs it in Python")
-    in_file = loaded.pop("problem", None)
-    name = rest.pop(0) if rest and not rest[0].startswith("-") else in_file
+    for kind in only_in_python(loaded):
+        raise InputError(f"--config: the {kind} of this run is in no registry: hfac.runs.start runs it in Python")
+    loaded = {key: value for key, value in loaded.items() if key not in OWN.values()}
+    in_file = _places.placed(loaded.pop("problem", None))
+    name = _places.placed(rest.pop(0)) if rest and not rest[0].startswith("-") else in_file
     if in_file not in (None, name) and loaded.get("problem_options"):
         raise InputError(f"--config: [problem_options] are of {in_file}, not of {name}")
     description = COMMANDS[command].description
     has_algorithm = any(field.name == "algorithm" for field in dataclasses.fields(config))
-    usage = f"PROBLEM is one of: {', '.join(PROBLEMS)}. `hfac {command} PROBLEM --help` adds its options"
+    usage = f"PROBLEM is one of: {', '.join(PROBLEMS)}, or your own: FILE.py:BUILDER. "
+    usage += f"`hfac {command} PROBLEM --help` adds its options"
     usage += " and the method's. " if has_algorithm else ". "
     usage += "--config FILE (TOML or JSON) sets defaults that flags override."
     if name is None:
@@ -104,7 +105,11 @@ def resolve(
     plain = {key: value for key, value in own.items() if key in known} | plain
     defaults: dict[str, dict[str, Any]] = {table: {} for table in tables}
     if has_algorithm:
-        algorithm = _config.last(rest, "--algorithm") or plain.get("algorithm", "hfac")
+        algorithm = _places.placed(_config.last(rest, "--algorithm") or plain.get("algorithm", "hfac"))
+        if _places.is_place(algorithm) and not issubclass(config, Method):
+            raise InputError(
+                f"--algorithm: hfac {command} takes methods of the library, got {_places.short(algorithm)}"
+            )
         preset = _config.last(rest, "--preset") or plain.get("preset")
         builders["algorithm_options"] = find(ALGORITHMS, algorithm, "algorithm")
         if any(field.name == "preset" for field in dataclasses.fields(config)):
@@ -130,7 +135,14 @@ def resolve(
         full, rest, f"hfac {command} {name}", f"{description} --config FILE sets defaults that flags override."
     )
     (check or check_sweep)(parsed.settings)
-    return Request(name, *(getattr(parsed, field[0]) for field in fields))._replace(command=command)
+    return Request(name, *(_with_places(getattr(parsed, field[0])) for field in fields))._replace(command=command)
+
+
+def _with_places(settings: Any) -> Any:
+    """Settings in which FILE.py:NAME is found from every folder."""
+    return dataclasses.replace(
+        settings, **{name: _places.placed(value) for name, value in vars(settings).items() if isinstance(value, str)}
+    )
 
 
 def loadable(loaded: dict[str, Any], config: type) -> dict[str, Any]:

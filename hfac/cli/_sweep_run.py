@@ -11,6 +11,7 @@ from hfac.cli import _sweep
 from hfac.cli._request import Request
 from hfac.problems import REGISTRY as PROBLEMS
 from hfac.runs import Execution, Job, Report
+from hfac.settings import OWN
 
 
 def execute(request: Request) -> None:
@@ -34,7 +35,9 @@ def prepare(request: Request) -> tuple[Job, Execution]:
     if not request.is_resumed and execution.processes.is_first and hasattr(builder, "waits_for"):
         runs.check_new(request.settings.out, _sweep.content(request))  # before minutes of making the problem
     folder = request.settings.out if request.is_resumed else None
-    return runs.build(_sweep.content(request), folder=folder, quiet=execution.quiet), execution
+    stored = {} if folder is None else runs.read_config(folder)
+    own = {mark: stored[mark] for mark in OWN.values() if mark in stored}  # which problem and method of one's own
+    return runs.build(_sweep.content(request) | own, folder=folder, quiet=execution.quiet), execution
 
 
 def _check_shares(request: Request, option: str | None) -> None:

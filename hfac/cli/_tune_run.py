@@ -35,7 +35,7 @@ def execute(request: Request) -> None:
     """Search, store the log as it grows, print the best setting as a command, draw."""
     _sweep_run.begin(request)
     problem, configuration = configured(request)
-    settings, name = request.settings, request.problem
+    settings, name = request.settings, request.name
     builder = find(ALGORITHMS, settings.algorithm, "algorithm")
     space = space_of(builder, settings, overrides_of(builder, problem, request), algorithms.needs(settings.algorithm))
     check_values(builder, problem, space)
@@ -92,7 +92,7 @@ def show(
     folder: Path,
 ) -> Report:
     """The command line that uses the best setting, and the figure."""
-    settings, name, tau = request.settings, request.problem, configuration["judge"]
+    settings, name, tau = request.settings, request.name, configuration["judge"]
     if settings.figures:
         with runs.drawing(settings.quiet):
             plots.save(plots.search(log, f"{name}, {settings.algorithm}", tau), folder / "figures" / "search.png")

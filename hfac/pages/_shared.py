@@ -9,6 +9,7 @@ import numpy as np
 from hfac import __version__, plots
 from hfac.pages._page import Cell, Code, Line, Origin, Section, Table, Text, cell, numbers, table
 from hfac.plots import Curve, Failure
+from hfac.settings import only_in_python
 from hfac.statistics import Interval
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def origin(configuration: Mapping[str, Any], attributes: Mapping[str, Any], agai
       attributes: of the results: date, versions, device, seconds.
       again: command that reproduces them; the one that takes the configuration unless given.
     """
-    if not again and (own := [kind for kind in ("problem", "algorithm") if configuration.get(f"own_{kind}")]):
+    if not again and (own := only_in_python(configuration)):
         again = f"hfac.runs.resume('.', {', '.join(f'{kind}=...' for kind in own)})  # in Python, with one's own"
     return Origin(
         again or f"hfac {configuration['command']} --config config.json",

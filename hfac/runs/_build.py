@@ -1,6 +1,7 @@
 """From a configuration, as it is stored, to a job that is ready to run."""
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import numpy as np
 from hfac import _checks, algorithms, engine, metrics, options, problems, recommended, schedules
 from hfac._compiler import random
 from hfac._errors import InputError, as_input_error
+from hfac._places import is_place, short
 from hfac._progress import progress
-from hfac._registry import find
+from hfac._registry import find, is_known
 from hfac.runs import _configuration, _own, _policies
-from hfac.runs._folder import BY_CONTENT, OWN, TABLES
+from hfac.runs._folder import BY_CONTENT, TABLES
 from hfac.runs._job import Job, Variant
 from hfac.schedules import Coordinates, Grid, Schedules
-from hfac.settings import JUDGE, LEAST_JUDGED, METHOD, PROBLEM
+from hfac.settings import JUDGE, LEAST_JUDGED, METHOD, OWN, PROBLEM, only_in_python
 from hfac.types import Algorithm, PyTree
 
 
@@ -42,10 +44,11 @@ def build(
     """
     given = dict(configuration)
     own = {"problem": problem, "algorithm": method}
+    handed_in = only_in_python(given)
     for kind, found in own.items():
-        if given.get(OWN[kind]) and found is None:
+        if kind in handed_in and found is None:
             raise InputError(f"the run's {kind} is in no registry: go on from Python, with {kind}= in hfac.runs")
-        if found is not None and not given.get(OWN[kind]):
+        if found is not None and kind not in handed_in:
             raise InputError(f"the run's {kind} is {given[kind]}, of the registry; leave out {kind}=")
         if found is not None and name_of(found) != given[kind]:
             raise InputError(f"the run's {kind} is called {given[kind]}, not {name_of(found)}; hand in that one")
@@ -67,6 +70,7 @@ def build(
             _problem(builder, first | dict(zip(names, (row[0] for row in rows), strict=True)) | kept, quiet)
             for rows in combinations
         ]
+        _check_made(each[0], options.kind_of(builder), given["problem"])
     else:
         each = [problem]
     method = method or find(algorithms.REGISTRY, given["algorithm"], "algorithm")
@@ -118,8 +122,8 @@ def _of_ones_own(
         "algorithm": lambda: _own.of_method(variant.algorithm, schedules),
     }
     kept = {}
-    for kind in (kind for kind, found in own.items() if found is not None):
-        stored, now = given[OWN[kind]], ways[kind]()
+    for kind in (kind for kind, found in own.items() if found is not None or is_place(given[kind])):
+        stored, now = given.get(OWN[kind]), ways[kind]()
         if isinstance(stored, Mapping):
             _own.check(kind, stored, now)
             now = dict(stored)
@@ -147,6 +151,17 @@ def _problem(builder: Any, chosen: Mapping[str, Any], quiet: bool) -> Any:
     phase, unit = builder.waits_for
     with progress(phase, None, unit, quiet) as bar:
         return call(builder, (bar.update,), chosen, "problem")
+
+
+def _check_made(problem: Any, kind: str, name: str) -> None:
+    """Raise `InputError` unless a builder made a problem, of the kind that it is annotated to make."""
+    if not (hasattr(problem, "init_x") and hasattr(problem, "name")):
+        raise InputError(
+            f"--problem: {short(name)} must return a problem, such as an hfac.Problem, got a {type(problem).__name__}"
+        )
+    if options.kind_of(problem) != kind:
+        made = type(problem).__name__
+        raise InputError(f"--problem: {short(name)} does not say what it makes; annotate it as -> {made}")
 
 
 def _judged_at(problem: Any, grid: Grid, steps: int) -> float:
@@ -255,7 +270,7 @@ def call(builder: Any, args: tuple[Any, ...], chosen: Mapping[str, Any], kind: s
     except ValueError as error:
         raise InputError(f"--{kind}: {error}") from None
     except TypeError as error:
-        if "unexpected keyword" not in str(error):
+        if not re.search(r"unexpected keyword|missing \d+ required", str(error)):
             raise
         raise InputError(f"--{kind}: {error}") from None
     except (MemoryError, OverflowError):
@@ -265,11 +280,11 @@ def call(builder: Any, args: tuple[Any, ...], chosen: Mapping[str, Any], kind: s
 def number_options(configuration: Mapping[str, Any]) -> set[str]:
     """Keys of the options that may be lists, such as "algorithm_options.pen_rate"."""
     found, kind = set(), "tabular"
-    if configuration["problem"] in problems.REGISTRY:
+    if is_known(problems.REGISTRY, configuration["problem"]):
         builder = find(problems.REGISTRY, configuration["problem"], "problem")
         kind = options.kind_of(builder)
         found |= {f"{TABLES[0]}.{name}" for name in options.lists(builder)}
-    if configuration.get("algorithm") in algorithms.REGISTRY:
+    if is_known(algorithms.REGISTRY, configuration.get("algorithm", "")):
         method = find(algorithms.REGISTRY, configuration["algorithm"], "algorithm")
         found |= {f"{TABLES[1]}.{name}" for name in options.lists(method, kind)}
     return found
@@ -293,7 +308,7 @@ def base_schedules(configuration: Mapping[str, Any]) -> tuple[Schedules, str]:
     """
     problem = recommended.name(configuration["problem"], configuration.get("problem_options"))
     names = problem, configuration["algorithm"]
-    is_named = not any(configuration.get(mark) for mark in OWN.values())
+    is_named = not only_in_python(configuration)
     is_known = is_named and recommended.is_known(*names)
     preset = configuration.get("preset") or ("recommended" if is_known else "attenuating")
     if preset == "recommended":

@@ -7,14 +7,15 @@ from typing import Any, Literal, get_args
 import jax
 import numpy as np
 
-from hfac import _checks, _files, algorithms, options, problems
+from hfac import _checks, _files, _places, algorithms, options, problems
 from hfac._compiler.jaxpr import is_tracing
 from hfac._errors import InputError, as_input_error, nearest
-from hfac._registry import find
+from hfac._registry import find, is_known
 from hfac.runs import _configuration
 from hfac.runs._build import build, default_options, name_of, typed
-from hfac.runs._folder import BY_CONTENT, OWN, TABLES
+from hfac.runs._folder import BY_CONTENT, TABLES
 from hfac.runs._job import Job
+from hfac.settings import OWN
 from hfac.types import Algorithm
 
 Record = Literal["x", "tables", "policies"]
@@ -38,8 +39,9 @@ def job(
     """A sweep that can be stored.
 
     Args:
-      problem: a name of `hfac.problems.REGISTRY`, or a problem of your own.
-      algorithm: a name of `hfac.algorithms.REGISTRY`, or a builder ``(problem, **options) -> Algorithm``.
+      problem: a name of `hfac.problems.REGISTRY`, FILE.py:BUILDER, or a problem of your own.
+      algorithm: a name of `hfac.algorithms.REGISTRY`, FILE.py:BUILDER, or a builder
+        ``(problem, **options) -> Algorithm``.
       settings: numbers of the schedules, such as ``{"entropy": [0.01, 0.03], "upper": 0.002}``; lists are crossed, and
         ``("entropy", "actor"): [(0.01, 2.0), (0.03, 4.0)]`` pairs them.
       steps: iterations of every run, >= 1.
@@ -62,8 +64,8 @@ def job(
     own_method = None if isinstance(algorithm, str) else algorithm
     if own_problem is not None and problem_options:
         raise InputError(f"problem_options are of named problems, got {', '.join(problem_options)} beside a problem")
-    name = problem if own_problem is None else name_of(own_problem)
-    method = algorithm if isinstance(algorithm, str) else name_of(algorithm)
+    name = _places.placed(problem) if own_problem is None else name_of(own_problem)
+    method = _places.placed(algorithm) if own_method is None else name_of(algorithm)
     problem_options, algorithm_options = _plain(problem_options or {}), _plain(algorithm_options or {})
     configuration: dict[str, Any] = {
         "command": "sweep",
@@ -130,7 +132,7 @@ def _all_options(
     """Options that can be written down, those that are not given at their defaults."""
     if any(not isinstance(option, str) for option in given):
         raise InputError(f"{kind_of_thing}_options must be options by name, got {dict(given)}")
-    if name not in registry:
+    if not is_known(registry, name):
         return dict(given)
     own = options.of(find(registry, name, kind_of_thing), kind)
     for option in given.keys() - own.keys():
@@ -148,7 +150,7 @@ def _plain(value: Any, name: str = "") -> Any:
         return tuple(_plain(each, name) for each in value)
     if isinstance(value, np.generic | np.ndarray | jax.Array):
         return _plain(np.asarray(value).tolist(), name) if np.ndim(value) < 2 else value
-    return _files.place(value) if name in BY_CONTENT and isinstance(value, str | Path) else value
+    return _files.place(value) if name in BY_CONTENT and isinstance(value, str | Path) else _places.placed(value)
 
 
 def _can_be_written(value: Any) -> bool:

@@ -13,7 +13,7 @@ from hfac import _checks, _files
 from hfac._errors import InputError, Stopped, as_input_error
 from hfac.runs._own import agree
 from hfac.runs._processes import ALIVE, ALONE, Processes
-from hfac.settings import RATE_SETTINGS, TABLES
+from hfac.settings import OWN, RATE_SETTINGS, TABLES, only_in_python
 
 CONFIG, LOCK = "config.json", ".lock"
 RESULTS, CHECKPOINTS = "results.zarr", "checkpoints"
@@ -24,7 +24,6 @@ UNIMPORTANT = (  # change no number
     *("shard", "distributed", "coordinator", "num_processes", "process_id"),
 )
 
-OWN = {"problem": "own_problem", "algorithm": "own_algorithm"}  # where a run keeps what is in no registry
 Numbers = tuple[float, ...]
 Table = dict[str, Any]
 NEEDED = ("problem", "algorithm", "steps", "seeds", "first_seed")
@@ -46,7 +45,7 @@ OPTIONS_OF_TWEETS = (  # that version 0.1 kept beside the settings of a sweep
 
 def way_on(folder: Path, configuration: Mapping[str, Any]) -> str:
     """What goes on with a run: a command, or Python where the problem or the method is a person's own."""
-    own = [f"{kind}=..." for kind, mark in OWN.items() if configuration.get(mark)]
+    own = [f"{kind}=..." for kind in only_in_python(configuration)]
     return f"hfac.runs.resume('{folder}', {', '.join(own)})" if own else f"`hfac resume {folder}`"
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hfac import results, schedules
+from hfac._places import short
 from hfac.engine import record_points
 from hfac.runs import _configuration
 from hfac.schedules import Coordinates, Grid
@@ -76,7 +77,7 @@ class Job:
     @property
     def name(self) -> str:
         """Problem and method in words."""
-        return f"{self.configuration['problem']} / {self.configuration['algorithm']}"
+        return " / ".join(short(self.configuration[name]) for name in (PROBLEM, METHOD))
 
     @property
     def words(self) -> str:

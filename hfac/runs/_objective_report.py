@@ -8,6 +8,7 @@ import numpy as np
 import xarray
 
 from hfac import comparison, judging, pages, plots, results, statistics
+from hfac._places import short
 from hfac._progress import clock, progress, say, waiting
 from hfac.judging import Judge
 from hfac.pages import Page
@@ -45,7 +46,7 @@ def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], 
     def page() -> Page:
         variants = [(pick, variant.problem) for variant, pick in zip(job.variants, _picks(job), strict=True)]
         origin = pages.origin(job.configuration, judged.attrs)
-        return pages.sweep(judged, variants, str(job.configuration["algorithm"]), origin)
+        return pages.sweep(judged, variants, short(job.configuration["algorithm"]), origin)
 
     return Report(judged, tuple(lines(rows)), files, page)
 

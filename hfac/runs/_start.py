@@ -10,6 +10,7 @@ import xarray
 from hfac import _files, options, pages
 from hfac._compiler.jaxpr import is_tracing
 from hfac._errors import InputError, as_input_error
+from hfac._places import short
 from hfac._progress import say, waiting
 from hfac.runs import _configuration, _folder, _memory, _report, _work
 from hfac.runs._build import as_paths, build, number_options
@@ -216,7 +217,7 @@ def run(job: Job, folder: Path | None, execution: Execution, is_new: bool = True
         _folder.check_new(folder, job.configuration)
     with waiting("preparing", execution.quiet):
         _memory.check_memory(job, execution, None if is_new else folder)
-    stem = str(job.configuration["problem"])
+    stem = short(job.configuration["problem"])
     with _folder.open_folder(job.configuration, folder, stem, is_new=is_new, processes=execution.processes) as place:
         if execution.processes.is_first and hasattr(job.problem, "save"):
             with as_input_error():

@@ -10,6 +10,7 @@ import zarr  # noqa: F401
 
 from hfac import engine, results
 from hfac._errors import InputError, Stopped, as_input_error
+from hfac._places import short
 from hfac._progress import clock, progress, say, waiting
 from hfac._trees import named_leaves
 from hfac.engine import Checkpoints, Piece, advance_part, first_shapes
@@ -139,7 +140,7 @@ def _unfinished(store: results.Store, folder: Path) -> list[str]:
 def open_store(job: Job, folder: Path, execution: Execution) -> results.Store:
     """The store of a folder, with parts for the runs that it lacks and room for all record points."""
     path, (mine, shares) = folder / _folder.RESULTS, execution.share
-    notes = {name: job.configuration[name] for name in ("problem", "algorithm")} | {"settings": job.words}
+    notes = {name: short(job.configuration[name]) for name in ("problem", "algorithm")} | {"settings": job.words}
     notes |= {} if job.source is None else {"environment": job.source}
     with as_input_error():
         store = results.Store(path) if path.exists() else results.Store.create(path, results.provenance() | notes)

@@ -68,6 +68,3 @@ def preferences(
         return problem
     anchors = random_segments(problem, num_anchors, segment)
     return dataclasses.replace(problem, preferences=Preferences(loss, num_pairs, segment, rationality, anchors))
-
-
-preferences.kind = "control"  # type: ignore[attr-defined]

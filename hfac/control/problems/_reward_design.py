@@ -51,6 +51,3 @@ def reward_design(
         fixed_tau=0.01,
         name="reward_design",
     )
-
-
-reward_design.kind = "control"  # type: ignore[attr-defined]
