@@ -8,6 +8,7 @@ import pytest
 
 import hfac
 from hfac import algorithms, control, plots, problems, runs
+from hfac._errors import InputError
 from hfac.cli import main
 from hfac.cli._sweep import request
 from hfac.runs import _own
@@ -156,16 +157,16 @@ def test_figures_are_drawn_of_what_there_is(name, drawn, whole, tmp_path):
 
 @pytest.mark.parametrize("name, is_exact", [("incentives_control", True), ("incentives", True), ("preferences", False)])
 def test_commands_turn_float64_on_where_an_oracle_judges(name, is_exact, here, monkeypatch):
-    class BegunError(Exception):
-        pass
+    asked = []
 
     def begin(request, x64):
-        assert x64 == is_exact
-        raise BegunError
+        asked.append(x64)
+        raise InputError("begun")
 
     monkeypatch.setattr("hfac.cli._sweep_run.begin", begin)
-    with pytest.raises(BegunError):
+    with pytest.raises(SystemExit):
         main(["sweep", name, "--steps", "3"])
+    assert asked == [is_exact]
 
 
 PARTS = {
