@@ -12,6 +12,7 @@ from hfac._registry import load
 
 KINDS = {  # of lower level -> what builds one
     "control": "hfac.control.lower:lower",
+    "language": "hfac.language.lower:lower",
     "sequences": "hfac.sequences.lower:lower",
     "tabular": "hfac.tabular.lower:lower",
 }

@@ -18,7 +18,20 @@ ORDER = [  # of packages and files of the top level; each uses only those before
     *("_errors", "_files", "_places", "_registry", "_activity", "_progress", "settings", "options"),
     *("_checks", "_compiler", "types", "_trees", "lower", "judging", "schedules", "recommended"),
     *("tabular", "sequences", "exact", "metrics", "problems", "algorithms", "statistics"),
-    *("results", "engine", "tuning", "comparison", "diagnostics", "plots", "control", "tweets", "pages", "runs", "cli"),
+    *(
+        "results",
+        "engine",
+        "tuning",
+        "comparison",
+        "diagnostics",
+        "plots",
+        "control",
+        "tweets",
+        "language",
+        "pages",
+        "runs",
+        "cli",
+    ),
     "__main__",
 ]
 

@@ -321,12 +321,14 @@ def method(builder: Builder) -> Builder:
                 raise ValueError(f"'{name}' of {builder.__name__} cannot differ from run to run of a sweep{there_are}")
             builder(problem, **own | {name: value})
 
-        finish = getattr(problem, "finish", lambda algorithm, **options: algorithm)
-        algorithm = finish(builder(problem, **own), **own)
-        algorithm = algorithm._replace(check_number=check_number, is_long=getattr(problem, "is_long", False))
+        def built(problem: Any) -> Algorithm:
+            finish = getattr(problem, "finish", lambda algorithm, **options: algorithm)
+            return finish(builder(problem, **own), **own)
+
+        algorithm = built(problem)._replace(check_number=check_number, is_long=getattr(problem, "is_long", False))
         if not hasattr(problem, "with_shared"):
             return algorithm
-        return algorithm._replace(shared=problem.shared, rebuild=lambda tree: builder(problem.with_shared(tree), **own))
+        return algorithm._replace(shared=problem.shared, rebuild=lambda tree: built(problem.with_shared(tree)))
 
     return build
 

@@ -108,6 +108,9 @@ COMMANDS = {
             description="Say what a sweep would cost, without running it: runs, bytes, compilations, expected time.",
             takes_any_kind=True,
         ),
+        Command(
+            "generate", "look", "what a language model writes, with and without an adapter", "hfac.cli._generate:main"
+        ),
         Command("render", "look", "an animation of a run's policies, early, midway and late", "hfac.cli._render:main"),
         Command(
             "report", "look", "table, figures and a page to look at of what a folder holds", "hfac.cli._report:main"

@@ -1,0 +1,35 @@
+"""Keeps the divergence of a policy below a bound: the weight of the divergence grows while it is above, and falls back.
+
+An adaptive weight in the manner of Ziegler et al. [1909.08593], with a floor: never below the tau of the schedules.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from hfac.types import Algorithm, Key
+
+GAIN = 0.1  # change of the weight's logarithm per step and relative excess
+LARGEST_ERROR = 1.0  # relative excess that counts, in either direction
+LARGEST_FACTOR = 1e3
+
+
+def controlled(algorithm: Algorithm, max_kl: float) -> Algorithm:
+    """The same method with tau raised while the first policy's divergence is above a bound.
+
+    Args:
+      algorithm: on completions.
+      max_kl: nats per completion, > 0.
+    """
+
+    def step(key: Key, state: Any, schedules: Any) -> tuple[Any, Any]:
+        moved, info = algorithm.step(key, state, schedules)
+        core = getattr(moved, "inner", moved)  # of an averaged run
+        factor = core.chains.tau_factor
+        error = info.look["divergence_0"].astype(factor.dtype) / max_kl - 1
+        pushed = factor * jnp.exp(GAIN * jnp.clip(error, -LARGEST_ERROR, LARGEST_ERROR))
+        after = jnp.where(jnp.isfinite(pushed), jnp.clip(pushed, 1, LARGEST_FACTOR), factor)
+        core = core._replace(chains=core.chains._replace(tau_factor=after))
+        return (moved._replace(inner=core) if hasattr(moved, "inner") else core), info
+
+    return algorithm._replace(step=step)

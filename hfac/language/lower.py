@@ -1,0 +1,359 @@
+"""The lower level of completions of prompts: what the policies write, or all that can be written.
+
+An episode is a completion, its reward comes at its end, and tau weighs the exact divergence from the reference, token
+by token. In place of a critic stands the mean of the other completions of the same prompt.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hfac import _checks
+from hfac.language import problem as _problem
+from hfac.language.problem import CompletionProblem, Said, Written
+from hfac.lower import Draw, First, Lower
+from hfac.types import Key, PyTree, Status, apply_updates, cast
+
+AVERAGING = 0.1  # weight of the newest batch in running averages: they look back over ten steps
+
+
+class Limits(NamedTuple):
+    """Past either of these, on average over some ten steps, a policy counts as having hacked its reward."""
+
+    max_divergence: float = 0.6  # KL(pi | pi_ref) per token, nats
+    min_distinct: float = 0.5  # distinct pairs of neighbouring tokens in a batch, relative to the first batch's
+
+
+class Batch(NamedTuple):
+    """Weighted completions of some prompts."""
+
+    written: Written
+    weight: jax.Array  # [G, N], sums to one: 1 / (G N), or the probability of each
+    peers: jax.Array  # [G, N, N], weights of the prompt's completions beside each, rows sum to one
+    features: PyTree  # leaves [G, N, ...]
+    score: jax.Array  # [G, N], of the rater
+    tau_factor: jax.Array  # [], that the divergence's weight is multiplied by
+
+
+class Seen(NamedTuple):
+    """Completions of a policy, what it says along them, and what pulls weights of that back to its parameters."""
+
+    batch: Batch
+    said: Said
+    pull: Any  # Said -> (direction,)
+
+
+class Control(NamedTuple):
+    """Keeps the divergence below a bound by the weight of the divergence."""
+
+    tau_factor: jax.Array  # [], >= 1
+
+
+class Vitals(NamedTuple):
+    """Running averages that tell whether a policy still writes like the reference."""
+
+    divergence: jax.Array  # [], nats per token
+    distinct: jax.Array  # [], of pairs of neighbours
+    first_distinct: jax.Array  # [], of the first batch; 0 before it
+
+
+def lower(
+    problem: CompletionProblem,
+    *,
+    prompts: int = 16,
+    completions: int = 8,
+    coupled: bool = True,
+    tau_per: Literal["sequence", "token"] = "sequence",
+    max_kl: float | None = None,
+    every: Any = None,
+    limits: Limits | None = None,
+    num_policies: int = 2,
+    dtype: Any = jnp.float32,
+) -> Lower:
+    """The lower level of a problem over completions: every step draws prompts, and writes afresh from all policies.
+
+    Args:
+      problem: over completions; its policies start at the reference.
+      prompts: of a step, drawn without replacement, the same for all policies, >= 1.
+      completions: of each, by every policy, >= 2.
+      coupled: all policies use the same random numbers: the same law for each, a quieter difference.
+      tau_per: tau weighs the divergence of a whole completion, or its mean over the tokens that it may have.
+      max_kl: the largest mean divergence of the first policy, nats per completion: tau is raised above it, > 0.
+      every: all completions there are [Y, T], of a small language: expectations in place of samples.
+      limits: past which the first policy counts as having hacked its reward; none unless given.
+      num_policies: that are tracked.
+      dtype: of rewards, advantages and x.
+
+    Raises:
+      ValueError: if an option is out of range.
+    """
+    _check(problem, prompts, completions, tau_per, max_kl, every)
+    draw = _sampled(problem, prompts, completions, coupled, dtype) if every is None else _listed(problem, every, dtype)
+
+    def init(key: Key) -> First:
+        x = cast(problem.init_x(jax.random.fold_in(key, 0)), dtype)
+        zero = jnp.zeros((), dtype)
+        return First(x, problem.policy.reference, zero, Control(jnp.ones((), dtype)), Vitals(zero, zero, zero))
+
+    def drawn(key: Key, chains: Control, *thetas: PyTree) -> Draw:
+        batches, num_samples = draw(key, chains.tau_factor, *thetas)
+        return Draw(batches, chains, num_samples)
+
+    def see(theta: PyTree, batch: Batch, options: Mapping[str, Any]) -> Seen:
+        del options
+        said, pull = jax.vjp(lambda theta: problem.policy.say(theta, batch.written), theta)
+        return Seen(batch, said, pull)
+
+    def weight_of(seen: Seen, tau: jax.Array | float) -> jax.Array:
+        """Of the divergence of one token."""
+        whole = jnp.asarray(tau, dtype) * seen.batch.tau_factor
+        return whole if tau_per == "sequence" else whole / seen.said.divergence.shape[-1]
+
+    def actor(x: PyTree, seen: Seen, advantage: jax.Array, tau: jax.Array, w: jax.Array | None = None) -> PyTree:
+        del x, w  # the leader's cost is in the advantage
+        return policy_gradient(seen, advantage, weight_of(seen, tau))
+
+    def watch(vitals: Vitals, seen: Seen) -> tuple[Vitals, jax.Array | None]:
+        return (vitals, None) if limits is None else _watched(vitals, seen, limits)
+
+    def leader_advantage(x: PyTree, seen: Seen, u: jax.Array) -> jax.Array:
+        del u
+        return advantages(seen, *leader_costs(problem, x, seen.batch), 0.0)
+
+    def advantage(x: PyTree, seen: Seen, v: jax.Array, tau: jax.Array) -> jax.Array:
+        del v
+        gain = problem.reward(x, seen.batch.features)
+        return advantages(seen, gain, beside(seen.batch, gain), weight_of(seen, tau))
+
+    def true_advantage(x: PyTree, seen: Seen, v: jax.Array, tau: jax.Array) -> jax.Array:
+        del v
+        cost, baseline = leader_costs(problem, x, seen.batch)
+        return advantages(seen, -cost, -baseline, weight_of(seen, tau))
+
+    return Lower(
+        init=init,
+        draw=drawn,
+        see=see,
+        advantage=advantage,
+        leader_advantage=leader_advantage,
+        actor=actor,
+        critic=lambda v, seen, advantage: jnp.zeros_like(v),
+        hypergradient=functools.partial(hypergradient, problem),
+        central_hypergradient=None,
+        upper_gradient=lambda x, seen: jax.grad(lambda x: upper_objective(problem, x, seen.batch))(x),
+        mean=lambda seen, advantage: jnp.sum(seen.batch.weight[..., None] * advantage),
+        look=functools.partial(look, problem),
+        watch=watch,
+        bounds=lambda schedules: {},
+        project=apply_updates,
+        true_advantage=true_advantage,
+    )
+
+
+def _check(
+    problem: CompletionProblem, prompts: int, completions: int, tau_per: str, max_kl: float | None, every: Any
+) -> None:
+    """Raise `ValueError` if an option is out of range."""
+    _checks.count("prompts", prompts)
+    _checks.count("completions", completions)
+    if completions < 2:
+        raise ValueError(f"completions must be at least 2, to be compared with each other, got {completions}")
+    if every is None and prompts > problem.policy.num_prompts:
+        raise ValueError(f"prompts of a step: {prompts} were asked for, and there are {problem.policy.num_prompts}")
+    if tau_per not in ("sequence", "token"):
+        raise ValueError(f"tau_per must be 'sequence' or 'token', got '{tau_per}'")
+    if max_kl is not None:
+        _checks.positive("max_kl", max_kl)
+
+
+Source = Callable[..., tuple[tuple[Batch, ...], jax.Array]]  # (key, tau factor, *thetas) -> batches, samples
+
+
+def _sampled(problem: CompletionProblem, prompts: int, completions: int, coupled: bool, dtype: Any) -> Source:
+    """Completions that the policies write, all of the same prompts."""
+    weight = jnp.full((prompts, completions), 1 / (prompts * completions), dtype)
+    others = (1 - jnp.eye(completions, dtype=dtype)) / (completions - 1)
+    peers = jnp.broadcast_to(others, (prompts, completions, completions))
+
+    def draw(key: Key, tau_factor: jax.Array, *thetas: PyTree) -> tuple[tuple[Batch, ...], jax.Array]:
+        every = jnp.arange(problem.policy.num_prompts, dtype=jnp.int32)
+        chosen = jax.random.choice(jax.random.fold_in(key, 0), every, (prompts,), replace=False)
+        batches = []
+        for i, theta in enumerate(thetas):
+            own = jax.random.fold_in(key, 1 if coupled else 1 + i)
+            written = problem.policy.write(own, theta, chosen, completions)
+            batches.append(rated(problem, written, weight, peers, tau_factor, dtype))
+        return tuple(batches), jnp.int32(len(thetas) * prompts * completions)
+
+    return draw
+
+
+def _listed(problem: CompletionProblem, every: Any, dtype: Any) -> Source:
+    """All completions of all prompts with their probabilities: expectations in place of samples."""
+    prompts = problem.policy.num_prompts
+    tokens = jnp.broadcast_to(jnp.asarray(every), (prompts, *jnp.shape(every)))
+    written = problem.policy.listed(jnp.arange(prompts, dtype=jnp.int32), tokens)
+
+    def draw(key: Key, tau_factor: jax.Array, *thetas: PyTree) -> tuple[tuple[Batch, ...], jax.Array]:
+        del key
+        batches = []
+        for theta in thetas:
+            mass = jnp.exp(jnp.sum(problem.policy.say(theta, written).log_prob, -1)).astype(dtype)
+            peers = jnp.broadcast_to(mass[:, None], (*mass.shape, mass.shape[-1]))
+            batches.append(rated(problem, written, mass / prompts, peers, tau_factor, dtype))
+        return tuple(batches), jnp.int32(0)
+
+    return draw
+
+
+def rated(
+    problem: CompletionProblem,
+    written: Written,
+    weight: jax.Array,
+    peers: jax.Array,
+    tau_factor: jax.Array,
+    dtype: Any,
+) -> Batch:
+    """Completions with what R_x sees of them and what the rater says."""
+    assert problem.rate is not None
+    features = jax.tree.map(jax.lax.stop_gradient, problem.features(written))
+    score = jax.lax.stop_gradient(problem.rate(written)).astype(dtype)
+    return Batch(written, weight, peers, cast(features, dtype), score, tau_factor)
+
+
+def upper_objective(problem: CompletionProblem, x: PyTree, batch: Batch) -> jax.Array:
+    """Sample of f(x, pi); its gradient in x is one of d_x f. []."""
+    value = jnp.zeros((), batch.weight.dtype) if problem.h is None else problem.h(x)
+    if problem.leader == "score":
+        return value - jnp.sum(batch.weight * batch.score)
+    losses = _problem.pair_losses(problem, x, batch.written.prompt, batch.features, batch.score)
+    each = jnp.sum(batch.peers * losses, -1) if problem.anchors is None else jnp.mean(losses, -1)
+    return value + jnp.sum(batch.weight * each)
+
+
+def leader_costs(problem: CompletionProblem, x: PyTree, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """What each completion costs the leader, L_i, such that d_theta f = E[ L_i grad log pi(y_i) ], and a baseline.
+
+    A completion counts in both places of a pair: E[ l(y, y') ( grad log pi(y) + grad log pi(y') ) ]. Its baseline is
+    the mean cost of the prompt's others, less what they are compared with it for: that would be no baseline.
+
+    Returns:
+      Both [G, N].
+    """
+    if problem.leader == "score":
+        return -batch.score, beside(batch, -batch.score)
+    losses = _problem.pair_losses(problem, x, batch.written.prompt, batch.features, batch.score)
+    if problem.anchors is not None:
+        each = jnp.mean(losses, -1)
+        return each, beside(batch, each)
+    each = 2 * jnp.sum(batch.peers * losses, -1)
+    # sum over j, k of q_ij q_ik l_jk, with pairs of one completion with itself left out where samples leave them out
+    apart = batch.peers[..., None] * batch.peers[..., None, :] * (batch.peers[:, None] > 0).astype(losses.dtype)
+    share = jnp.sum(apart, (-2, -1))
+    others = jnp.einsum("gijk,gjk->gi", apart, losses) / jnp.where(share > 0, share, 1)
+    return each, 2 * others
+
+
+def beside(batch: Batch, values: jax.Array) -> jax.Array:
+    """Mean over the other completions of the prompt, [G, N]."""
+    return jnp.einsum("gij,gj->gi", batch.peers, values)
+
+
+def advantages(seen: Seen, gain: jax.Array, baseline: jax.Array, tau: jax.Array | float) -> jax.Array:
+    """Gain at the end less tau times the divergence from here on, above what the prompt's others get. [G, N, T].
+
+    Args:
+      seen: completions of a policy.
+      gain: [G, N].
+      baseline: of the gain, the same shape.
+      tau: weight of one token's divergence.
+    """
+    price = tau * seen.said.divergence.astype(gain.dtype)
+    to_come = jnp.cumsum(price[..., ::-1], -1)[..., ::-1]
+    level = baseline - beside(seen.batch, to_come[..., 0])
+    return jnp.where(seen.batch.written.is_written, (gain - level)[..., None] - to_come, 0)
+
+
+def policy_gradient(seen: Seen, advantage: jax.Array, tau: jax.Array) -> PyTree:
+    """d_theta J_tau = E[ sum_t A_t grad log pi(y_t|y_<t) - tau grad KL(pi(.|y_<t) | pi_ref) ]. Same tree as theta.
+
+    Args:
+      seen: completions of the policy.
+      advantage: [G, N, T].
+      tau: weight of one token's divergence.
+    """
+    weight = seen.batch.weight[..., None]
+    pulled = Said(weight * advantage, jnp.broadcast_to(-tau * weight, advantage.shape))
+    return seen.pull(jax.tree.map(lambda part, like: part.astype(like.dtype), pulled, seen.said))[0]
+
+
+def hypergradient(problem: CompletionProblem, x: PyTree, seen: Seen, seen_pen: Seen, w: jax.Array) -> PyTree:
+    """Hyper-gradient of the penalty reformulation, first order only (Zeng et al. [2601.16399]). Same tree as x.
+
+    d_x f(x, pi_pen) + 1/w ( E_pi[ grad R_x(y) ] - E_pi_pen[ grad R_x(y) ] )
+    """
+
+    def envelope(x: PyTree) -> jax.Array:
+        gain, gain_pen = (
+            jnp.sum(each.batch.weight * problem.reward(x, each.batch.features)) for each in (seen, seen_pen)
+        )
+        return upper_objective(problem, x, seen_pen.batch) + (gain - gain_pen) / w
+
+    return jax.grad(envelope)(x)
+
+
+def divergence(seen: Seen) -> jax.Array:
+    """Mean KL(pi | pi_ref) of a completion, nats. []."""
+    return jnp.sum(seen.batch.weight[..., None] * seen.said.divergence)
+
+
+def look(problem: CompletionProblem, x: PyTree, *seen: Seen) -> dict[str, jax.Array]:
+    """Scalars worth looking at: the leader's loss, of the last policy, and of each what it earns and how far it is."""
+    first = seen[0].batch
+    reward = problem.reward(x, first.features)
+    found = {"loss": upper_objective(problem, x, seen[-1].batch), "reward": jnp.sum(first.weight * reward)}
+    for i, each in enumerate(seen):
+        found[f"score_{i}"] = jnp.sum(each.batch.weight * each.batch.score)
+        found[f"divergence_{i}"] = divergence(each)
+    return found | {"accuracy": accuracy(reward, first.score), "tau_factor": first.tau_factor}
+
+
+def accuracy(reward: jax.Array, score: jax.Array) -> jax.Array:
+    """Share of pairs within a prompt that R_x orders as the rater does; a tie of R_x is half right. []."""
+    order = jnp.sign(score[:, :, None] - score[:, None])
+    agreement = order * jnp.sign(reward[:, :, None] - reward[:, None])
+    return 0.5 + 0.5 * jnp.sum(agreement) / jnp.maximum(jnp.sum(jnp.abs(order)), 1)
+
+
+def distinct_pairs(written: Written) -> jax.Array:
+    """Distinct pairs of neighbouring tokens among all of a batch, in (0, 1]; it falls with the batch's size. []."""
+    is_pair = (written.is_written[..., :-1] & written.is_written[..., 1:]).ravel()
+    first, second = (
+        jnp.where(is_pair, part.ravel(), -1) for part in (written.tokens[..., :-1], written.tokens[..., 1:])
+    )
+    order = jnp.lexsort((second, first))
+    first, second = first[order], second[order]
+    is_new = jnp.concatenate([jnp.array([True]), (first[1:] != first[:-1]) | (second[1:] != second[:-1])])
+    count = jnp.sum(is_new & (first >= 0))
+    return count.astype(jnp.float32) / jnp.maximum(jnp.sum(is_pair), 1).astype(jnp.float32)
+
+
+def _watched(old: Vitals, seen: Seen, limits: Limits) -> tuple[Vitals, jax.Array]:
+    """The averages after a step, and "reward hacked" if they pass the limits."""
+    batch = seen.batch
+    tokens = jnp.sum(batch.weight[..., None] * batch.written.is_written.astype(batch.weight.dtype))
+    per_token = divergence(seen) / jnp.maximum(tokens, 1)
+    distinct = distinct_pairs(batch.written).astype(old.distinct.dtype)
+    is_first = old.first_distinct == 0
+    start = jnp.where(is_first, distinct, old.first_distinct)
+    before = Vitals(old.divergence, jnp.where(is_first, distinct, old.distinct), start)
+    after = Vitals(
+        before.divergence + AVERAGING * (per_token.astype(old.divergence.dtype) - before.divergence),
+        before.distinct + AVERAGING * (distinct - before.distinct),
+        start,
+    )
+    is_hacked = (after.divergence > limits.max_divergence) | (after.distinct < limits.min_distinct * start)
+    return after, jnp.where(is_hacked, jnp.int32(Status.REWARD_HACKED), jnp.int32(Status.OK))

@@ -1,0 +1,193 @@
+"""Policies that complete prompts: a table of a small language, and adapters on a pretrained decoder."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from hfac.language import adapters, decoder, generation
+from hfac.language.adapters import Lora
+from hfac.language.architecture import Architecture
+from hfac.language.generation import Prompts
+from hfac.language.problem import Said, Written
+from hfac.types import Key, PyTree
+
+CHUNK = 128  # tokens whose distributions over the whole vocabulary are held at once
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tabular:
+    """Softmax over a table of logits [prompts, prefixes, V]: for small languages. Token 0 ends a completion."""
+
+    reference: jax.Array  # [P, prefixes, V], the empty prefix first, then by length
+    length: int  # tokens of a completion
+
+    @property
+    def num_prompts(self) -> int:
+        """How many prompts there are."""
+        return self.reference.shape[0]
+
+    @property
+    def arrays(self) -> PyTree:
+        """The reference's table."""
+        return self.reference
+
+    def over(self, arrays: PyTree) -> "Tabular":
+        """The same policy over another reference."""
+        return dataclasses.replace(self, reference=arrays)
+
+    def listed(self, prompt: jax.Array, tokens: jax.Array) -> Written:
+        """Given completions [G, N, T] of prompts."""
+        return Written(prompt, tokens, generation.is_written(tokens, (0,)), ())
+
+    def write(self, key: Key, theta: PyTree, prompt: jax.Array, members: int) -> Written:
+        """So many completions of each prompt."""
+        vocabulary = theta.shape[-1]
+        uniforms = jnp.moveaxis(generation.uniforms(key, len(prompt), members, self.length), -1, 0)
+        tables = theta[prompt]
+
+        def step(prefix: jax.Array, uniform: jax.Array) -> tuple[jax.Array, jax.Array]:
+            logits = jnp.take_along_axis(tables, prefix[..., None], axis=1)
+            token = generation.draw(logits, uniform, 1.0)
+            return jnp.minimum(prefix * vocabulary + 1 + token, theta.shape[1] - 1), token
+
+        first = jnp.zeros((len(prompt), members), jnp.int32)
+        tokens = jnp.moveaxis(jax.lax.scan(step, first, uniforms)[1], 0, -1)
+        return self.listed(prompt, jnp.where(generation.is_written(tokens, (0,)), tokens, 0))
+
+    def say(self, theta: PyTree, written: Written) -> Said:
+        """What the policy says along completions."""
+        vocabulary = theta.shape[-1]
+
+        def extend(prefix: jax.Array, token: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return prefix * vocabulary + 1 + token, prefix
+
+        first = jnp.zeros(written.tokens.shape[:2], jnp.int32)
+        prefix = jnp.moveaxis(jax.lax.scan(extend, first, jnp.moveaxis(written.tokens, -1, 0))[1], 0, -1)
+        row = written.prompt[:, None, None]
+        own, reference = (
+            jax.nn.log_softmax(table[row, prefix]) for table in (theta, self.reference.astype(theta.dtype))
+        )
+        return along(own, reference, written)
+
+
+def along(own: jax.Array, reference: jax.Array, written: Written) -> Said:
+    """What two policies' log-probabilities [G, N, T, V] say of completions."""
+    chosen = jnp.take_along_axis(own, written.tokens[..., None], axis=-1)[..., 0]
+    divergence = jnp.sum(jnp.exp(own) * (own - reference), -1)
+    return Said(*(jnp.where(written.is_written, each, 0) for each in (chosen, divergence)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Adapted:
+    """Adapters on a pretrained decoder; its weights are the same for all policies and never move."""
+
+    architecture: Architecture
+    params: PyTree  # of the base
+    prompts: Prompts  # all of them, padded to one length
+    ends: tuple[int, ...]  # tokens that end a completion
+    length: int  # tokens of a completion
+    lora: Lora
+    reference: PyTree  # adapters of the reference policy
+    temperature: float = 1.0
+    chunk: int = CHUNK
+
+    @property
+    def num_prompts(self) -> int:
+        """How many prompts there are."""
+        return self.prompts.tokens.shape[0]
+
+    @property
+    def arrays(self) -> PyTree:
+        """Weights, prompts and the reference's adapters."""
+        return (self.params, self.prompts, self.reference)
+
+    def over(self, arrays: PyTree) -> "Adapted":
+        """The same policy over other weights, prompts and reference."""
+        params, prompts, reference = arrays
+        return dataclasses.replace(self, params=params, prompts=prompts, reference=reference)
+
+    @property
+    def first_adapted(self) -> int:
+        """The lowest layer with an adapter; what is below is the same for all policies."""
+        return adapters.first_layer(self.reference)
+
+    def write(self, key: Key, theta: PyTree, prompt: jax.Array, members: int) -> Written:
+        """So many completions of each prompt."""
+        uniforms = generation.uniforms(key, len(prompt), members, self.length)
+        found = generation.write(
+            self.architecture,
+            self.params,
+            adapters.by_layer(self.architecture, theta, self.lora.scale),
+            self._chosen(prompt),
+            uniforms,
+            self.ends,
+            self.temperature,
+            self.first_adapted,
+        )
+        is_written = generation.is_written(found.tokens, self.ends)
+        return Written(prompt, found.tokens, is_written, found.hidden)
+
+    def say(self, theta: PyTree, written: Written) -> Said:
+        """What the policy says along completions; layers below the adapters are not run again."""
+        prompts = self._chosen(written.prompt)
+        first, shape = self.first_adapted, self.architecture
+        below = generation.begin(
+            shape,
+            self.params["layers"][:first],
+            decoder.no_adapters(shape)[:first],
+            decoder.embed(self.params, prompts.tokens),
+            prompts,
+        )
+        start = jax.tree.map(jax.lax.stop_gradient, (below.hidden, written.memory))
+        own, reference = (self._above(tree, prompts, *start) for tree in (theta, self.reference))
+        return self._said(own, jax.lax.stop_gradient(reference), written)
+
+    def _above(self, tree: PyTree, prompts: Prompts, before: jax.Array, hidden: jax.Array) -> jax.Array:
+        """What the last layer gives before each token of completions, [G, N, T, d]."""
+        first, shape = self.first_adapted, self.architecture
+        upper = self.params["layers"][first:]
+        each = adapters.by_layer(shape, tree, self.lora.scale)[first:]
+        begun = generation.begin(shape, upper, each, before, prompts)
+        members, length = hidden.shape[1:3]
+        last = jnp.broadcast_to(begun.hidden[:, None, -1:], (hidden.shape[0], members, 1, hidden.shape[-1]))
+        if length == 1:
+            return last
+        places = decoder.completion_places(prompts.lengths, length - 1)
+        after, _ = decoder.blocks(shape, upper, each, hidden[:, :, :-1], places, begun.prefixes)
+        return jnp.concatenate([last, after], axis=2)
+
+    def _said(self, own: jax.Array, reference: jax.Array, written: Written) -> Said:
+        """Log-probabilities and exact divergences, some tokens at a time over the whole vocabulary."""
+        count = written.tokens.size
+        size = min(self.chunk, count)
+        rest = -count % size
+
+        def chunked(array: jax.Array) -> jax.Array:
+            flat = array.reshape(count, *array.shape[3:])
+            return jnp.pad(flat, [(0, rest), *[(0, 0)] * (flat.ndim - 1)]).reshape(-1, size, *flat.shape[1:])
+
+        @jax.checkpoint
+        def one(each: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            hidden, hidden_reference, tokens = each
+            temperature = jnp.float32(self.temperature)
+            log_probs, other = (
+                jax.nn.log_softmax(decoder.logits(self.architecture, self.params, h) / temperature)
+                for h in (hidden, hidden_reference)
+            )
+            chosen = jnp.take_along_axis(log_probs, tokens[:, None], axis=-1)[:, 0]
+            return chosen, jnp.sum(jnp.exp(log_probs) * (log_probs - other), -1)
+
+        found = jax.lax.map(one, (chunked(own), chunked(reference), chunked(written.tokens)))
+        shaped = [each.reshape(-1)[:count].reshape(written.tokens.shape) for each in found]
+        return Said(*(jnp.where(written.is_written, each, 0) for each in shaped))
+
+    def _chosen(self, prompt: jax.Array) -> Prompts:
+        return Prompts(self.prompts.tokens[prompt], self.prompts.is_token[prompt])
+
+
+def pooled(written: Written) -> jax.Array:
+    """Mean over a completion's tokens of the hidden states where the adapters begin, float32 [G, N, d]."""
+    weight = written.is_written.astype(jnp.float32)
+    total = jnp.einsum("gnt,gntd->gnd", weight, written.memory.astype(jnp.float32))
+    return total / jnp.sum(weight, -1, keepdims=True)

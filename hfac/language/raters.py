@@ -1,0 +1,137 @@
+"""Who judges completions, called on the host: VADER, a person's own function, or a command; every answer is checked."""
+
+import json
+import math
+import shlex
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hfac import _places
+
+COMMAND = "command:"
+KNOWN = "vader"
+FORMS = f"{KNOWN}, FILE.py:FUNCTION, or {COMMAND}WORDS"
+
+Rater = Callable[[Sequence[str], Sequence[Mapping[str, Any]]], list[float]]  # (texts, records) -> scores
+
+
+def make(name: str, timeout: float = 600.0) -> Rater:
+    """The rater of a name.
+
+    Args:
+      name: vader; FILE.py:FUNCTION, a function of (texts, records) that returns a number each; or "command:WORDS", a
+        command that reads JSON a line, with `text` and the prompt's fields, and writes {"score": NUMBER} a line.
+      timeout: seconds that it may take for one call, > 0.
+
+    Returns:
+      A function of texts and their records that gives one finite number each.
+
+    Raises:
+      ValueError: if there is no such rater; when called, if it fails, takes too long, or answers wrongly.
+    """
+    if not timeout > 0:
+        raise ValueError(f"the rater's timeout must be positive, got {timeout:g}")
+    if name == KNOWN:
+        return _vader()
+    if name.startswith(COMMAND):
+        words = shlex.split(name.removeprefix(COMMAND))
+        if not words:
+            raise ValueError(f"the rater '{name}' names no command")
+        return _checked(name, lambda texts, records: _answered(words, texts, records, timeout))
+    if not _places.is_place(name):
+        raise ValueError(f"unknown rater '{name}'; there are {FORMS}")
+    function = _places.builder(name, "rater", {KNOWN: None})
+    return _checked(name, lambda texts, records: _in_time(function, texts, records, timeout))
+
+
+def _vader() -> Rater:
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    analyzer = SentimentIntensityAnalyzer()
+    return lambda texts, records: [float(analyzer.polarity_scores(text)["compound"]) for text in texts]
+
+
+def _checked(name: str, ask: Callable[..., Any]) -> Rater:
+    """A rater whose every answer is one finite number for each text.
+
+    Raises:
+      ValueError: when called, if it fails or answers something else.
+    """
+
+    def rate(texts: Sequence[str], records: Sequence[Mapping[str, Any]]) -> list[float]:
+        try:
+            answer = ask(list(texts), list(records))
+        except Exception as error:  # whatever somebody's own lines raise
+            words = str(error) if isinstance(error, ValueError) and not _places.line_of(error) else ""
+            words = words or f"{type(error).__name__}: {error}{_places.line_of(error)}"
+            raise ValueError(f"the rater {_places.short(name)} failed: {words}") from None
+        try:
+            found = [float(each) for each in answer]
+        except (TypeError, ValueError):
+            raise ValueError(f"the rater {_places.short(name)} must return numbers, got {str(answer)[:80]}") from None
+        if len(found) != len(texts):
+            raise ValueError(
+                f"the rater {_places.short(name)} must return one number for each of {len(texts)} texts, "
+                f"got {len(found)}"
+            )
+        for text, score in zip(texts, found, strict=True):
+            if not math.isfinite(score):
+                raise ValueError(f"the rater {_places.short(name)} returned {score} for {text[:60]!r}")
+        return found
+
+    return rate
+
+
+def _in_time(function: Callable[..., Any], texts: Any, records: Any, timeout: float) -> Any:
+    """What a function returns, or its exception; a hung one is left behind.
+
+    Raises:
+      ValueError: if it takes too long.
+    """
+    found: dict[str, Any] = {}
+
+    def call() -> None:
+        try:
+            found["answer"] = function(texts, records)
+        except BaseException as error:  # handed on to the caller
+            found["error"] = error
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if thread.is_alive():
+        raise ValueError(f"it did not answer within {timeout:g} seconds")
+    if "error" in found:
+        raise found["error"]
+    return found["answer"]
+
+
+def _answered(words: Sequence[str], texts: Sequence[str], records: Sequence[Any], timeout: float) -> list[Any]:
+    """What a command says of texts.
+
+    Raises:
+      ValueError: if it fails, takes too long, or does not answer in lines of JSON.
+    """
+    lines = [
+        json.dumps({**record, "text": text}, ensure_ascii=False) for text, record in zip(texts, records, strict=True)
+    ]
+    try:
+        done = subprocess.run(
+            words, input="\n".join(lines) + "\n", capture_output=True, timeout=timeout, encoding="utf-8"
+        )
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"it did not answer within {timeout:g} seconds") from None
+    except OSError as error:
+        raise ValueError(f"{words[0]} cannot be run: {error.strerror}") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise ValueError(f"it ended with code {done.returncode}: {last[:200]}")
+    scores = []
+    for number, line in enumerate(filter(str.strip, done.stdout.splitlines()), 1):
+        try:
+            scores.append(json.loads(line)["score"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f'line {number} of its answer is not {{"score": NUMBER}}: {line[:80]}') from None
+    return scores
