@@ -20,6 +20,7 @@ _MODULES = {  # public name -> module
             "engine",
             "exact",
             "judging",
+            "language",
             "lower",
             "metrics",
             "options",

@@ -104,6 +104,15 @@ class Shared:
         return found.hexdigest()[:16]
 
 
+class Host(NamedTuple):
+    """A part of every step that runs on the host, between two compiled ones: somebody's answer to what was drawn."""
+
+    draw: Callable[..., tuple[PyTree, PyTree]]  # (key, state, schedules) -> what is asked, and what stays here; pure
+    answer: Callable[[PyTree, Any], PyTree]  # (what is asked of all runs [R, ...], their keys uint32 [R, 2]) -> answer
+    like: Callable[[PyTree], PyTree]  # shapes of what is asked -> shapes of the answer
+    step: Callable[..., tuple[Any, Any]]  # (key, state, schedules, what stayed, answer) -> (state, info); pure
+
+
 class Algorithm(NamedTuple):
     """A bi-level method as three pure functions; `jit`, `vmap`, `scan` and shard them as you like.
 
@@ -118,6 +127,7 @@ class Algorithm(NamedTuple):
     rebuild: Callable[[PyTree], "Algorithm"] | None = None  # shared arrays -> the same method over them
     check_number: Callable[[str, float], None] | None = None  # raises unless an option may have this value in a run
     is_long: bool = False  # a step is a long program, as of neural policies: it is compiled as XLA sees fit
+    host: Host | None = None  # parts of a step that cannot be one compiled function; `step` alone cannot be called then
 
     def reading(self, tree: PyTree) -> "Algorithm":
         """The same method over these shared arrays; itself where there are none."""
@@ -154,6 +164,16 @@ def start_from(state: Any, x: PyTree) -> Any:
     """A run's state at another upper variable: by its method of this name, where more than its field `x` changes."""
     own = getattr(state, "start_from", None)
     return state._replace(x=x) if own is None else own(x)
+
+
+def core(state: Any) -> Any:
+    """A run's state itself, or the one inside it whose x is averaged."""
+    return getattr(state, "inner", state)
+
+
+def with_core(state: Any, inner: Any) -> Any:
+    """The state with another one in the place of `core`."""
+    return state._replace(inner=inner) if hasattr(state, "inner") else inner
 
 
 def cast(tree: PyTree, dtype: Any) -> PyTree:

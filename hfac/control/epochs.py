@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from hfac.lower import Draw
-from hfac.types import Algorithm, Key, PyTree
+from hfac.types import Algorithm, Key, PyTree, core, with_core
 
 
 class Kept(NamedTuple):
@@ -43,16 +43,16 @@ def repeated(algorithm: Algorithm, epochs: int) -> Algorithm:
 
     def step(key: Key, state: Any, schedules: Any) -> tuple[Any, Any]:
         first, info = algorithm.step(key, state, schedules)
-        if not isinstance(_core(first).chains, Kept):  # the method stands on another one that is repeated already
+        if not isinstance(core(first).chains, Kept):  # the method stands on another one that is repeated already
             return first, info
 
         def again(moved: Any, key: Key) -> tuple[Any, None]:
-            at = _with_core(moved, _core(moved)._replace(step=_core(state).step))
+            at = with_core(moved, core(moved)._replace(step=core(state).step))
             return _at_rest(algorithm.step(key, at, schedules)[0], first), None
 
         last, _ = jax.lax.scan(again, first, jax.random.split(jax.random.fold_in(key, epochs), epochs - 1))
-        chains = _core(first).chains.chains
-        return _with_core(last, _core(last)._replace(chains=chains)), info
+        chains = core(first).chains.chains
+        return with_core(last, core(last)._replace(chains=chains)), info
 
     return algorithm._replace(step=step)
 
@@ -72,16 +72,7 @@ def clipped(advantage: jax.Array, log_ratio: jax.Array, clip: float) -> jax.Arra
 
 def _at_rest(moved: Any, first: Any) -> Any:
     """The moved state with the upper variable, its moments and its average as they were."""
-    core, was = _core(moved), _core(first)
+    inner, was = core(moved), core(first)
     kept = {name: moments for name, moments in was.optimizers.items() if name == "x"}
-    found = _with_core(moved, core._replace(x=was.x, optimizers={**core.optimizers, **kept}))
+    found = with_core(moved, inner._replace(x=was.x, optimizers={**inner.optimizers, **kept}))
     return found._replace(average=first.average) if hasattr(first, "average") else found
-
-
-def _core(state: Any) -> Any:
-    """The state itself, or the one whose x is averaged."""
-    return getattr(state, "inner", state)
-
-
-def _with_core(state: Any, core: Any) -> Any:
-    return state._replace(inner=core) if hasattr(state, "inner") else core

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from hfac import _registry
 from hfac._activity import activity
 from hfac._compiler import native, random
 from hfac._compiler.jaxpr import has_factorization, has_large_product, has_library_call, has_many_equations
@@ -29,6 +30,8 @@ class Program:
 
     `advance` may be called once with every record point or point by point; the numbers are the same.
     """
+
+    waits_for_host = False  # whether a step has a part on the host
 
     def __init__(self, algorithm: Algorithm, record: _loop.Record, plan: _sharding.Placement) -> None:
         """Prepare the programs; nothing is compiled yet."""
@@ -129,4 +132,6 @@ def _held(compiled: Any) -> int:
 @functools.lru_cache(maxsize=64)
 def program(algorithm: Algorithm, record: _loop.Record, plan: _sharding.Placement) -> Program:
     """The programs of a sweep, made once for each algorithm, record function and plan."""
-    return Program(algorithm, record, plan)
+    if algorithm.host is None:
+        return Program(algorithm, record, plan)
+    return _registry.load("hfac.engine._host:HostProgram")(algorithm, record, plan)

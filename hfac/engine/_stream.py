@@ -42,7 +42,7 @@ def stream(
     else:
         states = jax.tree.map(jnp.asarray, _sharding.pad(program.plan, start.states))
         step, reached, num_samples = start.step, start.point, start.num_samples
-    size = FIRST_PIECE
+    size = 1 if program.waits_for_host else FIRST_PIECE
     for index, target in list(enumerate(points))[reached:]:
         while True:
             length = int(min(size, target - step))

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from hfac.types import Algorithm, Key
+from hfac.types import Algorithm, Key, core, with_core
 
 GAIN = 0.1  # change of the weight's logarithm per step and relative excess
 LARGEST_ERROR = 1.0  # relative excess that counts, in either direction
@@ -24,12 +24,12 @@ def controlled(algorithm: Algorithm, max_kl: float) -> Algorithm:
 
     def step(key: Key, state: Any, schedules: Any) -> tuple[Any, Any]:
         moved, info = algorithm.step(key, state, schedules)
-        core = getattr(moved, "inner", moved)  # of an averaged run
-        factor = core.chains.tau_factor
+        inner = core(moved)
+        factor = inner.chains.tau_factor
         error = info.look["divergence_0"].astype(factor.dtype) / max_kl - 1
         pushed = factor * jnp.exp(GAIN * jnp.clip(error, -LARGEST_ERROR, LARGEST_ERROR))
         after = jnp.where(jnp.isfinite(pushed), jnp.clip(pushed, 1, LARGEST_FACTOR), factor)
-        core = core._replace(chains=core.chains._replace(tau_factor=after))
-        return (moved._replace(inner=core) if hasattr(moved, "inner") else core), info
+        chains = inner.chains._replace(tau_factor=after)
+        return with_core(moved, inner._replace(chains=chains)), info
 
     return algorithm._replace(step=step)

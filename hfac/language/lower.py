@@ -52,6 +52,23 @@ class Control(NamedTuple):
     tau_factor: jax.Array  # [], >= 1
 
 
+class Rated(NamedTuple):
+    """What carries a step's completions into it where the host rates them."""
+
+    control: Control
+    written: tuple[Written, ...]  # of every policy
+    scores: tuple[jax.Array, ...]  # [G, N] of each
+
+
+class UnratedError(Exception):
+    """A step was begun whose completions nobody has rated yet; whoever parts steps in two takes them from here."""
+
+    def __init__(self, written: tuple[Written, ...]) -> None:
+        """Keep what was written, traced as it is."""
+        super().__init__("completions are rated on the host, between two parts of a step: use hfac.run or hfac.sweep")
+        self.written = written
+
+
 class Vitals(NamedTuple):
     """Running averages that tell whether a policy still writes like the reference."""
 
@@ -91,16 +108,21 @@ def lower(
       ValueError: if an option is out of range.
     """
     _check(problem, prompts, completions, tau_per, max_kl, every)
-    draw = _sampled(problem, prompts, completions, coupled, dtype) if every is None else _listed(problem, every, dtype)
+    is_listed = every is not None
+    source = _listed(problem, every, dtype) if is_listed else _sampled(problem, prompts, completions, coupled, dtype)
 
     def init(key: Key) -> First:
         x = cast(problem.init_x(jax.random.fold_in(key, 0)), dtype)
         zero = jnp.zeros((), dtype)
         return First(x, problem.policy.reference, zero, Control(jnp.ones((), dtype)), Vitals(zero, zero, zero))
 
-    def drawn(key: Key, chains: Control, *thetas: PyTree) -> Draw:
-        batches, num_samples = draw(key, chains.tau_factor, *thetas)
-        return Draw(batches, chains, num_samples)
+    def drawn(key: Key, chains: Control | Rated, *thetas: PyTree) -> Draw:
+        written, scores, control = _written(problem, source, key, chains, thetas)
+        batches = tuple(
+            _batch(problem, own, score, source.weigh(theta, own), control.tau_factor, dtype)
+            for theta, own, score in zip(thetas, written, scores, strict=True)
+        )
+        return Draw(batches, control, jnp.int32(0 if is_listed else len(thetas) * prompts * completions))
 
     def see(theta: PyTree, batch: Batch, options: Mapping[str, Any]) -> Seen:
         del options
@@ -169,7 +191,40 @@ def _check(
         _checks.positive("max_kl", max_kl)
 
 
-Source = Callable[..., tuple[tuple[Batch, ...], jax.Array]]  # (key, tau factor, *thetas) -> batches, samples
+class Source(NamedTuple):
+    """Where completions come from."""
+
+    write: Callable[..., tuple[Written, ...]]  # (key, *thetas) -> of every policy
+    weigh: Callable[[PyTree, Written], tuple[jax.Array, jax.Array]]  # -> weights [G, N], and of peers [G, N, N]
+
+
+def _written(
+    problem: CompletionProblem, source: Source, key: Key, chains: Control | Rated, thetas: tuple[PyTree, ...]
+) -> tuple[tuple[Written, ...], tuple[jax.Array, ...], Control]:
+    """Completions of every policy and their scores: written and rated now, or carried into the step.
+
+    Raises:
+      UnratedError: if the host is to rate them.
+    """
+    if isinstance(chains, Rated):
+        return chains.written, chains.scores, chains.control
+    written = source.write(key, *thetas)
+    if problem.rate is None:
+        raise UnratedError(written)
+    return written, tuple(jax.lax.stop_gradient(problem.rate(each)) for each in written), chains
+
+
+def _batch(
+    problem: CompletionProblem,
+    written: Written,
+    score: jax.Array,
+    weights: tuple[jax.Array, jax.Array],
+    tau_factor: jax.Array,
+    dtype: Any,
+) -> Batch:
+    """Completions with what R_x sees of them and what the rater says."""
+    features = jax.tree.map(jax.lax.stop_gradient, problem.features(written))
+    return Batch(written, *weights, cast(features, dtype), score.astype(dtype), tau_factor)
 
 
 def _sampled(problem: CompletionProblem, prompts: int, completions: int, coupled: bool, dtype: Any) -> Source:
@@ -178,17 +233,15 @@ def _sampled(problem: CompletionProblem, prompts: int, completions: int, coupled
     others = (1 - jnp.eye(completions, dtype=dtype)) / (completions - 1)
     peers = jnp.broadcast_to(others, (prompts, completions, completions))
 
-    def draw(key: Key, tau_factor: jax.Array, *thetas: PyTree) -> tuple[tuple[Batch, ...], jax.Array]:
+    def write(key: Key, *thetas: PyTree) -> tuple[Written, ...]:
         every = jnp.arange(problem.policy.num_prompts, dtype=jnp.int32)
         chosen = jax.random.choice(jax.random.fold_in(key, 0), every, (prompts,), replace=False)
-        batches = []
-        for i, theta in enumerate(thetas):
-            own = jax.random.fold_in(key, 1 if coupled else 1 + i)
-            written = problem.policy.write(own, theta, chosen, completions)
-            batches.append(rated(problem, written, weight, peers, tau_factor, dtype))
-        return tuple(batches), jnp.int32(len(thetas) * prompts * completions)
+        keys = [jax.random.fold_in(key, 1 if coupled else 1 + i) for i in range(len(thetas))]
+        return tuple(
+            problem.policy.write(own, theta, chosen, completions) for own, theta in zip(keys, thetas, strict=True)
+        )
 
-    return draw
+    return Source(write, lambda theta, written: (weight, peers))
 
 
 def _listed(problem: CompletionProblem, every: Any, dtype: Any) -> Source:
@@ -197,31 +250,11 @@ def _listed(problem: CompletionProblem, every: Any, dtype: Any) -> Source:
     tokens = jnp.broadcast_to(jnp.asarray(every), (prompts, *jnp.shape(every)))
     written = problem.policy.listed(jnp.arange(prompts, dtype=jnp.int32), tokens)
 
-    def draw(key: Key, tau_factor: jax.Array, *thetas: PyTree) -> tuple[tuple[Batch, ...], jax.Array]:
-        del key
-        batches = []
-        for theta in thetas:
-            mass = jnp.exp(jnp.sum(problem.policy.say(theta, written).log_prob, -1)).astype(dtype)
-            peers = jnp.broadcast_to(mass[:, None], (*mass.shape, mass.shape[-1]))
-            batches.append(rated(problem, written, mass / prompts, peers, tau_factor, dtype))
-        return tuple(batches), jnp.int32(0)
+    def weigh(theta: PyTree, written: Written) -> tuple[jax.Array, jax.Array]:
+        mass = jnp.exp(jnp.sum(problem.policy.say(theta, written).log_prob, -1)).astype(dtype)
+        return mass / prompts, jnp.broadcast_to(mass[:, None], (*mass.shape, mass.shape[-1]))
 
-    return draw
-
-
-def rated(
-    problem: CompletionProblem,
-    written: Written,
-    weight: jax.Array,
-    peers: jax.Array,
-    tau_factor: jax.Array,
-    dtype: Any,
-) -> Batch:
-    """Completions with what R_x sees of them and what the rater says."""
-    assert problem.rate is not None
-    features = jax.tree.map(jax.lax.stop_gradient, problem.features(written))
-    score = jax.lax.stop_gradient(problem.rate(written)).astype(dtype)
-    return Batch(written, weight, peers, cast(features, dtype), score, tau_factor)
+    return Source(lambda key, *thetas: (written,) * len(thetas), weigh)
 
 
 def upper_objective(problem: CompletionProblem, x: PyTree, batch: Batch) -> jax.Array:

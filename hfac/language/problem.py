@@ -76,7 +76,8 @@ class CompletionProblem(NamedTuple):
     features: Callable[[Written], PyTree]  # leaves [G, N, ...], what R_x sees
     reward: Callable[[PyTree, PyTree], jax.Array]  # (x, features [..., ...]) -> [...], R_x
     init_x: Callable[[Key], PyTree]
-    rate: Callable[[Written], jax.Array] | None  # [G, N]; None where the host rates between draw and step
+    rate: Callable[[Written], jax.Array] | None = None  # [G, N], inside a step
+    host_rate: Callable[..., Any] | None = None  # in its place, between two parts of a step; `hfac.language.hosting`
     leader: Literal["preference", "score"] = "preference"
     anchors: Anchors | None = None  # None compares completions of the policy among themselves
     slope: float = 1.0  # log-odds of a preference per unit of score
@@ -108,9 +109,11 @@ class CompletionProblem(NamedTuple):
         return functools.partial(load("hfac.language.lower:lower"), self)
 
     def finish(self, algorithm: Algorithm, *, max_kl: float | None = None, **options: Any) -> Algorithm:
-        """A method that was built with these options, its divergence below their bound."""
+        """A method that was built with these options: its divergence below their bound, rated by the host."""
         del options
-        return algorithm if max_kl is None else load("hfac.language.kl_control:controlled")(algorithm, max_kl)
+        if max_kl is not None:
+            algorithm = load("hfac.language.kl_control:controlled")(algorithm, max_kl)
+        return algorithm if self.rate is not None else load("hfac.language.hosting:hosted")(algorithm, self.host_rate)
 
 
 def disagreement(gap: jax.Array, preferred: jax.Array) -> jax.Array:

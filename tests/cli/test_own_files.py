@@ -120,16 +120,13 @@ def test_what_is_built_is_a_problem_too_and_so_is_one_of_a_module(here):
     assert (first == second).all()
 
 
-def test_a_method_and_an_environment_of_ones_own(here):
-    """The method's options are flags; the environment is that of a problem of the library."""
+def test_a_method_of_ones_own(here):
+    """Its options are flags."""
     ran("sweep", "goal_placement", "--algorithm", "own.py:slow", "--algorithm.share", "0.25", "--steps", "20",
         "--seeds", "1", "--no-figures", "--out", "m")  # fmt: skip
     ran("resume", "m")
     content = json.loads((here / "m" / "config.json").read_text())
     assert content["algorithm"] == f"{here}/own.py:slow" and content["algorithm_options"]["share"] == 0.25
-    ran("sweep", "reward_design", "--problem.environment", "boats.py:drift", "--steps", "4", "--seeds", "1",
-        "--no-figures", "--out", "e")  # fmt: skip
-    assert float(hfac.results.load(here / "e")["return"].isel(step=-1).mean()) < 0
 
 
 def test_a_file_that_has_changed_is_another_problem(here, capsys):
@@ -171,8 +168,9 @@ def test_searches_take_methods_of_the_library(here, capsys):
     assert "takes methods of the library" in refusal(capsys, "tune", "goal_placement", "--algorithm", "own.py:slow")
 
 
-def test_a_mistake_in_a_drawing_is_one_line(here, capsys):
-    """It names the person's own line."""
+def test_an_environment_of_ones_own_and_a_mistake_in_its_drawing(here, capsys):
+    """It is that of a problem of the library; a mistake is one line that names the person's own."""
     ran("sweep", "reward_design", "--problem.environment", "boats.py:drift", "--steps", "2", "--seeds", "1",
         "--no-figures", "--record", "policies", "--out", "d")  # fmt: skip
+    assert float(hfac.results.load(here / "d")["return"].isel(step=-1).mean()) < 0
     assert "'no_such' (boats.py:" in refusal(capsys, "render", "d")

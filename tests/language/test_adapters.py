@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from hfac.language import adapters, decoder
 from support import models as tiny
+from support.slow import few
 
 REFERENCE = np.load(Path(__file__).parent / "reference.npz")  # of tests/support/record_logits.py
 RECORDED = adapters.Lora(2, 3.0, ("q", "v", "down"), (1,))  # as there
@@ -26,7 +27,7 @@ def trained(made, lora):
     return tiny.trained(adapters.init(made.architecture, lora, jax.random.key(0)))
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", few(tiny.FAMILIES, "llama_biased", "qwen3"))
 def test_an_adapted_model_says_what_peft_says(family):
     """And so does one whose adapters were merged into its weights."""
     made = tiny.model(family)

@@ -1,6 +1,7 @@
 """Completions with a cache against the plain forward pass, token by token; draws against the softmax."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from hfac.language import adapters, decoder, generation
 from hfac.language.generation import Prompts
 from support import models as tiny
+from support.slow import few
 
 MEMBERS, LENGTH = 2, 6
 NEVER = (1_000,)  # an end that no token is
@@ -52,8 +54,9 @@ def by_hand(made, each, uniforms: np.ndarray, temperature: float) -> np.ndarray:
     return np.stack(found, -1)
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-@pytest.mark.parametrize("temperature", [0, 0.7])
+@pytest.mark.parametrize(
+    "family, temperature", few(itertools.product(tiny.FAMILIES, (0, 0.7)), ("llama", 0.7), ("qwen3", 0))
+)
 def test_cached_writing_is_uncached_writing(family, temperature):
     """Drawn and likeliest, prompts of several lengths, adapters in the upper layer."""
     made, each, first = adapted(family)

@@ -1,5 +1,7 @@
 """Completions of prompts: directions against closed forms and autodiff, sampled ones against expectations."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +16,10 @@ from hfac.types import Status
 from support import cases, completions
 from support import models as tiny
 from support.completions import EVERY, LEADERS, PROMPTS, TAU, W
+from support.slow import few
 
 pytestmark = pytest.mark.skipif(not jax.config.jax_enable_x64, reason=cases.NEEDS_X64)
-METHODS = ("hfac", "partial", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nested", "decoupled")))
+METHODS = ("hfac", "partial", "nested", "decoupled")
 
 
 def lower(leader: str, every=None, **options):
@@ -75,7 +78,7 @@ def test_expectations_give_the_exact_hypergradient(leader):
         assert np.abs(found[name]).max() < 1e-9
 
 
-@pytest.mark.parametrize("leader", LEADERS)
+@pytest.mark.parametrize("leader", few(LEADERS, "policy"))
 def test_the_penaltys_gradient_comes_near_the_implicit_one(leader):
     """As w falls: at w = 1e-4 to 1e-3 of it."""
     problem, x = completions.problem(leader), x_of()
@@ -123,15 +126,7 @@ def test_policies_ascend_what_they_say(leader):
 
 
 @pytest.mark.parametrize(
-    "leader, coupled",
-    [
-        ("policy", True),
-        ("anchored", False),
-        *(
-            pytest.param(leader, coupled, marks=pytest.mark.slow)
-            for leader, coupled in (("policy", False), ("anchored", True), ("score", True), ("score", False))
-        ),
-    ],
+    "leader, coupled", few(itertools.product(LEADERS, (True, False)), ("policy", True), ("anchored", False))
 )
 def test_samples_are_unbiased(leader, coupled):
     """Every direction within 5 standard errors of the expectation; two of three prompts, three completions of each."""
@@ -173,7 +168,7 @@ def test_coupled_draws_are_quieter():
     assert deviation(True) < 0.5 * deviation(False)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", few(METHODS, "hfac"))
 def test_every_method_learns(method):
     """Unchanged; what the leader pays at the best response falls."""
     problem = completions.problem("score", jnp.float32)
@@ -256,8 +251,9 @@ def adapted(family: str, layers=(1,)):
     return policy, jax.tree.map(lambda leaf: 0.7 * leaf, tiny.trained(first))
 
 
-@pytest.mark.parametrize("layers", [(1,), (0, 1)])
-@pytest.mark.parametrize("family", ["llama", "qwen3"])
+@pytest.mark.parametrize(
+    "family, layers", few(itertools.product(("llama", "qwen3"), ((1,), (0, 1))), ("llama", (1,)), ("qwen3", (0, 1)))
+)
 def test_a_decoder_says_along_completions_what_it_says_of_whole_texts(family, layers):
     """Log-probabilities and divergences of the whole vocabulary; layers below the adapters are not read again."""
     policy, theta = adapted(family, layers)

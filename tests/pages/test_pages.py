@@ -16,6 +16,7 @@ from hfac.cli import _tune_run
 from hfac.pages import _page, _render, _shared
 from support.commands import command
 from support.reported import KINDS, folder, large_sweep
+from support.slow import few
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror='y'>&\"%{x}"
 VOID = {"meta", "link", "img", "br", "input"}
@@ -111,7 +112,7 @@ def test_many_configurations_stay_below_ten_kilobytes_each(without_library):
     assert len(pages.render(page)) < 1e6
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", few(KINDS, *(kind for kind in KINDS if kind != "tweets")))
 def test_every_kind_says_what_came_out_and_needs_nothing_else(kind, tmp_path_factory):
     text = (folder(kind, tmp_path_factory) / pages.FILE).read_text(encoding="utf-8")
     found = Outline(text)

@@ -119,6 +119,7 @@ def test_a_search_stopped_within_a_round_ends_where_it_would_have(stored):
     assert {key: again[key] for key in best if key != "version"} == {k: v for k, v in best.items() if k != "version"}
 
 
+@pytest.mark.slow
 def test_tweets_are_reported(stored, capsys):
     main(["report", str(stored("tweets")), "--no-figures"])
     assert "score" in capsys.readouterr().out

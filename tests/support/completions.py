@@ -60,10 +60,10 @@ def problem(leader: str = "policy", dtype=float) -> CompletionProblem:
         features,
         reward,
         init_x,
-        score,
-        "score" if leader == "score" else "preference",
-        anchors,
-        SLOPE,
+        rate=score,
+        leader="score" if leader == "score" else "preference",
+        anchors=anchors,
+        slope=SLOPE,
         h=lambda x: 0.05 * sum(jnp.sum(leaf**2) for leaf in x.values()),
     )
 
