@@ -101,6 +101,13 @@ COMMANDS = {
             "hfac.cli._sweep_run:execute",
         ),
         Command(
+            "finetune",
+            "run",
+            "a pretrained language model learns from a rater, its reward is learned too",
+            "hfac.cli._finetune:request",
+            "hfac.cli._sweep_run:execute",
+        ),
+        Command(
             "plan",
             "look",
             "what a sweep would cost: runs, bytes, compilations, expected time",

@@ -12,12 +12,12 @@ from hfac.types import Algorithm, Host, Key, PyTree, Status, core, with_core
 
 
 class Asked(NamedTuple):
-    """What the host is asked to rate; leaves [R, ...] once it comes there."""
+    """What the host is asked to rate; NumPy leaves [R, ...] once it comes there."""
 
-    step: jax.Array  # int32 [], of the run
-    is_healthy: jax.Array  # bool []; what a run wrote that has failed is not rated
-    prompt: jax.Array  # int32 [G]
-    tokens: jax.Array  # int32 [policies, G, N, T]
+    step: Any  # int32 [], of the run
+    is_healthy: Any  # bool []; what a run wrote that has failed is not rated
+    prompt: Any  # int32 [G]
+    tokens: Any  # int32 [policies, G, N, T]
 
 
 Rate = Callable[[Asked, np.ndarray], np.ndarray]  # (asked of all runs, their keys uint32 [R, 2]) -> [R, policies, G, N]

@@ -80,7 +80,7 @@ class Vitals(NamedTuple):
 def lower(
     problem: CompletionProblem,
     *,
-    prompts: int = 16,
+    num_prompts: int = 16,
     completions: int = 8,
     coupled: bool = True,
     tau_per: Literal["sequence", "token"] = "sequence",
@@ -94,7 +94,7 @@ def lower(
 
     Args:
       problem: over completions; its policies start at the reference.
-      prompts: of a step, drawn without replacement, the same for all policies, >= 1.
+      num_prompts: of a step, drawn without replacement, the same for all policies, >= 1.
       completions: of each, by every policy, >= 2.
       coupled: all policies use the same random numbers: the same law for each, a quieter difference.
       tau_per: tau weighs the divergence of a whole completion, or its mean over the tokens that it may have.
@@ -107,9 +107,11 @@ def lower(
     Raises:
       ValueError: if an option is out of range.
     """
-    _check(problem, prompts, completions, tau_per, max_kl, every)
+    _check(problem, num_prompts, completions, tau_per, max_kl, every)
     is_listed = every is not None
-    source = _listed(problem, every, dtype) if is_listed else _sampled(problem, prompts, completions, coupled, dtype)
+    source = (
+        _listed(problem, every, dtype) if is_listed else _sampled(problem, num_prompts, completions, coupled, dtype)
+    )
 
     def init(key: Key) -> First:
         x = cast(problem.init_x(jax.random.fold_in(key, 0)), dtype)
@@ -122,15 +124,14 @@ def lower(
             _batch(problem, own, score, source.weigh(theta, own), control.tau_factor, dtype)
             for theta, own, score in zip(thetas, written, scores, strict=True)
         )
-        return Draw(batches, control, jnp.int32(0 if is_listed else len(thetas) * prompts * completions))
+        return Draw(batches, control, jnp.int32(len(thetas) * source.num_samples))
 
     def see(theta: PyTree, batch: Batch, options: Mapping[str, Any]) -> Seen:
         del options
         said, pull = jax.vjp(lambda theta: problem.policy.say(theta, batch.written), theta)
         return Seen(batch, said, pull)
 
-    def weight_of(seen: Seen, tau: jax.Array | float) -> jax.Array:
-        """Of the divergence of one token."""
+    def weight_of(seen: Seen, tau: jax.Array | float) -> jax.Array:  # of the divergence of one token
         whole = jnp.asarray(tau, dtype) * seen.batch.tau_factor
         return whole if tau_per == "sequence" else whole / seen.said.divergence.shape[-1]
 
@@ -176,15 +177,17 @@ def lower(
 
 
 def _check(
-    problem: CompletionProblem, prompts: int, completions: int, tau_per: str, max_kl: float | None, every: Any
+    problem: CompletionProblem, num_prompts: int, completions: int, tau_per: str, max_kl: float | None, every: Any
 ) -> None:
     """Raise `ValueError` if an option is out of range."""
-    _checks.count("prompts", prompts)
+    _checks.count("num_prompts", num_prompts)
     _checks.count("completions", completions)
     if completions < 2:
         raise ValueError(f"completions must be at least 2, to be compared with each other, got {completions}")
-    if every is None and prompts > problem.policy.num_prompts:
-        raise ValueError(f"prompts of a step: {prompts} were asked for, and there are {problem.policy.num_prompts}")
+    if every is None and num_prompts > problem.policy.num_prompts:
+        raise ValueError(
+            f"num_prompts: {num_prompts} in a step were asked for, and there are {problem.policy.num_prompts}"
+        )
     if tau_per not in ("sequence", "token"):
         raise ValueError(f"tau_per must be 'sequence' or 'token', got '{tau_per}'")
     if max_kl is not None:
@@ -196,6 +199,16 @@ class Source(NamedTuple):
 
     write: Callable[..., tuple[Written, ...]]  # (key, *thetas) -> of every policy
     weigh: Callable[[PyTree, Written], tuple[jax.Array, jax.Array]]  # -> weights [G, N], and of peers [G, N, N]
+    num_samples: int  # of every policy
+
+
+def _source(
+    problem: CompletionProblem, num_prompts: int, completions: int, coupled: bool, every: Any, dtype: Any
+) -> Source:
+    """Completions that the policies write, or all there are."""
+    if every is not None:
+        return _listed(problem, every, dtype)
+    return _sampled(problem, num_prompts, completions, coupled, dtype)
 
 
 def _written(
@@ -241,7 +254,7 @@ def _sampled(problem: CompletionProblem, prompts: int, completions: int, coupled
             problem.policy.write(own, theta, chosen, completions) for own, theta in zip(keys, thetas, strict=True)
         )
 
-    return Source(write, lambda theta, written: (weight, peers))
+    return Source(write, lambda theta, written: (weight, peers), prompts * completions)
 
 
 def _listed(problem: CompletionProblem, every: Any, dtype: Any) -> Source:
@@ -254,7 +267,7 @@ def _listed(problem: CompletionProblem, every: Any, dtype: Any) -> Source:
         mass = jnp.exp(jnp.sum(problem.policy.say(theta, written).log_prob, -1)).astype(dtype)
         return mass / prompts, jnp.broadcast_to(mass[:, None], (*mass.shape, mass.shape[-1]))
 
-    return Source(lambda key, *thetas: (written,) * len(thetas), weigh)
+    return Source(lambda key, *thetas: (written,) * len(thetas), weigh, 0)
 
 
 def upper_objective(problem: CompletionProblem, x: PyTree, batch: Batch) -> jax.Array:

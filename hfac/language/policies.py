@@ -128,6 +128,15 @@ class Adapted:
         is_written = generation.is_written(found.tokens, self.ends)
         return Written(prompt, found.tokens, is_written, found.hidden)
 
+    def reading(self, prompt: jax.Array, tokens: jax.Array) -> Written:
+        """Given completions [G, N, T] of prompts, with what is kept of those that are written."""
+        prompts, first, shape = self._chosen(prompt), self.first_adapted, self.architecture
+        lower, none = self.params["layers"][:first], decoder.no_adapters(shape)[:first]
+        below = generation.begin(shape, lower, none, decoder.embed(self.params, prompts.tokens), prompts)
+        places = decoder.completion_places(prompts.lengths, tokens.shape[-1])
+        hidden, _ = decoder.blocks(shape, lower, none, decoder.embed(self.params, tokens), places, below.prefixes)
+        return Written(prompt, tokens, generation.is_written(tokens, self.ends), hidden)
+
     def say(self, theta: PyTree, written: Written) -> Said:
         """What the policy says along completions; layers below the adapters are not run again."""
         prompts = self._chosen(written.prompt)

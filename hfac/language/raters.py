@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hfac import _places
+from hfac._errors import InputError
 
 COMMAND = "command:"
 KNOWN = "vader"
@@ -57,7 +58,7 @@ def _checked(name: str, ask: Callable[..., Any]) -> Rater:
     """A rater whose every answer is one finite number for each text.
 
     Raises:
-      ValueError: when called, if it fails or answers something else.
+      InputError: when called, if it fails or answers something else.
     """
 
     def rate(texts: Sequence[str], records: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -66,19 +67,19 @@ def _checked(name: str, ask: Callable[..., Any]) -> Rater:
         except Exception as error:  # whatever somebody's own lines raise
             words = str(error) if isinstance(error, ValueError) and not _places.line_of(error) else ""
             words = words or f"{type(error).__name__}: {error}{_places.line_of(error)}"
-            raise ValueError(f"the rater {_places.short(name)} failed: {words}") from None
+            raise InputError(f"the rater {_places.short(name)} failed: {words}") from None
         try:
             found = [float(each) for each in answer]
         except (TypeError, ValueError):
-            raise ValueError(f"the rater {_places.short(name)} must return numbers, got {str(answer)[:80]}") from None
+            raise InputError(f"the rater {_places.short(name)} must return numbers, got {str(answer)[:80]}") from None
         if len(found) != len(texts):
-            raise ValueError(
+            raise InputError(
                 f"the rater {_places.short(name)} must return one number for each of {len(texts)} texts, "
                 f"got {len(found)}"
             )
         for text, score in zip(texts, found, strict=True):
             if not math.isfinite(score):
-                raise ValueError(f"the rater {_places.short(name)} returned {score} for {text[:60]!r}")
+                raise InputError(f"the rater {_places.short(name)} returned {score} for {text[:60]!r}")
         return found
 
     return rate

@@ -11,6 +11,7 @@ REGISTRY: dict[str, Any] = {
     "beacon": "hfac.problems._beacon:beacon",
     "beacon_control": "hfac.control.problems._tables:beacon_control",
     "demonstration": "hfac.problems._demonstration:demonstration",
+    "finetune": "hfac.language.finetuning:finetune",
     "four_rooms": "hfac.problems._four_rooms:four_rooms",
     "four_rooms_control": "hfac.control.problems._tables:four_rooms_control",
     "goal_placement": "hfac.problems._goal_placement:goal_placement",

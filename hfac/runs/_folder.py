@@ -17,7 +17,16 @@ from hfac.settings import OWN, RATE_SETTINGS, TABLES, only_in_python
 
 CONFIG, LOCK = "config.json", ".lock"
 RESULTS, CHECKPOINTS = "results.zarr", "checkpoints"
-BY_CONTENT = ("corpus", "ratings", "pretrained", "run")  # paths: what they hold counts, not where they lie
+BY_CONTENT = (
+    "corpus",
+    "ratings",
+    "pretrained",
+    "run",
+    "model",
+    "prompts",
+    "preferences",
+    "adapter",
+)  # paths: what they hold counts, not where they lie
 UNSAID: tuple[Any, ...] = (None, [], False, 0, "keep")  # values of settings that a configuration need not name
 UNIMPORTANT = (  # change no number
     *("devices", "cache", "figures", "quiet", "checkpoint_minutes"),

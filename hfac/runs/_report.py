@@ -16,6 +16,7 @@ from hfac.runs._execution import Execution
 from hfac.runs._job import Job
 
 REPORTS = {  # what a problem says it is reported as -> what reports it
+    "finetune": "hfac.runs._finetune_report:report",
     "objective": "hfac.runs._objective_report:report",
     "tweets": "hfac.runs._tweets_report:report",
 }

@@ -179,6 +179,21 @@ def _as_before(job: Job, execution: Execution) -> Execution:
     return dataclasses.replace(execution, **changed)
 
 
+def _recorded(job: Job, folder: Path, execution: Execution) -> bool:
+    """Whether all runs of the job are in the folder now, after going on with them, and nobody reported them before.
+
+    Raises:
+      InputError: if somebody whom a step asks does not answer.
+    """
+    try:
+        return _work.record(job, folder, execution, _report.SUMMARY)
+    except InputError as error:
+        if all(variant.algorithm.host is None for variant in job.variants):
+            raise
+        way_on = _folder.way_on(folder, job.configuration)
+        raise InputError(f"{error}; nothing is lost, {way_on} goes on from there") from None
+
+
 def _lacks_figures(folder: Path, execution: Execution) -> bool:
     """Whether a finished run was reported without the figures that are asked for."""
     is_whole = execution.processes.is_first and execution.share == (1, 1)
@@ -223,7 +238,7 @@ def run(job: Job, folder: Path | None, execution: Execution, is_new: bool = True
             with as_input_error():
                 job.problem.save(place)
         _work.announce(job, execution.quiet)
-        if not _work.record(job, place, execution, _report.SUMMARY) and not _lacks_figures(place, execution):
+        if not _recorded(job, place, execution) and not _lacks_figures(place, execution):
             return None
         done = _report.report(job, _work.load(job, place, execution.quiet), place, job.judge, execution)
         files = ", ".join((_folder.CONFIG, _folder.RESULTS, *done.files))

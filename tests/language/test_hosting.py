@@ -12,7 +12,7 @@ from hfac.types import Status
 from support import completions
 from support.slow import few
 
-OPTIONS = {"prompts": 3, "completions": 4}
+OPTIONS = {"num_prompts": 3, "completions": 4}
 SCHEDULES = hfac.schedules.attenuating(upper=0.05, actor=0.5, penalty=1.0, entropy=0.4, offset=100)
 
 

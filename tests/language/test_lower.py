@@ -132,7 +132,7 @@ def test_samples_are_unbiased(leader, coupled):
     """Every direction within 5 standard errors of the expectation; two of three prompts, three completions of each."""
     count, x = 8_000, x_of()
     theta, theta_pen = thetas()
-    low = lower(leader, prompts=2, completions=3, coupled=coupled)
+    low = lower(leader, num_prompts=2, completions=3, coupled=coupled)
     chains = low.init(jax.random.key(0)).chains
 
     @jax.jit
@@ -157,7 +157,7 @@ def test_coupled_draws_are_quieter():
     near = theta + 0.1 * (theta_pen - theta)
 
     def deviation(coupled: bool) -> float:
-        low = lower("score", prompts=2, completions=3, coupled=coupled)
+        low = lower("score", num_prompts=2, completions=3, coupled=coupled)
         chains = low.init(jax.random.key(0)).chains
         keys = jax.random.split(jax.random.key(5), 2_000)
         found = jax.jit(
@@ -173,7 +173,7 @@ def test_every_method_learns(method):
     """Unchanged; what the leader pays at the best response falls."""
     problem = completions.problem("score", jnp.float32)
     algorithm = getattr(algorithms, method)(
-        problem, prompts=3, completions=4, **({"fit_steps": 50} if method == "decoupled" else {})
+        problem, num_prompts=3, completions=4, **({"fit_steps": 50} if method == "decoupled" else {})
     )
     schedules = hfac.schedules.attenuating(upper=0.05, actor=0.5, penalty=1.0, entropy=TAU, offset=100)
     data = hfac.sweep(algorithm, schedules, seeds=2, num_steps=300)
@@ -200,7 +200,7 @@ def test_the_divergence_stays_below_its_bound():
     schedules = hfac.schedules.fixed(upper=0.05, actor=0.5, penalty=1.0, entropy=0.05)
 
     def last(**options):
-        algorithm = algorithms.hfac(problem, prompts=3, completions=16, **options)
+        algorithm = algorithms.hfac(problem, num_prompts=3, completions=16, **options)
         _, history = hfac.run(
             algorithm,
             hfac.run_key(0),
@@ -221,7 +221,7 @@ def test_a_policy_that_left_its_reference_is_latched():
     """By the divergence per token."""
     problem = completions.problem("score", jnp.float32)
     schedules = hfac.schedules.fixed(upper=0.05, actor=0.5, penalty=1.0, entropy=0.01)
-    algorithm = algorithms.hfac(problem, prompts=3, completions=8, limits=Limits(max_divergence=0.05))
+    algorithm = algorithms.hfac(problem, num_prompts=3, completions=8, limits=Limits(max_divergence=0.05))
     state, _ = hfac.run(algorithm, hfac.run_key(0), schedules, 300)
     assert int(state.status) == Status.REWARD_HACKED and int(state.failed_at) > 0
 
@@ -230,7 +230,7 @@ def test_a_policy_that_left_its_reference_is_latched():
     "options, words",
     [
         ({"completions": 1}, "completions must be at least 2, to be compared with each other, got 1"),
-        ({"prompts": 4}, "prompts of a step: 4 were asked for, and there are 3"),
+        ({"num_prompts": 4}, "num_prompts: 4 in a step were asked for, and there are 3"),
         ({"max_kl": 0.0}, "max_kl must be positive"),
         ({"tau_per": "word"}, "tau_per must be 'sequence' or 'token', got 'word'"),
     ],
@@ -238,7 +238,7 @@ def test_a_policy_that_left_its_reference_is_latched():
 def test_wrong_options_are_one_line(options, words):
     """Before anything is traced."""
     with pytest.raises(ValueError, match=words):
-        algorithms.hfac(completions.problem(), **{"prompts": 2} | options)
+        algorithms.hfac(completions.problem(), **{"num_prompts": 2} | options)
 
 
 def adapted(family: str, layers=(1,)):
@@ -321,7 +321,7 @@ def test_a_decoder_learns_from_a_score():
         rate=score,
         h=None,
     )
-    algorithm = algorithms.true_reward(problem, prompts=2, completions=8)
+    algorithm = algorithms.true_reward(problem, num_prompts=2, completions=8)
     schedules = hfac.schedules.fixed(actor=2.0, entropy=0.001)
     record = lambda state, info, schedules: {"score": info.look["score_0"], "x": state.x}  # noqa: E731
     data = hfac.sweep(algorithm, schedules, seeds=2, num_steps=60, record=record)

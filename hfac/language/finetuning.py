@@ -1,0 +1,296 @@
+"""Fine-tuning as a problem: from files and options to a decoder with adapters, prompts, a rater and a leader."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hfac import _checks, algorithms, options
+from hfac._compiler import random
+from hfac.judging import OBJECTIVE, Judge, Metric, check_taus
+from hfac.language import adapters, completing, decoder, folders, models, policies, raters
+from hfac.language import prompts as _prompts
+from hfac.language.problem import Anchors, CompletionProblem, Written
+from hfac.language.prompts import Prompt
+from hfac.language.ratings import Ratings
+from hfac.language.tokens import Tokenizer
+from hfac.types import Algorithm, Key, PyTree, Shared
+
+MAX_GRADIENT = 1.0  # Euclidean norm that every direction is clipped to
+MOMENTS = (0.9, 0.95)  # of Adam: runs are short
+RATINGS = "ratings.jsonl"
+SHOWN = ("reward", "score_0", "score_1", "divergence_0", "divergence_1", "accuracy", "tau_factor", "loss")
+
+
+def finetune(
+    model: Path | None = None,
+    prompts: Path | None = None,
+    preferences: Path | None = None,
+    adapter: Path | None = None,
+    rater: str = "vader",
+    leader: Literal["preference", "score"] = "preference",
+    pairs: Literal["anchored", "policy"] = "anchored",
+    num_anchors: int = 8,
+    slope: float = 2.46,
+    ridge: float = 1e-3,
+    length: int = 16,
+    longest_prompt: int = 128,
+    temperature: float = 1.0,
+    lora_rank: int = 8,
+    lora_alpha: float = 16.0,
+    lora_targets: str = "q,k,v,o",
+    lora_layers: str = "last:8",
+    rater_timeout: float = 600.0,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    model_seed: int = 0,
+) -> "Finetuning":
+    """Fine-tune a pretrained decoder: a leader learns a reward from a rater, adapters learn to please it.
+
+        preference: f(x, pi) = E[ log-loss of R_x on preferences between completions of one prompt ] + ridge/2 |x|^2
+        score:      f(x, pi) = -E[ score of a completion ] + ridge/2 |x|^2
+
+    R_x is linear in the mean, over a completion, of the base's normalised hidden states where the adapters begin.
+
+    Args:
+      model: folder in Hugging Face's format, or a .gguf file.
+      prompts: JSON a line with prompt or messages, or one text a line.
+      preferences: JSON a line with prompt, chosen and rejected; these completions are anchors, the prompts are added.
+      adapter: folder of an adapter to go on from, which is the reference too; new ones unless given.
+      rater: vader; FILE.py:FUNCTION of texts and their records; or "command:WORDS", which reads and writes JSON a line.
+      leader: it wants its reward to predict preferences, or high scores.
+      pairs: preferences compare a completion with anchors of its prompt, or with others of the policy.
+      num_anchors: completions of the base for every prompt that has no preferences.
+      slope: log-odds of a preference per unit of score, > 0.
+      ridge: weight of |x|^2 / 2, >= 0.
+      length: tokens of a completion, at most.
+      longest_prompt: tokens that a prompt may have.
+      temperature: of every policy, > 0.
+      lora_rank: of the adapters.
+      lora_alpha: what they add is scaled by alpha / rank.
+      lora_targets: projections among q, k, v, o, gate, up, down.
+      lora_layers: all, last:N, or numbers from 0 and ranges such as 4,10-12.
+      rater_timeout: seconds that a call of the rater may take.
+      dtype: of the base's weights.
+      model_seed: of new adapters and of the base's anchors.
+
+    Raises:
+      ValueError: if a file is not what it should be, or options do not go together.
+    """
+    given = dict(locals())
+    _check(given)
+    assert model is not None
+    base = models.load(model, jnp.dtype(dtype))
+    tokenizer = models.load_tokenizer(model, base)
+    asked, liked = _beginnings(prompts, preferences, tokenizer, longest_prompt)
+    ratings = Ratings(raters.make(rater, rater_timeout), tokenizer.decode, [each.record for each in asked])
+    problem = CompletionProblem(
+        _policy(base, tokenizer, asked, given),
+        _features,
+        _reward,
+        lambda key: jnp.zeros(base.architecture.width, jnp.float32),
+        host_rate=ratings,
+        leader=leader,
+        slope=slope,
+        h=(lambda x: ridge / 2 * jnp.sum(x**2)) if ridge > 0 else None,
+        name="finetune",
+    )
+    if leader == "preference" and pairs == "anchored":
+        count = _anchors_per_prompt(asked, liked, num_anchors)
+        anchors = _anchors(problem, tokenizer, asked, liked, ratings.rater, count, model_seed)
+        problem = problem._replace(anchors=anchors)
+    return Finetuning(problem, tokenizer, tuple(asked), ratings, str(model))
+
+
+finetune.defaults = {"steps": 150, "seeds": 1, "record": "policies"}  # type: ignore[attr-defined]
+
+
+def _policy(base: folders.Model, tokenizer: Tokenizer, asked: Sequence[Prompt], given: Mapping[str, Any]) -> Any:
+    """Adapters on the base: those of a folder, or new ones."""
+    shape = base.architecture
+    if given["adapter"] is not None:
+        reference, lora = adapters.load(given["adapter"], shape)
+    else:
+        targets = tuple(given["lora_targets"].replace(" ", "").split(","))
+        places = adapters.layers_of(given["lora_layers"], shape)
+        lora = adapters.Lora(given["lora_rank"], given["lora_alpha"], targets, places)
+        reference = adapters.init(shape, lora, random.key(given["model_seed"]))
+    padded, length, temperature = _prompts.padded(asked), given["length"], given["temperature"]
+    return policies.Adapted(shape, base.params, padded, tokenizer.ends, length, lora, reference, temperature)
+
+
+def _anchors_per_prompt(asked: Sequence[Prompt], liked: Mapping[str, Sequence[str]], count: int) -> int:
+    """How many completions each prompt is compared with.
+
+    Raises:
+      ValueError: if prompts have different numbers of given ones.
+    """
+    if not liked:
+        return count
+    counts = {len(liked.get(each.text, ())) for each in asked}
+    if len(counts) > 1:
+        raise ValueError(
+            f"preferences must be as many for every prompt, got {min(counts) // 2} to {max(counts) // 2}; "
+            "or write --problem.pairs policy"
+        )
+    return counts.pop()
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless options are in range and name what is needed."""
+    if given["model"] is None:
+        raise ValueError("which model? --problem.model FOLDER, in Hugging Face's format, or a .gguf file")
+    if given["prompts"] is None and given["preferences"] is None:
+        raise ValueError("which prompts? --problem.prompts FILE, or --problem.preferences FILE")
+    for name in ("num_anchors", "length", "longest_prompt", "lora_rank"):
+        _checks.count(name, given[name])
+    for name in ("slope", "temperature", "lora_alpha", "rater_timeout"):
+        _checks.positive(name, given[name])
+    _checks.number("ridge", given["ridge"], "be at least 0", 0)
+
+
+def _beginnings(
+    prompts: Path | None, preferences: Path | None, tokenizer: Tokenizer, longest: int
+) -> tuple[list[Prompt], dict[str, list[str]]]:
+    """All prompts, and completions of some that preferences are about."""
+    found = [] if prompts is None else _prompts.read_prompts(prompts, tokenizer, longest)
+    liked: dict[str, list[str]] = {}
+    for each in [] if preferences is None else _prompts.read_preferences(preferences, tokenizer, longest):
+        if each.prompt.text not in liked and each.prompt.text not in {own.text for own in found}:
+            found.append(each.prompt)
+        liked.setdefault(each.prompt.text, []).extend((each.chosen, each.rejected))
+    return found, liked
+
+
+def _features(written: Written) -> jax.Array:
+    """Mean over a completion of its tokens' hidden states, each of unit mean square, float32 [G, N, d]."""
+    hidden = written.memory.astype(jnp.float32)
+    ones = jnp.ones(hidden.shape[-1], jnp.float32)
+    return policies.pooled(written._replace(memory=decoder.rms_norm(hidden, ones, 1e-6)))
+
+
+def _reward(x: PyTree, features: jax.Array) -> jax.Array:
+    """Linear, [...]."""
+    return features @ x
+
+
+def _anchors(
+    problem: CompletionProblem,
+    tokenizer: Tokenizer,
+    asked: Sequence[Prompt],
+    liked: Mapping[str, Sequence[str]],
+    judge: raters.Rater,
+    count: int,
+    seed: int,
+) -> Anchors:
+    """Completions of every prompt that others are compared with: given ones, or the base's, rated once.
+
+    Raises:
+      ValueError: if the rater fails.
+    """
+    policy = problem.policy
+    write = jax.jit(policy.write, static_argnums=3)
+    features, scores = [], []
+    size = max(completing.SIDE_BY_SIDE // count, 1)
+    for start in range(0, len(asked), size):
+        rows = np.arange(start, min(start + size, len(asked)))
+        padded = np.resize(rows, size).astype(np.int32)
+        written = write(random.fold_in(random.key(seed), start), policy.reference, jnp.asarray(padded), count)
+        if liked:
+            written = _given(policy, tokenizer, [asked[int(row)] for row in padded], liked, written)
+        texts = [tokenizer.decode(ids) for row in range(len(rows)) for ids in np.asarray(written.tokens[row])]
+        records = [asked[int(row)].record for row in rows for _ in range(count)]
+        scores.append(np.reshape(judge(texts, records), (len(rows), count)))
+        features.append(np.asarray(problem.features(written))[: len(rows)])
+    return Anchors(jnp.asarray(np.concatenate(features)), jnp.asarray(np.concatenate(scores), jnp.float32))
+
+
+def _given(
+    policy: Any, tokenizer: Tokenizer, asked: Sequence[Prompt], liked: Mapping[str, Sequence[str]], like: Written
+) -> Written:
+    """Given completions in the place of written ones, read by the base."""
+    tokens = np.full(like.tokens.shape, tokenizer.ends[0], np.int32)
+    for group, each in enumerate(asked):
+        for member, text in enumerate(liked[each.text]):
+            ids = [*tokenizer.encode(text, begins=False), tokenizer.ends[0]][: tokens.shape[-1]]
+            tokens[group, member, : len(ids)] = ids
+    return policy.reading(like.prompt, jnp.asarray(tokens))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Finetuning:
+    """Everything that stays fixed while the two levels learn."""
+
+    problem: CompletionProblem
+    tokenizer: Tokenizer
+    prompts: tuple[Prompt, ...]
+    ratings: Ratings
+    base: str  # where the model is
+
+    name: ClassVar[str] = "finetune"
+    kind: ClassVar[str] = "language"
+    reported_as: ClassVar[str] = "finetune"
+    is_long: ClassVar[bool] = True
+
+    @property
+    def lower(self) -> Callable[..., Any]:
+        """Builds the lower level; options are those of `hfac.language.lower`."""
+        return self.problem.lower
+
+    @property
+    def init_x(self) -> Callable[[Key], PyTree]:
+        """First reward."""
+        return self.problem.init_x
+
+    @property
+    def shared(self) -> Shared:
+        """Weights, prompts and anchors."""
+        return self.problem.shared
+
+    def with_shared(self, tree: PyTree) -> "Finetuning":
+        """The same over other arrays."""
+        return dataclasses.replace(self, problem=self.problem.with_shared(tree))
+
+    def finish(self, algorithm: Algorithm, **options: Any) -> Algorithm:
+        """A method with the rater between the parts of its steps."""
+        return self.problem.finish(algorithm, **options)
+
+    @property
+    def record(self) -> Any:
+        """What is kept at every record point: x, and what the step before it measured."""
+        return _record
+
+    def judge(self, taus: float | Sequence[float]) -> Judge:
+        """The objective is f along the step before a record point."""
+        each = check_taus(taus)
+
+        def function(carry: Any, record: Mapping[str, Any]) -> tuple[Any, dict[str, jax.Array]]:
+            return carry, {OBJECTIVE: jnp.full(len(each), record["loss"], record["loss"].dtype)}
+
+        like = {"x": jax.eval_shape(self.init_x, random.key(0))}
+        return Judge(Metric(function, (), "judged_tau", each, (OBJECTIVE,), like), None)
+
+    def method_options(self, name: str) -> dict[str, Any]:
+        """Adam on clipped directions for x and the adapters."""
+        if name not in algorithms.REGISTRY or "optimizers" not in options.of(getattr(algorithms, name), self.kind):
+            return {}
+        adam = optax.chain(optax.clip_by_global_norm(MAX_GRADIENT), optax.adam(1.0, *MOMENTS))
+        variables = ["x", "theta", *(["theta_pen"] if algorithms.needs(name).penalty else [])]
+        return {"optimizers": dict.fromkeys(variables, adam)}
+
+    def save(self, folder: Path) -> None:
+        """Ratings go to the folder of the run from here on, and come from there."""
+        self.ratings.open(folder / RATINGS)
+
+
+def _record(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
+    """x, and scalars of the step before; nan before the first."""
+    del schedules
+    inner = getattr(state, "inner", state)
+    found = {"x": getattr(state, "average", inner.x), "status": inner.status, "failed_at": inner.failed_at}
+    shown = {name: info.look[name] for name in SHOWN if name in info.look}
+    return found | {name: jnp.where(inner.step > 0, value, jnp.nan) for name, value in shown.items()}

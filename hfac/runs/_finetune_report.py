@@ -1,0 +1,152 @@
+"""The report of a job of fine-tuning: adapters as PEFT reads them, the reward, samples before and after, measures."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import xarray
+
+from hfac import _files, comparison
+from hfac._progress import progress, waiting
+from hfac.language import adapters, completing, finetuning, folders
+from hfac.runs import _objective_report, _policies
+from hfac.runs._execution import Execution
+from hfac.runs._job import Job
+from hfac.runs._report import Report
+
+SAMPLES, MEASURES, ADAPTERS = "samples.md", "measures.csv", "adapters"
+NUM_FRESH = 256  # completions that the ends of a run are measured on
+SHOWN = 2  # of them for every prompt in samples.md
+FRESH_SEED = 1_000_003  # of their random numbers: they differ by the policy alone
+
+
+def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], execution: Execution) -> Report:
+    """The report by the objective, and adapters, samples and measures of fresh completions of every run."""
+    done = _objective_report.report(job, data, folder, taus, execution)
+    setup: finetuning.Finetuning = job.problem
+    if job.configuration.get("record") != "policies" or len(job.variants) > 1:
+        return done
+    with waiting("writing adapters", execution.quiet):
+        runs = [_save(job, data, folder / ADAPTERS, row) for row in range(job.num_runs)]
+    with progress("writing fresh completions", None, "completions", execution.quiet) as bar:
+        texts = _fresh(setup, [setup.problem.policy.reference, *(run["theta"] for run in runs)], bar.update)
+    with waiting("rating them", execution.quiet):
+        scores = [np.asarray(_rated(setup, each)) for each in texts]
+    rows = [_row(job, row, texts[0], scores[0], texts[1 + row], scores[1 + row], data) for row in range(len(runs))]
+    comparison.write_csv(folder / MEASURES, rows)
+    _files.replace(folder / SAMPLES, "\n".join(_samples(setup, texts, scores)) + "\n")
+    lines = (*done.lines, "", *_lines(rows))
+    return done._replace(lines=lines, files=(*done.files, f"{ADAPTERS}/", MEASURES, SAMPLES))
+
+
+def _of_run(job: Job, data: xarray.Dataset, row: int) -> xarray.Dataset:
+    """Last record of a run, configurations major, seeds minor."""
+    config, seed = divmod(row, len(job.seeds))
+    where = np.unravel_index(config, job.grid.coordinates.shape) if job.grid.coordinates.dims else ()
+    pick = dict(zip(job.grid.coordinates.dims, map(int, where), strict=True))
+    return data.isel({**pick, "seed": seed, "step": -1})
+
+
+def _save(job: Job, data: xarray.Dataset, folder: Path, row: int) -> dict[str, Any]:
+    """Write a run's adapters and reward unless they are there; x and policies of its last record."""
+    setup, lora = job.problem, job.problem.problem.policy.lora
+    found = _policies.trees(job.variants[0].algorithm, job.grid.one(0), _of_run(job, data, row))
+    place = folder / f"run-{row:03d}"
+    for name, policy in (("adapter", "theta"), ("adapter_pen", "theta_pen")):
+        if policy in found and not (place / name / adapters.CONFIG).is_file():
+            tree = jax.tree.map(np.asarray, found[policy])
+            adapters.save(place / name, tree, lora, setup.base, setup.problem.shared.digest)
+    if not (place / "reward.json").is_file():
+        words = "R(y) = x . mean over tokens of h / rms(h), h of the base before the first layer with an adapter"
+        content = {"formula": words, "layer": setup.problem.policy.first_adapted, "x": np.asarray(found["x"]).tolist()}
+        _files.replace(place / "reward.json", json.dumps(content) + "\n")
+    return found
+
+
+def _fresh(setup: finetuning.Finetuning, trees: Sequence[Any], update: Any) -> list[list[list[str]]]:
+    """Texts by policy, prompt and sample."""
+    policy = setup.problem.policy
+    samples = -(-NUM_FRESH // len(setup.prompts))
+    options = completing.Options(samples, policy.length, policy.temperature, FRESH_SEED)
+    found: list[list[list[str]]] = []
+    for number, tree in enumerate(trees):
+
+        def show(done: int, total: int, before: int = number) -> None:
+            update(before * total + done, len(trees) * total)
+
+        model = folders.Model(policy.architecture, policy.params, {})
+        found += completing.complete(model, setup.tokenizer, setup.prompts, [tree], policy.lora.scale, options, show)
+    return found
+
+
+def _rated(setup: finetuning.Finetuning, texts: Sequence[Sequence[str]]) -> list[list[float]]:
+    flat = [text for each in texts for text in each]
+    records = [setup.prompts[place].record for place, each in enumerate(texts) for _ in each]
+    scores = iter(setup.ratings.rater(flat, records))
+    return [[next(scores) for _ in each] for each in texts]
+
+
+def distinct(texts: Sequence[Sequence[str]]) -> float:
+    """Distinct pairs of neighbouring words among all, in (0, 1]."""
+    pairs = [pair for each in texts for text in each for pair in zip(text.split()[:-1], text.split()[1:], strict=True)]
+    return len(set(pairs)) / max(len(pairs), 1)
+
+
+def _row(
+    job: Job,
+    row: int,
+    base: Sequence[Sequence[str]],
+    base_scores: np.ndarray,
+    texts: Sequence[Sequence[str]],
+    scores: np.ndarray,
+    data: xarray.Dataset,
+) -> dict[str, Any]:
+    """Measures of a run's last policy on fresh completions, beside the base's."""
+    last = _of_run(job, data, row)
+    return {
+        "run": row,
+        "seed": int(last["seed"]),
+        "score before": float(base_scores.mean()),
+        "score": float(scores.mean()),
+        "score error": float(scores.std() / np.sqrt(scores.size)),
+        "divergence": float(last["divergence_0"]),
+        "accuracy": float(last["accuracy"]),
+        "distinct, of the base's": distinct(texts) / max(distinct(base), 1e-9),
+    }
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    table = [["seed", "score before", "score after [s.e.]", "KL", "accuracy of R", "distinct-2"]]
+    table += [
+        [
+            str(row["seed"]),
+            f"{row['score before']:.3f}",
+            f"{row['score']:.3f} [{row['score error']:.3f}]",
+            f"{row['divergence']:.2f}",
+            f"{row['accuracy']:.2f}",
+            f"{row['distinct, of the base' + chr(39) + 's']:.2f}",
+        ]
+        for row in rows
+    ]
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
+
+
+def _samples(setup: finetuning.Finetuning, texts: Sequence[Any], scores: Sequence[np.ndarray]) -> list[str]:
+    """Base and tuned completions beside each other, from the same random numbers."""
+    lines = [
+        "# Samples",
+        "",
+        "Base (before) and fine-tuned (after), from the same random numbers, with their scores.",
+        "",
+    ]
+    for place, each in enumerate(setup.prompts):
+        lines += [f"**{each.text}**", ""]
+        for sample in range(min(SHOWN, len(texts[0][place]))):
+            for who, own, score in (("before", texts[0], scores[0]), ("after", texts[1], scores[1])):
+                lines.append(f"- {who} ({score[place][sample]:+.2f}): {own[place][sample]!r}")
+        lines.append("")
+    return lines

@@ -1,0 +1,149 @@
+"""`hfac finetune` as a user meets it, on a tiny random decoder."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import hfac
+from hfac.cli import main
+from hfac.language import adapters, models
+from support import models as tiny
+
+pytest.importorskip("tokenizers")
+RATER = """
+import pathlib
+
+def length(texts, records):
+    with open("asked.txt", "a") as file:
+        file.writelines(repr(text) + "\\n" for text in texts)
+    return [min(len(text), 12) / 12 for text in texts]
+
+def away(texts, records):
+    if pathlib.Path("away").exists():
+        raise RuntimeError("no answer today")
+    return length(texts, records)
+"""
+STEPS = (
+    *("--algorithm.num-prompts", "2", "--algorithm.completions", "3", "--length", "4", "--num-anchors", "2"),
+    *("--lora-layers", "last:1", "--lora-rank", "2", "--actor", "0.01", "--upper", "0.05", "--entropy", "0.1"),
+    *("--penalty", "3", "--no-figures"),
+)
+
+
+@pytest.fixture
+def folder(here, monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.delitem(sys.modules, "_own_mine", raising=False)
+    (here / "mine.py").write_text(RATER)
+    (here / "p.txt").write_text("The soup\ntwo  spaces\nzz\n")
+    monkeypatch.setattr("hfac.runs._finetune_report.NUM_FRESH", 6)
+    return tiny.whole(here / "model")
+
+
+def ran(*args) -> None:
+    main(["finetune", *map(str, args)])
+
+
+def refusal(capsys, *args) -> str:
+    with pytest.raises(SystemExit) as stop:
+        ran(*args)
+    assert stop.value.code == 2
+    *_, last = capsys.readouterr().err.strip().splitlines()
+    assert last.startswith("hfac finetune: error: ")
+    return last
+
+
+def test_a_run_leaves_adapters_reward_samples_and_ratings_and_grows(folder, here, capsys):
+    """Two seeds; the adapter is PEFT's and is used by `hfac generate`; a run that grows asks for nothing twice."""
+    ran(folder, "--prompts", "p.txt", "--rater", "mine.py:length", "--steps", "2", "--seeds", "2", *STEPS, "--out", "o")
+    said = capsys.readouterr().out
+    assert "score before" in said and "accuracy of R" in said
+    made = models.load(folder)
+    tree, lora = adapters.load(here / "o" / "adapters" / "run-001" / "adapter", made.architecture)
+    assert lora.rank == 2 and lora.layers == (1,) and float(np.abs(tree["1"]["q"]["up"]).max()) > 0
+    assert (here / "o" / "adapters" / "run-000" / "adapter_pen" / "adapter_config.json").is_file()
+    assert len(json.loads((here / "o" / "adapters" / "run-000" / "reward.json").read_text())["x"]) == 32
+    assert "**The soup**" in (here / "o" / "samples.md").read_text()
+    data = hfac.results.load(here / "o")
+    assert np.isnan(data["score_0"].isel(step=0)).all() and (data["score_0"].isel(step=-1) > 0).all()
+    rows = [json.loads(line) for line in (here / "o" / "ratings.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 * 2 * 2 * 6  # seeds, steps, policies, completions
+    main(
+        [
+            "generate",
+            str(folder),
+            "--prompt",
+            "zz",
+            "--length",
+            "3",
+            "--adapter",
+            "o/adapters/run-000/adapter",
+            "--quiet",
+        ]
+    )
+    main(["extend", str(here / "o"), "--steps", "3"])
+    again = [json.loads(line) for line in (here / "o" / "ratings.jsonl").read_text().splitlines()]
+    assert again[: len(rows)] == rows and len(again) == 3 * 2 * 2 * 6
+
+
+def test_a_rater_that_is_away_is_one_line_and_the_run_goes_on(folder, here, capsys):
+    """To the same bits; what was rated is not rated again."""
+    args = (
+        folder,
+        "--prompts",
+        "p.txt",
+        "--rater",
+        "mine.py:away",
+        "--steps",
+        "2",
+        "--pairs",
+        "policy",
+        "--record",
+        "x",
+        *STEPS,
+    )
+    ran(*args, "--out", "whole")
+    (here / "asked.txt").unlink()
+    ran(*args, "--out", "cut", "--steps", "1")
+    (here / "away").touch()
+    with pytest.raises(SystemExit):
+        main(["extend", str(here / "cut"), "--steps", "2"])
+    said = capsys.readouterr().err
+    assert "the rater away failed: RuntimeError: no answer today (mine.py:" in said and "`hfac resume" in said
+    (here / "away").unlink()
+    main(["extend", str(here / "cut"), "--steps", "2"])
+    whole, cut = hfac.results.load(here / "whole"), hfac.results.load(here / "cut")
+    assert np.array_equal(whole["x"].isel(step=-1), cut["x"].isel(step=-1))
+    assert len((here / "asked.txt").read_text().splitlines()) == 2 * 2 * 6
+
+
+def test_preferences_of_a_file_are_anchors(folder, here):
+    """Completions that somebody liked or not, rated with the others."""
+    rows = [{"prompt": name, "chosen": " good", "rejected": " bad"} for name in ("one", "two")]
+    (here / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    args = ("--rater", "mine.py:length", "--algorithm", "partial", "--steps", "1", "--record", "x", *STEPS)
+    ran(folder, "--preferences", "pairs.jsonl", *args, "--out", "o")
+    assert set((here / "asked.txt").read_text().splitlines()[:4]) <= {"' goo'", "' bad'", "' good'", "' ba'"}
+
+
+def test_what_is_wrong_is_one_line(folder, here, capsys):
+    """Before anything is written."""
+    (here / "empty.txt").write_text("")
+    cases = [
+        ([], "which model? hfac finetune MODEL --prompts FILE"),
+        ([folder], "which prompts? --problem.prompts FILE"),
+        ([here / "none", "--prompts", "p.txt"], "is no model: config.json is missing"),
+        ([folder, "--prompts", "empty.txt"], "empty.txt is empty"),
+        ([folder, "--prompts", "p.txt", "--rater", "vadr"], "unknown rater 'vadr'"),
+        ([folder, "--prompts", "p.txt", "--rater", "mine.py:lenght"], "did you mean 'length'?"),
+        ([folder, "--prompts", "p.txt", "--lora-layers", "last:9"], "last:N takes N in [1, 2]"),
+        ([folder, "--prompts", "p.txt", "--lora-layers", "all", "--lora-targets", "q,x"], "targets are among"),
+        ([folder, "--prompts", "p.txt", "--adapter", here], "is no adapter"),
+        ([folder, "--prompts", "p.txt", "--longest-prompt", "2"], "at most 2 fit"),
+    ]
+    for args, words in cases:
+        said = refusal(capsys, *args, *(["--steps", "1", "--out", "never"] if args else []))
+        assert words in said, said
+    assert not (here / "never").exists()
