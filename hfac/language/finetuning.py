@@ -48,6 +48,7 @@ def finetune(
     rater_timeout: float = 600.0,
     dtype: Literal["float32", "bfloat16"] = "float32",
     model_seed: int = 0,
+    kept: Any = None,
 ) -> "Finetuning":
     """Fine-tune a pretrained decoder: a leader learns a reward from a rater, adapters learn to please it.
 
@@ -77,6 +78,7 @@ def finetune(
       rater_timeout: seconds that a call of the rater may take.
       dtype: of the base's weights.
       model_seed: of new adapters and of the base's anchors.
+      kept: folder of a run that goes on: what was rated in it is not rated again.
 
     Raises:
       ValueError: if a file is not what it should be, or options do not go together.
@@ -88,6 +90,8 @@ def finetune(
     tokenizer = models.load_tokenizer(model, base)
     asked, liked = _beginnings(prompts, preferences, tokenizer, longest_prompt)
     ratings = Ratings(raters.make(rater, rater_timeout), tokenizer.decode, [each.record for each in asked])
+    if kept is not None:
+        ratings.open(kept / RATINGS)
     problem = CompletionProblem(
         _policy(base, tokenizer, asked, given),
         _features,
@@ -101,11 +105,12 @@ def finetune(
     )
     if leader == "preference" and pairs == "anchored":
         count = _anchors_per_prompt(asked, liked, num_anchors)
-        anchors = _anchors(problem, tokenizer, asked, liked, ratings.rater, count, model_seed)
+        anchors = _anchors(problem, tokenizer, asked, liked, ratings, count, model_seed)
         problem = problem._replace(anchors=anchors)
     return Finetuning(problem, tokenizer, tuple(asked), ratings, str(model))
 
 
+finetune.kept = lambda folder: {"kept": folder}  # type: ignore[attr-defined]
 finetune.defaults = {"steps": 150, "seeds": 1, "record": "policies"}  # type: ignore[attr-defined]
 
 
@@ -183,7 +188,7 @@ def _anchors(
     tokenizer: Tokenizer,
     asked: Sequence[Prompt],
     liked: Mapping[str, Sequence[str]],
-    judge: raters.Rater,
+    ratings: Ratings,
     count: int,
     seed: int,
 ) -> Anchors:
@@ -194,7 +199,7 @@ def _anchors(
     """
     policy = problem.policy
     write = jax.jit(policy.write, static_argnums=3)
-    features, scores = [], []
+    features, texts = [], []
     size = max(completing.SIDE_BY_SIDE // count, 1)
     for start in range(0, len(asked), size):
         rows = np.arange(start, min(start + size, len(asked)))
@@ -202,11 +207,10 @@ def _anchors(
         written = write(random.fold_in(random.key(seed), start), policy.reference, jnp.asarray(padded), count)
         if liked:
             written = _given(policy, tokenizer, [asked[int(row)] for row in padded], liked, written)
-        texts = [tokenizer.decode(ids) for row in range(len(rows)) for ids in np.asarray(written.tokens[row])]
-        records = [asked[int(row)].record for row in rows for _ in range(count)]
-        scores.append(np.reshape(judge(texts, records), (len(rows), count)))
+        texts += [[tokenizer.decode(ids) for ids in np.asarray(written.tokens[row])] for row in range(len(rows))]
         features.append(np.asarray(problem.features(written))[: len(rows)])
-    return Anchors(jnp.asarray(np.concatenate(features)), jnp.asarray(np.concatenate(scores), jnp.float32))
+    scores = ratings.of_texts("anchors", 0, 0, texts)
+    return Anchors(jnp.asarray(np.concatenate(features)), jnp.asarray(scores, jnp.float32))
 
 
 def _given(

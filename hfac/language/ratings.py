@@ -11,12 +11,12 @@ import numpy as np
 from hfac.language.hosting import Asked
 from hfac.language.raters import Rater
 
-Place = tuple[str, int, int, int]  # key of the run, step, policy, place in the batch
+Place = tuple[str, int, int, int]  # who wrote: a run's key, or another name; step; policy; place in the batch
 FIELDS = ("run", "step", "policy", "place")
 
 
 class Ratings:
-    """Answers a sweep's questions by a rater, through a file of what was answered before."""
+    """Answers questions by a rater, through a file of what was answered before."""
 
     def __init__(self, rater: Rater, decode: Callable[[np.ndarray], str], records: Sequence[Mapping[str, Any]]) -> None:
         """Remember nothing yet.
@@ -26,19 +26,26 @@ class Ratings:
           decode: text of a completion's tokens.
           records: fields of every prompt.
         """
-        self.rater, self._decode, self._records = rater, decode, records
+        self._rater, self._decode, self._records = rater, decode, records
         self._known: dict[Place, float] = {}
+        self._rows: list[dict[str, Any]] = []  # not in a file yet
         self._path: Path | None = None
 
     def open(self, path: Path) -> None:
-        """Go on with a file, whole lines of which count; it is made with the first rating.
+        """Go on with a file, whole lines of which count; what was rated before goes there.
 
         Raises:
           ValueError: if it holds something else.
         """
-        self._path = path
-        if not path.is_file():
-            return
+        pending = {tuple(row[name] for name in FIELDS): row for row in self._rows}
+        self._path, self._rows, self._known = path, [], {}
+        if path.is_file():
+            self._read(path)
+        new = {place: row for place, row in pending.items() if place not in self._known}
+        self._store(list(new.values()))
+        self._known |= {place: row["score"] for place, row in new.items()}  # type: ignore[misc]
+
+    def _read(self, path: Path) -> None:
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:  # cut while it was written: what was not stored was not used
@@ -58,29 +65,59 @@ class Ratings:
           ValueError: if the rater fails.
         """
         lead = asked.tokens.shape[:-1]
-        places: list[Place] = []
-        new: dict[Place, tuple[str, Mapping[str, Any], int]] = {}
+        found = np.zeros(lead, np.float32)
+        questions: dict[Place, tuple[str, int]] = {}
+        places: dict[tuple[int, ...], Place] = {}
         for run, policy, group, member in np.ndindex(*lead):
-            place = (keys[run].tobytes().hex(), int(asked.step[run]), policy, group * lead[3] + member)
-            places.append(place)
-            if asked.is_healthy[run] and place not in self._known and place not in new:
-                prompt = int(asked.prompt[run, group])
-                new[place] = (self._decode(asked.tokens[run, policy, group, member]), self._records[prompt], prompt)
-        if new:
-            self._ask(new)
-        return np.array([self._known.get(place, 0.0) for place in places], np.float32).reshape(lead)
+            if asked.is_healthy[run]:
+                own = (keys[run].tobytes().hex(), int(asked.step[run]), policy, group * lead[3] + member)
+                text = "" if own in self._known else self._decode(asked.tokens[run, policy, group, member])
+                places[run, policy, group, member] = own
+                questions[own] = (text, int(asked.prompt[run, group]))
+        answers = self._answers(questions)
+        for where, own in places.items():
+            found[where] = answers[own]
+        return found
 
-    def _ask(self, new: Mapping[Place, tuple[str, Mapping[str, Any], int]]) -> None:
-        texts, records, _ = zip(*new.values(), strict=True)
-        scores = self.rater(texts, records)
-        if self._path is not None:
+    def of_texts(self, name: str, step: int, policy: int, texts: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Scores of texts of every prompt that belong to no step of a run.
+
+        Args:
+          name: what they are, such as anchors.
+          step: after which they were written.
+          policy: that wrote them.
+          texts: of every prompt.
+
+        Raises:
+          ValueError: if the rater fails.
+        """
+        flat = [(text, prompt) for prompt, each in enumerate(texts) for text in each]
+        questions = {(name, step, policy, place): question for place, question in enumerate(flat)}
+        answers = iter(self._answers(questions).values())
+        return [[next(answers) for _ in each] for each in texts]
+
+    def _answers(self, questions: Mapping[Place, tuple[str, int]]) -> dict[Place, float]:
+        """Scores of (text, prompt) by place; those that are known are not asked for."""
+        new = {place: question for place, question in questions.items() if place not in self._known}
+        if new:
+            texts = [text for text, _ in new.values()]
+            scores = self._rater(texts, [self._records[prompt] for _, prompt in new.values()])
             rows = [
                 {**dict(zip(FIELDS, place, strict=True)), "prompt": prompt, "text": text, "score": score}
-                for (place, (text, _, prompt)), score in zip(new.items(), scores, strict=True)
+                for (place, (text, prompt)), score in zip(new.items(), scores, strict=True)
             ]
-            content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
-            with self._path.open("ab") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        self._known |= dict(zip(new, scores, strict=True))
+            self._store(rows)
+            self._known |= dict(zip(new, scores, strict=True))
+        return {place: self._known[place] for place in questions}
+
+    def _store(self, rows: Sequence[dict[str, Any]]) -> None:
+        if self._path is None:
+            self._rows += rows
+            return
+        if not rows:
+            return
+        content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
+        with self._path.open("ab") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())

@@ -34,7 +34,11 @@ def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], 
     with progress("writing fresh completions", None, "completions", execution.quiet) as bar:
         texts = _fresh(setup, [setup.problem.policy.reference, *(run["theta"] for run in runs)], bar.update)
     with waiting("rating them", execution.quiet):
-        scores = [np.asarray(_rated(setup, each)) for each in texts]
+        step = int(data["step"].values[-1])
+        scores = [
+            np.asarray(setup.ratings.of_texts("fresh", step if policy else 0, policy, each))
+            for policy, each in enumerate(texts)
+        ]
     rows = [_row(job, row, texts[0], scores[0], texts[1 + row], scores[1 + row], data) for row in range(len(runs))]
     comparison.write_csv(folder / MEASURES, rows)
     _files.replace(folder / SAMPLES, "\n".join(_samples(setup, texts, scores)) + "\n")
@@ -80,13 +84,6 @@ def _fresh(setup: finetuning.Finetuning, trees: Sequence[Any], update: Any) -> l
         model = folders.Model(policy.architecture, policy.params, {})
         found += completing.complete(model, setup.tokenizer, setup.prompts, [tree], policy.lora.scale, options, show)
     return found
-
-
-def _rated(setup: finetuning.Finetuning, texts: Sequence[Sequence[str]]) -> list[list[float]]:
-    flat = [text for each in texts for text in each]
-    records = [setup.prompts[place].record for place, each in enumerate(texts) for _ in each]
-    scores = iter(setup.ratings.rater(flat, records))
-    return [[next(scores) for _ in each] for each in texts]
 
 
 def distinct(texts: Sequence[Sequence[str]]) -> float:

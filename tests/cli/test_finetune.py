@@ -69,7 +69,9 @@ def test_a_run_leaves_adapters_reward_samples_and_ratings_and_grows(folder, here
     data = hfac.results.load(here / "o")
     assert np.isnan(data["score_0"].isel(step=0)).all() and (data["score_0"].isel(step=-1) > 0).all()
     rows = [json.loads(line) for line in (here / "o" / "ratings.jsonl").read_text().splitlines()]
-    assert len(rows) == 2 * 2 * 2 * 6  # seeds, steps, policies, completions
+    assert len(rows) == 3 * 2 + 2 * 2 * 2 * 6 + 3 * 6  # anchors; seeds, steps, policies, completions; fresh ones
+    main(["report", str(here / "o")])
+    assert len((here / "o" / "ratings.jsonl").read_text().splitlines()) == len(rows)
     main(
         [
             "generate",
@@ -85,7 +87,7 @@ def test_a_run_leaves_adapters_reward_samples_and_ratings_and_grows(folder, here
     )
     main(["extend", str(here / "o"), "--steps", "3"])
     again = [json.loads(line) for line in (here / "o" / "ratings.jsonl").read_text().splitlines()]
-    assert again[: len(rows)] == rows and len(again) == 3 * 2 * 2 * 6
+    assert again[: len(rows)] == rows and len(again) == len(rows) + 2 * 2 * 6 + 2 * 6
 
 
 def test_a_rater_that_is_away_is_one_line_and_the_run_goes_on(folder, here, capsys):

@@ -94,6 +94,21 @@ def test_what_a_failed_run_wrote_is_not_rated(tmp_path):
     assert (found[0] == 0).all() and (found[1] > 0).all() and len(rater.texts) == 12
 
 
+def test_texts_of_no_run_are_rated_once_too(tmp_path):
+    """Anchors are rated before there is a folder; they are stored when there is one, and known when a run goes on."""
+    rater = Rater()
+    first = ratings(rater)
+    texts = [["1 a", "2 b"], ["3 c"]]
+    assert first.of_texts("anchors", 0, 0, texts) == [[1.25, 2.25], [3.5]]
+    first.open(tmp_path / "r.jsonl")
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3
+    again = ratings(rater, tmp_path / "r.jsonl")
+    assert again.of_texts("anchors", 0, 0, texts) == [[1.25, 2.25], [3.5]] and rater.calls == 1
+    again.of_texts("fresh", 5, 0, texts)
+    again.open(tmp_path / "r.jsonl")
+    assert rater.calls == 2 and len((tmp_path / "r.jsonl").read_text().splitlines()) == 6
+
+
 def test_a_damaged_file_is_named(tmp_path):
     """File and line."""
     (tmp_path / "r.jsonl").write_text('{"run": 1}\n')
