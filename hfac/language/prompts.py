@@ -117,7 +117,7 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     shown = _files.shown(path)
     try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+        lines = [line.rstrip("\r") for line in path.read_bytes().decode("utf-8-sig").split("\n")]
     except OSError as error:
         raise ValueError(f"{shown} cannot be read: {os.strerror(error.errno or 0)}") from None
     except UnicodeDecodeError:

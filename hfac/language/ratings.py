@@ -51,7 +51,7 @@ class Ratings:
         if whole != content:  # cut while it was written: what was not stored was not used
             with path.open("r+b") as file:
                 file.truncate(len(whole))
-        for number, line in enumerate(whole.decode("utf-8").splitlines(), 1):
+        for number, line in enumerate(whole.decode("utf-8").split("\n")[:-1], 1):  # texts hold other ends of lines
             try:
                 row = json.loads(line)
                 self._known[tuple(row[name] for name in FIELDS)] = float(row["score"])  # type: ignore[index]

@@ -43,6 +43,13 @@ def test_texts_and_messages_are_prompts(tokenizer, tmp_path):
     assert [each.text for each in plain] == ["The soup", " two "]
 
 
+def test_a_line_ends_where_files_end_lines(tokenizer, tmp_path):
+    """Not at other characters that a text may hold."""
+    path = tmp_path / "p.jsonl"
+    path.write_bytes('{"prompt": "a\u2028b"}\r\n{"prompt": "c\x85d"}\r\n'.encode())
+    assert [each.text for each in prompts.read_prompts(path, tokenizer, 100)] == ["a\u2028b", "c\x85d"]
+
+
 WRONG = {
     "no JSON": ("p.jsonl", ['{"prompt": "a"}', "{"], "p.jsonl, line 2: is no JSON: "),
     "no object": ("p.jsonl", ["[1]"], "p.jsonl, line 1: is no JSON object; write"),

@@ -109,6 +109,14 @@ def test_texts_of_no_run_are_rated_once_too(tmp_path):
     assert rater.calls == 2 and len((tmp_path / "r.jsonl").read_text().splitlines()) == 6
 
 
+def test_texts_may_hold_anything(tmp_path):
+    """Other ends of lines too, which models write now and then."""
+    text = "1 a\u2028b\x85c\x0bd\x1ce\r\nf"
+    ratings(Rater(), tmp_path / "r.jsonl").of_texts("fresh", 0, 0, [[text]])
+    rater = Rater()
+    assert ratings(rater, tmp_path / "r.jsonl").of_texts("fresh", 0, 0, [[text]]) == [[1.25]] and rater.calls == 0
+
+
 def test_a_damaged_file_is_named(tmp_path):
     """File and line."""
     (tmp_path / "r.jsonl").write_text('{"run": 1}\n')
