@@ -98,7 +98,7 @@ def lower(
       completions: of each, by every policy, >= 2.
       coupled: all policies use the same random numbers: the same law for each, a quieter difference.
       tau_per: tau weighs the divergence of a whole completion, or its mean over the tokens that it may have.
-      max_kl: the largest mean divergence of the first policy, nats per completion: tau is raised above it, > 0.
+      max_kl: the largest mean divergence of a policy, nats per completion: tau is raised above it, > 0.
       every: all completions there are [Y, T], of a small language: expectations in place of samples.
       limits: past which the first policy counts as having hacked its reward; none unless given.
       num_policies: that are tracked.
