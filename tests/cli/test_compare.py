@@ -77,6 +77,7 @@ def test_it_goes_on_where_it_was_stopped(whole, tmp_path, monkeypatch, capsys):
     assert tuned == [] and table(place) == table(whole)
 
 
+@pytest.mark.slow
 def test_it_grows_by_seeds_samples_and_methods(whole, tmp_path, capsys):
     place = tmp_path / "run"
     shutil.copytree(whole, place)

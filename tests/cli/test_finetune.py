@@ -55,8 +55,8 @@ def refusal(capsys, *args) -> str:
     return last
 
 
-def test_a_run_leaves_adapters_reward_samples_and_ratings_and_grows(folder, here, capsys):
-    """Two seeds; the adapter is PEFT's and is used by `hfac generate`; a run that grows asks for nothing twice."""
+def test_a_run_leaves_adapters_reward_samples_and_ratings(folder, here, capsys):
+    """Of two seeds; the adapter is PEFT's."""
     ran(folder, "--prompts", "p.txt", "--rater", "mine.py:length", "--steps", "2", "--seeds", "2", *STEPS, "--out", "o")
     said = capsys.readouterr().out
     assert "score before" in said and "accuracy of R" in said
@@ -68,26 +68,29 @@ def test_a_run_leaves_adapters_reward_samples_and_ratings_and_grows(folder, here
     assert "**The soup**" in (here / "o" / "samples.md").read_text()
     data = hfac.results.load(here / "o")
     assert np.isnan(data["score_0"].isel(step=0)).all() and (data["score_0"].isel(step=-1) > 0).all()
-    rows = [json.loads(line) for line in (here / "o" / "ratings.jsonl").read_text().splitlines()]
-    assert len(rows) == 3 * 2 + 2 * 2 * 2 * 6 + 3 * 6  # anchors; seeds, steps, policies, completions; fresh ones
+    assert len(ratings(here / "o")) == 3 * 2 + 2 * 2 * 2 * 6 + 3 * 6  # anchors; seeds, steps, policies; fresh ones
+
+
+@pytest.mark.slow
+def test_a_run_that_grows_or_is_reported_again_asks_for_nothing_twice(folder, here):
+    """Two seeds, another step; its adapter writes."""
+    args = (folder, "--prompts", "p.txt", "--rater", "mine.py:length", "--seeds", "2", *STEPS)
+    ran(*args, "--steps", "2", "--out", "o")
+    before = ratings(here / "o")
     main(["report", str(here / "o")])
-    assert len((here / "o" / "ratings.jsonl").read_text().splitlines()) == len(rows)
-    main(
-        [
-            "generate",
-            str(folder),
-            "--prompt",
-            "zz",
-            "--length",
-            "3",
-            "--adapter",
-            "o/adapters/run-000/adapter",
-            "--quiet",
-        ]
-    )
+    assert ratings(here / "o") == before
     main(["extend", str(here / "o"), "--steps", "3"])
-    again = [json.loads(line) for line in (here / "o" / "ratings.jsonl").read_text().splitlines()]
-    assert again[: len(rows)] == rows and len(again) == len(rows) + 2 * 2 * 6 + 2 * 6
+    after = ratings(here / "o")
+    assert after[: len(before)] == before and len(after) == len(before) + 2 * 2 * 6 + 2 * 6
+    ran(*args, "--steps", "3", "--out", "w")
+    whole, grown = hfac.results.load(here / "w"), hfac.results.load(here / "o")
+    assert np.array_equal(whole["x"].isel(step=-1), grown["x"].isel(step=-1))
+    adapter = "o/adapters/run-000/adapter"
+    main(["generate", str(folder), "--prompt", "zz", "--length", "3", "--adapter", adapter, "--quiet"])
+
+
+def ratings(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "ratings.jsonl").read_text().splitlines()]
 
 
 def test_a_rater_that_is_away_is_one_line_and_the_run_goes_on(folder, here, capsys):

@@ -47,7 +47,7 @@ def swept(made, method: str, num_steps: int = 12, **more):
     return hfac.sweep(algorithm, SCHEDULES, seeds=3, num_steps=num_steps, **more)
 
 
-@pytest.mark.parametrize("method", few(("hfac", "partial", "nested", "decoupled"), "hfac", "partial"))
+@pytest.mark.parametrize("method", few(("hfac", "partial", "nested", "decoupled"), "hfac"))
 def test_a_host_that_rates_as_the_problem_does_changes_nothing(method):
     """Records, samples and states, whatever the method draws; one question a step for all runs."""
     host = Host()
