@@ -236,6 +236,7 @@ def test_a_problem_that_control_exact_does_not_have_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_returns_of_reward_design_are_drawn_beside_each_other(tmp_path, monkeypatch):
     from experiments import returns, reward_design
 

@@ -70,6 +70,7 @@ def test_the_parameter_of_generalised_advantages_differs_by_run():
             np.testing.assert_allclose(one[run], other, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_number_is_a_dimension_of_the_results_that_grows(tmp_path, capsys):
     folder = tmp_path / "swept"
     main(["sweep", "goal_placement", *SMALL, *QUIET, "--steps", "200", "--seeds", "2", "--algorithm.pen-rate", "0.1",

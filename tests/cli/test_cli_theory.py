@@ -69,6 +69,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(args, expected, tmp_path, mo
     assert said.out == "" and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_diagnosed_as_it_was(tmp_path, monkeypatch, capsys):
     """By repeating it where it kept x only, from its own tables where it kept them."""
     runs = {record: tmp_path / record for record in ("x", "tables")}

@@ -674,6 +674,7 @@ def test_a_reward_at_probability_zero_counts_nothing():
 # 15. small inputs that ended badly
 
 
+@pytest.mark.slow
 def test_without_compilation_a_run_is_the_same():
     algorithm = algorithms.hfac(plain())
     compiled, _ = hfac.run(algorithm, hfac.run_key(0), cases.gentle(), 3)
@@ -858,6 +859,7 @@ def test_a_diagnosis_is_not_shared(flag, here, capsys):
     assert not list(here.iterdir())
 
 
+@pytest.mark.slow
 def test_a_diagnosis_goes_on(here, tmp_path_factory):
     shutil.copytree(folder("diagnose", tmp_path_factory), here / "run")
     whole = (here / "run" / "diagnosis.json").read_bytes()

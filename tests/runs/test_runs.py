@@ -231,6 +231,7 @@ def mine(slip: float = 0.1) -> hfac.Problem:
     )
 
 
+@pytest.mark.slow
 def test_a_builder_of_ones_own_is_named_like_any_other(tmp_path, monkeypatch):
     monkeypatch.setitem(problems.REGISTRY, "mine", mine)
     with jax.numpy_dtype_promotion("standard"):

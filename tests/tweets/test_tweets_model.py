@@ -71,6 +71,7 @@ class Average(nn.Module):
         return nn.Dense(SIZE.vocabulary)(mean)
 
 
+@pytest.mark.slow
 def test_any_flax_model_can_take_the_decoders_place():
     model, blank = Average(), jnp.zeros(SIZE.length, jnp.int32)
     policy = tweets.from_apply(
