@@ -578,6 +578,7 @@ def test_it_is_no_licence():
 # 12. NumPy is welcome wherever arrays are
 
 
+@pytest.mark.slow
 def test_numpy_is_as_good_as_jax():
     numbers = {
         "init_x": lambda key: np.zeros(5), "h": lambda x: 0, "g": lambda x, pi: np.float64(0),

@@ -124,6 +124,7 @@ def test_a_rater_that_is_away_is_one_line_and_the_run_goes_on(folder, here, caps
     assert len((here / "asked.txt").read_text().splitlines()) == 2 * 2 * 6
 
 
+@pytest.mark.slow
 def test_preferences_of_a_file_are_anchors(folder, here):
     """Completions that somebody liked or not, rated with the others."""
     rows = [{"prompt": name, "chosen": " good", "rejected": " bad"} for name in ("one", "two")]

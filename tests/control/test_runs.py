@@ -113,6 +113,7 @@ def test_an_environment_that_stops_giving_numbers_is_a_status():
     assert np.all((data["failed_at"].isel(step=-1) >= 0) & (data["failed_at"].isel(step=-1) < 20))
 
 
+@pytest.mark.slow
 def test_a_run_that_grew_is_the_run_that_was_not_cut(whole, tmp_path):
     runs.start(job(steps=5), tmp_path / "part", QUIET)
     grown = runs.extend(tmp_path / "part", QUIET, steps=12)

@@ -305,6 +305,7 @@ def test_a_decoders_gradient_is_that_of_the_plain_forward_pass():
     assert float(slope) == pytest.approx(float(moved[0] - moved[1]) / (2 * step), rel=2e-2)
 
 
+@pytest.mark.slow
 def test_a_decoder_learns_from_a_score():
     """Adapters, two seeds side by side over one base: the rater likes one token."""
     policy, _ = adapted("llama")

@@ -102,6 +102,7 @@ def test_tables_are_sorted_by_numbers_not_by_what_is_shown(without_library):
     assert re.findall(r'<th scope="col" aria-sort="none"( class="number")?>', text) == ["", ' class="number"']
 
 
+@pytest.mark.slow
 def test_many_configurations_stay_below_ten_kilobytes_each(without_library):
     origin = pages.origin({"command": "sweep", "steps": 1_000_000}, {})
     data, problem = large_sweep(100, 150), SimpleNamespace(name="p", layout=None)
