@@ -14,7 +14,7 @@ from hfac._compiler import random
 from hfac.judging import OBJECTIVE, Judge, Progress, check_taus
 from hfac.judging import Metric as Metric
 from hfac.tabular.problem import Problem, check_limit
-from hfac.types import Algorithm
+from hfac.types import Algorithm, core
 
 TABLES = ("theta", "theta_pen", "value", "value_pen", "leader_value")  # what hfac's relatives track
 
@@ -22,7 +22,7 @@ TABLES = ("theta", "theta_pen", "value", "value_pen", "leader_value")  # what hf
 def state(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
     """Record function that keeps what the residuals need: x as it is tracked, every tracked table, w and tau."""
     del info
-    inner = getattr(state, "inner", state)
+    inner = core(state)
     rates = schedules.at(inner.step)
     kept = {name: getattr(inner, name) for name in ("x", *TABLES, "status", "failed_at")}
     return kept | {"penalty": rates.penalty, "entropy": rates.entropy}
@@ -31,7 +31,7 @@ def state(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
 def check_tables(algorithm: Algorithm) -> None:
     """Raise `ValueError` unless the algorithm tracks every table that `state` keeps: hfac and its relatives do."""
     first = jax.eval_shape(algorithm.init, random.key(0), schedules.attenuating())
-    inner = getattr(first, "inner", first)
+    inner = core(first)
     missing = [name for name in TABLES if not hasattr(inner, name)]
     if missing:
         raise ValueError(f"the method tracks no {', '.join(missing)}, which the residuals compare; use hfac or nested")

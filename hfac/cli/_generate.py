@@ -88,7 +88,7 @@ def _prepared(settings: Generate) -> tuple[list[Any], Any]:
     from hfac import runs
 
     runs.configure(1, True, False)
-    from hfac.language import adapters, completing, models, prompts
+    from hfac.language import adapters, completing, folders, models, prompts
 
     model = models.load(settings.model, jax.numpy.dtype(settings.dtype))
     tokenizer = models.load_tokenizer(settings.model, model)
@@ -97,7 +97,7 @@ def _prepared(settings: Generate) -> tuple[list[Any], Any]:
     found += prompts.of_texts(settings.prompt, tokenizer, longest)
     trees, scale = [], 1.0
     if settings.adapter is not None:
-        tree, lora = adapters.load(settings.adapter, model.architecture)
+        tree, lora = adapters.load(settings.adapter, model.architecture, folders.digest(model.params))
         zero = jax.tree.map(jax.numpy.zeros_like, tree)
         trees, scale = [zero, tree], lora.scale
     options = completing.Options(settings.samples, settings.length, settings.temperature, settings.seed)

@@ -13,7 +13,7 @@ from hfac._compiler import random
 from hfac.control.environment import Environment, reached, strong
 from hfac.control.problem import ControlProblem
 from hfac.judging import OBJECTIVE, Judge, Metric, check_taus
-from hfac.types import Key, PyTree, cast
+from hfac.types import Key, PyTree, cast, core
 
 NUM_EPISODES = 32  # at every record point, from the same random numbers everywhere
 LONGEST = 500  # steps of an episode without a time limit
@@ -126,7 +126,7 @@ def record(problem: ControlProblem) -> Callable[[Any, Any, Any], dict[str, Any]]
 
     def keep(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
         del schedules
-        inner = getattr(state, "inner", state)
+        inner = core(state)
         found = {"x": getattr(state, "average", inner.x), "status": inner.status, "failed_at": inner.failed_at}
         for name, field in (("return", "theta"), ("return_pen", "theta_pen")):
             if hasattr(inner, field):

@@ -12,6 +12,7 @@ from hfac._compiler import random
 from hfac.control.environment import strong
 from hfac.control.problem import ControlProblem, Segment
 from hfac.control.rollouts import Batch
+from hfac.sequences.episodes import preference_loss
 from hfac.types import Key, PyTree
 
 TINY = 1e-8  # weight below which no pair was unequal
@@ -155,7 +156,7 @@ def logistic_loss(reward: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
     def loss(x: PyTree, segment: Segment, other: Segment, label: jax.Array) -> jax.Array:
         gap = earned(reward, x, segment) - earned(reward, x, other)
-        return -label * jax.nn.log_sigmoid(gap) - (1 - label) * jax.nn.log_sigmoid(-gap)
+        return preference_loss(gap, label)
 
     return loss
 

@@ -46,7 +46,7 @@ def replay(
     """
     last = _state_at(num_steps, algorithm, key, schedules, progress)
     failed_at, status = int(last.failed_at), Status(int(last.status))
-    if status == Status.OK or not debug:
+    if status == Status.OK or not debug or algorithm.host is not None:
         return Replay(last, failed_at, status, ())
     before = _state_at(failed_at, algorithm, key, schedules, progress)
     step_key = random.fold_in(random.fold_in(key, 1), before.step)

@@ -19,7 +19,7 @@ from hfac.language.problem import Anchors, CompletionProblem, Written
 from hfac.language.prompts import Prompt
 from hfac.language.ratings import Ratings
 from hfac.language.tokens import Tokenizer
-from hfac.types import Algorithm, Key, PyTree, Shared
+from hfac.types import Algorithm, Key, PyTree, Shared, core
 
 MAX_GRADIENT = 1.0  # Euclidean norm that every direction is clipped to
 MOMENTS = (0.9, 0.95)  # of Adam: runs are short
@@ -118,7 +118,7 @@ def _policy(base: folders.Model, tokenizer: Tokenizer, asked: Sequence[Prompt], 
     """Adapters on the base: those of a folder, or new ones."""
     shape = base.architecture
     if given["adapter"] is not None:
-        reference, lora = adapters.load(given["adapter"], shape)
+        reference, lora = adapters.load(given["adapter"], shape, folders.digest(base.params))
     else:
         targets = tuple(given["lora_targets"].replace(" ", "").split(","))
         places = adapters.layers_of(given["lora_layers"], shape)
@@ -294,7 +294,7 @@ class Finetuning:
 def _record(state: Any, info: Any, schedules: Any) -> dict[str, Any]:
     """x, and scalars of the step before; nan before the first."""
     del schedules
-    inner = getattr(state, "inner", state)
+    inner = core(state)
     found = {"x": getattr(state, "average", inner.x), "status": inner.status, "failed_at": inner.failed_at}
     shown = {name: info.look[name] for name in SHOWN if name in info.look}
     return found | {name: jnp.where(inner.step > 0, value, jnp.nan) for name, value in shown.items()}

@@ -1,5 +1,6 @@
 """Model folders in Hugging Face's format: config.json and weights in one safetensors file or several shards."""
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from hfac.language import architecture as _architecture
 from hfac.language.architecture import Architecture
@@ -178,6 +180,14 @@ def named(architecture: Architecture, params: PyTree) -> dict[str, jax.Array]:
             leaf = leaf[part]
         found[name] = leaf
     return found
+
+
+def digest(params: PyTree) -> str:
+    """What tells a base from others, whichever precision it was read in."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        found.update(np.asarray(leaf.astype(jnp.bfloat16)).tobytes())
+    return found.hexdigest()[:16]
 
 
 def to_config(architecture: Architecture) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hfac import _checks
 from hfac.language import problem as _problem
 from hfac.language.problem import CompletionProblem, Said, Written
 from hfac.lower import Draw, First, Lower
+from hfac.sequences.episodes import distinct_pairs
 from hfac.types import Key, PyTree, Status, apply_updates, cast
 
 AVERAGING = 0.1  # weight of the newest batch in running averages: they look back over ten steps
@@ -108,10 +109,7 @@ def lower(
       ValueError: if an option is out of range.
     """
     _check(problem, num_prompts, completions, tau_per, max_kl, every)
-    is_listed = every is not None
-    source = (
-        _listed(problem, every, dtype) if is_listed else _sampled(problem, num_prompts, completions, coupled, dtype)
-    )
+    source = _source(problem, num_prompts, completions, coupled, every, dtype)
 
     def init(key: Key) -> First:
         x = cast(problem.init_x(jax.random.fold_in(key, 0)), dtype)
@@ -374,25 +372,12 @@ def accuracy(reward: jax.Array, score: jax.Array) -> jax.Array:
     return 0.5 + 0.5 * jnp.sum(agreement) / jnp.maximum(jnp.sum(jnp.abs(order)), 1)
 
 
-def distinct_pairs(written: Written) -> jax.Array:
-    """Distinct pairs of neighbouring tokens among all of a batch, in (0, 1]; it falls with the batch's size. []."""
-    is_pair = (written.is_written[..., :-1] & written.is_written[..., 1:]).ravel()
-    first, second = (
-        jnp.where(is_pair, part.ravel(), -1) for part in (written.tokens[..., :-1], written.tokens[..., 1:])
-    )
-    order = jnp.lexsort((second, first))
-    first, second = first[order], second[order]
-    is_new = jnp.concatenate([jnp.array([True]), (first[1:] != first[:-1]) | (second[1:] != second[:-1])])
-    count = jnp.sum(is_new & (first >= 0))
-    return count.astype(jnp.float32) / jnp.maximum(jnp.sum(is_pair), 1).astype(jnp.float32)
-
-
 def _watched(old: Vitals, seen: Seen, limits: Limits) -> tuple[Vitals, jax.Array]:
     """The averages after a step, and "reward hacked" if they pass the limits."""
     batch = seen.batch
     tokens = jnp.sum(batch.weight[..., None] * batch.written.is_written.astype(batch.weight.dtype))
     per_token = divergence(seen) / jnp.maximum(tokens, 1)
-    distinct = distinct_pairs(batch.written).astype(old.distinct.dtype)
+    distinct = distinct_pairs(batch.written.tokens, batch.written.is_written).astype(old.distinct.dtype)
     is_first = old.first_distinct == 0
     start = jnp.where(is_first, distinct, old.first_distinct)
     before = Vitals(old.divergence, jnp.where(is_first, distinct, old.distinct), start)

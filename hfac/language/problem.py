@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from hfac._registry import load
+from hfac.sequences.episodes import preference_loss
 from hfac.types import Algorithm, Key, PyTree, Shared
 
 
@@ -116,11 +117,6 @@ class CompletionProblem(NamedTuple):
         return algorithm if self.rate is not None else load("hfac.language.hosting:hosted")(algorithm, self.host_rate)
 
 
-def disagreement(gap: jax.Array, preferred: jax.Array) -> jax.Array:
-    """Expected log-loss of P_x = sigmoid(gap) on preferences that hold with a probability, the same shape."""
-    return -preferred * jax.nn.log_sigmoid(gap) - (1 - preferred) * jax.nn.log_sigmoid(-gap)
-
-
 def pair_losses(problem: CompletionProblem, x: PyTree, prompt: jax.Array, features: PyTree, score: jax.Array) -> Any:
     """Log-losses of every completion beside every partner of its prompt, [G, N, K]; symmetric without anchors."""
     own = problem.reward(x, features)
@@ -131,4 +127,4 @@ def pair_losses(problem: CompletionProblem, x: PyTree, prompt: jax.Array, featur
         other = problem.reward(x, fixed)
         other_score = problem.anchors.score[prompt].astype(score.dtype)
     preferred = jax.nn.sigmoid(jnp.asarray(problem.slope, score.dtype) * (score[:, :, None] - other_score[:, None]))
-    return disagreement(own[:, :, None] - other[:, None], preferred)
+    return preference_loss(own[:, :, None] - other[:, None], preferred)

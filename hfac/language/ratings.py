@@ -27,7 +27,7 @@ class Ratings:
           records: fields of every prompt.
         """
         self._rater, self._decode, self._records = rater, decode, records
-        self._known: dict[Place, float] = {}
+        self._known: dict[Place, tuple[str, float]] = {}  # text and score
         self._rows: list[dict[str, Any]] = []  # not in a file yet
         self._path: Path | None = None
 
@@ -43,7 +43,7 @@ class Ratings:
             self._read(path)
         new = {place: row for place, row in pending.items() if place not in self._known}
         self._store(list(new.values()))
-        self._known |= {place: row["score"] for place, row in new.items()}  # type: ignore[misc]
+        self._known |= {place: (row["text"], row["score"]) for place, row in new.items()}  # type: ignore[misc]
 
     def _read(self, path: Path) -> None:
         content = path.read_bytes()
@@ -54,7 +54,8 @@ class Ratings:
         for number, line in enumerate(whole.decode("utf-8").split("\n")[:-1], 1):  # texts hold other ends of lines
             try:
                 row = json.loads(line)
-                self._known[tuple(row[name] for name in FIELDS)] = float(row["score"])  # type: ignore[index]
+                place = tuple(row[name] for name in FIELDS)
+                self._known[place] = str(row["text"]), float(row["score"])  # type: ignore[index]
             except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{path}, line {number}, is no rating; restore the file from a copy") from None
 
@@ -71,7 +72,7 @@ class Ratings:
         for run, policy, group, member in np.ndindex(*lead):
             if asked.is_healthy[run]:
                 own = (keys[run].tobytes().hex(), int(asked.step[run]), policy, group * lead[3] + member)
-                text = "" if own in self._known else self._decode(asked.tokens[run, policy, group, member])
+                text = self._decode(asked.tokens[run, policy, group, member])
                 places[run, policy, group, member] = own
                 questions[own] = (text, int(asked.prompt[run, group]))
         answers = self._answers(questions)
@@ -97,8 +98,8 @@ class Ratings:
         return [[next(answers) for _ in each] for each in texts]
 
     def _answers(self, questions: Mapping[Place, tuple[str, int]]) -> dict[Place, float]:
-        """Scores of (text, prompt) by place; those that are known are not asked for."""
-        new = {place: question for place, question in questions.items() if place not in self._known}
+        """Scores of (text, prompt) by place; those that are known are not asked for, those of another text are."""
+        new = {place: each for place, each in questions.items() if self._known.get(place, (None,))[0] != each[0]}
         if new:
             texts = [text for text, _ in new.values()]
             scores = self._rater(texts, [self._records[prompt] for _, prompt in new.values()])
@@ -107,8 +108,8 @@ class Ratings:
                 for (place, (text, prompt)), score in zip(new.items(), scores, strict=True)
             ]
             self._store(rows)
-            self._known |= dict(zip(new, scores, strict=True))
-        return {place: self._known[place] for place in questions}
+            self._known |= {place: (text, score) for (place, (text, _)), score in zip(new.items(), scores, strict=True)}
+        return {place: self._known[place][1] for place in questions}
 
     def _store(self, rows: Sequence[dict[str, Any]]) -> None:
         if self._path is None:

@@ -30,20 +30,27 @@ def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], 
     if job.configuration.get("record") != "policies" or len(job.variants) > 1:
         return done
     with waiting("writing adapters", execution.quiet):
-        runs = [_save(job, data, folder / ADAPTERS, row) for row in range(job.num_runs)]
+        digest = folders.digest(setup.problem.policy.params)
+        runs = [_save(job, data, folder / ADAPTERS, row, digest) for row in range(job.num_runs)]
     with progress("writing fresh completions", None, "completions", execution.quiet) as bar:
         texts = _fresh(setup, [setup.problem.policy.reference, *(run["theta"] for run in runs)], bar.update)
     with waiting("rating them", execution.quiet):
         step = int(data["step"].values[-1])
+        names = [("base", 0), *((_name(job, row), step) for row in range(len(runs)))]
         scores = [
-            np.asarray(setup.ratings.of_texts("fresh", step if policy else 0, policy, each))
-            for policy, each in enumerate(texts)
+            np.asarray(setup.ratings.of_texts(f"fresh, {name}", at, 0, each))
+            for (name, at), each in zip(names, texts, strict=True)
         ]
     rows = [_row(job, row, texts[0], scores[0], texts[1 + row], scores[1 + row], data) for row in range(len(runs))]
     comparison.write_csv(folder / MEASURES, rows)
     _files.replace(folder / SAMPLES, "\n".join(_samples(setup, texts, scores)) + "\n")
     lines = (*done.lines, "", *_lines(rows))
     return done._replace(lines=lines, files=(*done.files, f"{ADAPTERS}/", MEASURES, SAMPLES))
+
+
+def _name(job: Job, row: int) -> str:
+    """A run by its lists and its seed, whatever stands beside it."""
+    return "_".join(f"{name}={values[row]:.6g}" for name, values in job.table.labels.items())
 
 
 def _of_run(job: Job, data: xarray.Dataset, row: int) -> xarray.Dataset:
@@ -54,15 +61,15 @@ def _of_run(job: Job, data: xarray.Dataset, row: int) -> xarray.Dataset:
     return data.isel({**pick, "seed": seed, "step": -1})
 
 
-def _save(job: Job, data: xarray.Dataset, folder: Path, row: int) -> dict[str, Any]:
-    """Write a run's adapters and reward unless they are there; x and policies of its last record."""
+def _save(job: Job, data: xarray.Dataset, folder: Path, row: int, digest: str) -> dict[str, Any]:
+    """Write a run's adapters and reward at its last step, unless they are there; they come back as trees."""
     setup, lora = job.problem, job.problem.problem.policy.lora
-    found = _policies.trees(job.variants[0].algorithm, job.grid.one(0), _of_run(job, data, row))
-    place = folder / f"run-{row:03d}"
+    last = _of_run(job, data, row)
+    found = _policies.trees(job.variants[0].algorithm, job.grid.one(row // len(job.seeds)), last)
+    place = folder / _name(job, row) / f"step={int(last['step'])}"
     for name, policy in (("adapter", "theta"), ("adapter_pen", "theta_pen")):
         if policy in found and not (place / name / adapters.CONFIG).is_file():
-            tree = jax.tree.map(np.asarray, found[policy])
-            adapters.save(place / name, tree, lora, setup.base, setup.problem.shared.digest)
+            adapters.save(place / name, jax.tree.map(np.asarray, found[policy]), lora, setup.base, digest)
     if not (place / "reward.json").is_file():
         words = "R(y) = x . mean over tokens of h / rms(h), h of the base before the first layer with an adapter"
         content = {"formula": words, "layer": setup.problem.policy.first_adapted, "x": np.asarray(found["x"]).tolist()}
@@ -104,32 +111,30 @@ def _row(
     """Measures of a run's last policy on fresh completions, beside the base's."""
     last = _of_run(job, data, row)
     return {
-        "run": row,
-        "seed": int(last["seed"]),
+        "run": _name(job, row),
+        "step": int(last["step"]),
         "score before": float(base_scores.mean()),
         "score": float(scores.mean()),
         "score error": float(scores.std() / np.sqrt(scores.size)),
         "divergence": float(last["divergence_0"]),
         "accuracy": float(last["accuracy"]),
-        "distinct, of the base's": distinct(texts) / max(distinct(base), 1e-9),
+        "distinct": distinct(texts) / max(distinct(base), 1e-9),
     }
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    table = [["seed", "score before", "score after [s.e.]", "KL", "accuracy of R", "distinct-2"]]
-    table += [
-        [
-            str(row["seed"]),
-            f"{row['score before']:.3f}",
-            f"{row['score']:.3f} [{row['score error']:.3f}]",
-            f"{row['divergence']:.2f}",
-            f"{row['accuracy']:.2f}",
-            f"{row['distinct, of the base' + chr(39) + 's']:.2f}",
-        ]
+    table = [
+        {
+            "run": str(row["run"]),
+            "score before": f"{row['score before']:.3f}",
+            "score after [s.e.]": f"{row['score']:.3f} [{row['score error']:.3f}]",
+            "KL": f"{row['divergence']:.2f}",
+            "accuracy of R": f"{row['accuracy']:.2f}",
+            "distinct-2, of the base's": f"{row['distinct']:.2f}",
+        }
         for row in rows
     ]
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
+    return comparison.lines(table)
 
 
 def _samples(setup: finetuning.Finetuning, texts: Sequence[Any], scores: Sequence[np.ndarray]) -> list[str]:

@@ -10,7 +10,7 @@ from hfac._compiler import random
 from hfac._trees import named_leaves, restored
 from hfac.engine import SharedRecord, default_record
 from hfac.schedules import Schedules
-from hfac.types import Algorithm, PyTree
+from hfac.types import Algorithm, PyTree, core
 
 Record = Callable[[Any, Any, Any], Any]
 
@@ -41,7 +41,7 @@ def keeping(algorithm: Algorithm, record: Any = None) -> Any:
 def tracked(algorithm: Algorithm, state: Any) -> dict[str, PyTree]:
     """Parameters of the policies in a state: theta, which answers x, and theta_pen where there is a penalised one."""
     found = {"theta": algorithm.solution(state).theta}
-    inner = getattr(state, "inner", state)
+    inner = core(state)
     return found | ({"theta_pen": inner.theta_pen} if hasattr(inner, "theta_pen") else {})
 
 

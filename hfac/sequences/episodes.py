@@ -275,11 +275,20 @@ def semi_gradient(path: Path, batch: Episodes, advantage: jax.Array) -> jax.Arra
     return jnp.einsum("b,bl,bld->d", batch.weight, advantage, path.features)
 
 
+def preference_loss(gap: jax.Array, preferred: jax.Array) -> jax.Array:
+    """Expected log-loss of sigmoid(gap) on preferences that hold with a probability, the same shape."""
+    return -preferred * jax.nn.log_sigmoid(gap) - (1 - preferred) * jax.nn.log_sigmoid(-gap)
+
+
 def distinct_bigrams(tokens: jax.Array, end: int) -> jax.Array:
     """Distinct pairs of neighbouring tokens among all of a batch [B, L], in (0, 1]; it falls with the batch's size."""
-    is_inside = jax.vmap(written, (0, None))(tokens, end) & (tokens != end)
-    is_pair = (is_inside[:, :-1] & is_inside[:, 1:]).ravel()
-    first, second = jnp.where(is_pair, tokens[:, :-1].ravel(), -1), jnp.where(is_pair, tokens[:, 1:].ravel(), -1)
+    return distinct_pairs(tokens, jax.vmap(written, (0, None))(tokens, end) & (tokens != end))
+
+
+def distinct_pairs(tokens: jax.Array, is_inside: jax.Array) -> jax.Array:
+    """The same of tokens [..., L], those that count given, bool [..., L]. []."""
+    is_pair = (is_inside[..., :-1] & is_inside[..., 1:]).ravel()
+    first, second = (jnp.where(is_pair, part.ravel(), -1) for part in (tokens[..., :-1], tokens[..., 1:]))
     order = jnp.lexsort((second, first))
     first, second = first[order], second[order]
     is_new = jnp.concatenate([jnp.array([True]), (first[1:] != first[:-1]) | (second[1:] != second[:-1])])

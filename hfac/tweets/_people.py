@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from hfac.sequences.episodes import preference_loss
 from hfac.tweets._corpus import RATINGS, Tweet
 from hfac.tweets._reward import init_reward, reward
 from hfac.tweets._sentiment import lexicon
@@ -77,7 +78,7 @@ def fit(tweets: Sequence[Tweet], tokenizer: Tokenizer, key: Key, recipe: FitReci
         is_hidden = jax.random.bernoulli(key, recipe.word_dropout, batch.shape) & (batch >= len(SPECIAL))
         worth = jax.vmap(reward, (None, 0))(x, jnp.where(is_hidden, UNK, batch))
         gap, wanted = worth[:, None] - worth[None], preferred[rows[:, None], rows[None]]
-        each = -wanted * jax.nn.log_sigmoid(gap) - (1 - wanted) * jax.nn.log_sigmoid(-gap)
+        each = preference_loss(gap, wanted)
         return jnp.mean(jnp.where(jnp.eye(size, dtype=bool), 0, each))
 
     def step(carry: tuple[PyTree, Any], now: tuple[jax.Array, Key]) -> tuple[tuple[PyTree, Any], None]:

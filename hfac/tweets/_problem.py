@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from hfac.sequences.episodes import preference_loss
 from hfac.sequences.policies import SequencePolicy
 from hfac.sequences.problem import EpisodicProblem
 from hfac.tweets._reward import init_reward, reward
@@ -68,7 +69,7 @@ def problem(
     def disagreement(x: PyTree, y: jax.Array, score: jax.Array, other: jax.Array, other_score: jax.Array) -> jax.Array:
         gap = reward(x, y) - reward(x, other)
         preferred = jax.nn.sigmoid(slope * (score - other_score))
-        return -preferred * jax.nn.log_sigmoid(gap) - (1 - preferred) * jax.nn.log_sigmoid(-gap)
+        return preference_loss(gap, preferred)
 
     is_anchored = leader == "preference" and pairs == "anchored"
     return EpisodicProblem(

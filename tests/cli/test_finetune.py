@@ -61,14 +61,32 @@ def test_a_run_leaves_adapters_reward_samples_and_ratings(folder, here, capsys):
     said = capsys.readouterr().out
     assert "score before" in said and "accuracy of R" in said
     made = models.load(folder)
-    tree, lora = adapters.load(here / "o" / "adapters" / "run-001" / "adapter", made.architecture)
+    tree, lora = adapters.load(here / "o" / "adapters" / "seed=1" / "step=2" / "adapter", made.architecture)
     assert lora.rank == 2 and lora.layers == (1,) and float(np.abs(tree["1"]["q"]["up"]).max()) > 0
-    assert (here / "o" / "adapters" / "run-000" / "adapter_pen" / "adapter_config.json").is_file()
-    assert len(json.loads((here / "o" / "adapters" / "run-000" / "reward.json").read_text())["x"]) == 32
+    assert (here / "o" / "adapters" / "seed=0" / "step=2" / "adapter_pen" / "adapter_config.json").is_file()
+    assert len(json.loads((here / "o" / "adapters" / "seed=0" / "step=2" / "reward.json").read_text())["x"]) == 32
     assert "**The soup**" in (here / "o" / "samples.md").read_text()
     data = hfac.results.load(here / "o")
     assert np.isnan(data["score_0"].isel(step=0)).all() and (data["score_0"].isel(step=-1) > 0).all()
     assert len(ratings(here / "o")) == 3 * 2 + 2 * 2 * 2 * 6 + 3 * 6  # anchors; seeds, steps, policies; fresh ones
+
+
+@pytest.mark.slow
+def test_every_run_of_a_sweep_has_adapters_of_its_own(folder, here):
+    """Two weights of the divergence, two seeds; a list and seeds that grow leave what is there to the runs it is of."""
+    args = (folder, "--prompts", "p.txt", "--rater", "mine.py:length", "--pairs", "policy", "--steps", "1", *STEPS)
+    args = [word for word in args if word not in ("--entropy", "0.1")]
+    ran(*args, "--entropy", "0.1", "0.2", "--seeds", "2", "--out", "o")
+    places = sorted((here / "o" / "adapters").iterdir())
+    assert [place.name for place in places] == [
+        f"entropy.scale={tau}_seed={seed}" for tau in (0.1, 0.2) for seed in (0, 1)
+    ]
+    before = {place.name: (place / "step=1" / "adapter" / adapters.WEIGHTS).read_bytes() for place in places}
+    assert len(set(before.values())) == 4
+    main(["extend", str(here / "o"), "--seeds", "3"])
+    assert len(list((here / "o" / "adapters").iterdir())) == 6
+    for name, content in before.items():
+        assert (here / "o" / "adapters" / name / "step=1" / "adapter" / adapters.WEIGHTS).read_bytes() == content
 
 
 @pytest.mark.slow
@@ -85,7 +103,10 @@ def test_a_run_that_grows_or_is_reported_again_asks_for_nothing_twice(folder, he
     ran(*args, "--steps", "3", "--out", "w")
     whole, grown = hfac.results.load(here / "w"), hfac.results.load(here / "o")
     assert np.array_equal(whole["x"].isel(step=-1), grown["x"].isel(step=-1))
-    adapter = "o/adapters/run-000/adapter"
+    main(["replay", str(here / "o"), "--seed", "0"])
+    assert ratings(here / "o") == after
+    adapter = "o/adapters/seed=0/step=3/adapter"
+    assert (here / "o/adapters/seed=0/step=2/adapter").is_dir()  # what was made stays
     main(["generate", str(folder), "--prompt", "zz", "--length", "3", "--adapter", adapter, "--quiet"])
 
 

@@ -80,6 +80,8 @@ def test_base_and_adapter_stand_beside_each_other(folder, here, capsys):
     main([*args, "--out", "base.jsonl"])
     both, base = (json.loads((here / f"{name}.jsonl").read_text()) for name in ("both", "base"))
     assert both["base_text"] == base["text"] != both["text"]
+    adapters.save(here / "other", tree, lora, "elsewhere", digest="abc")
+    assert "is an adapter of another base model: its digest is abc" in refusal(capsys, *args[1:], "--adapter", "other")
 
 
 def test_greedy_is_the_same_for_every_seed(folder, here):

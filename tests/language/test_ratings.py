@@ -117,6 +117,14 @@ def test_texts_may_hold_anything(tmp_path):
     assert ratings(rater, tmp_path / "r.jsonl").of_texts("fresh", 0, 0, [[text]]) == [[1.25]] and rater.calls == 0
 
 
+def test_a_rating_belongs_to_its_text(tmp_path):
+    """Another text at the same place is another question, now and later."""
+    rater = Rater()
+    ratings(rater, tmp_path / "r.jsonl").of_texts("fresh", 0, 0, [["1 a"]])
+    assert ratings(rater, tmp_path / "r.jsonl").of_texts("fresh", 0, 0, [["2 b"]]) == [[2.25]]
+    assert ratings(rater, tmp_path / "r.jsonl").of_texts("fresh", 0, 0, [["2 b"]]) == [[2.25]] and rater.calls == 2
+
+
 def test_a_damaged_file_is_named(tmp_path):
     """File and line."""
     (tmp_path / "r.jsonl").write_text('{"run": 1}\n')
