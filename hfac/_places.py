@@ -15,6 +15,7 @@ from hfac import _files
 from hfac._errors import InputError, as_input_error, nearest
 
 FILE = ".py"
+SHOWN = 100  # letters of a line
 
 
 def is_place(name: Any) -> bool:
@@ -77,7 +78,8 @@ def line_of(error: BaseException) -> str:
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename)
         if path.is_file() and not others & set(path.parents) and "site-packages" not in path.parts:
-            place = f" ({path.name}:{frame.lineno}: {(frame.line or '').strip()[:60]})"
+            line = (frame.line or "").strip()
+            place = f" ({path.name}:{frame.lineno}: {line if len(line) <= SHOWN else f'{line[:SHOWN]} ...'})"
     return place
 
 

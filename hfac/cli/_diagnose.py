@@ -1,6 +1,7 @@
 """``hfac diagnose PROBLEM``: the theory's condition along a run, what the lower level is like, what limits the run."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -82,4 +83,7 @@ def check(settings: Diagnose) -> None:
     rows = runs.schedule_axes(vars(settings))
     several = [len(values) for values in rows.values() if len(values) > 1]
     if several and settings.configuration is None:
-        raise InputError("--configuration is needed: there are several, and a diagnosis looks at one")
+        last = math.prod(several) - 1
+        raise InputError(
+            f"--configuration is needed, from 0 to {last}: there are several, and a diagnosis looks at one"
+        )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hfac import results, schedules
+from hfac import algorithms, results, schedules
 from hfac._places import short
 from hfac.engine import record_points
 from hfac.runs import _configuration
@@ -113,7 +113,13 @@ class Job:
     def remarks(self) -> list[str]:
         """What the theory would question in the numbers that a person chose, and what nothing bounds."""
         chosen = {path for paths in _configuration.schedule_axes(self.configuration) for path in paths}
-        found = [each.words for each in self.grid.schedules.remarks(self.steps) if chosen & set(each.about)]
+        name = self.configuration["algorithm"]
+        has_penalty = name not in algorithms.REGISTRY or algorithms.needs(name).penalty
+        found = [
+            each.words
+            for each in self.grid.schedules.remarks(self.steps)
+            if chosen & set(each.about) and (has_penalty or not any(path.startswith("penalty") for path in each.about))
+        ]
         missing = [name for name in ("reward_bound", "cost_bound") if getattr(self.problem, name, 0) is None]
         found += getattr(self.problem, "notes", list)()
         return found + [f"{self.problem.name} states no {name}: that critic is not projected" for name in missing]

@@ -17,6 +17,7 @@ from hfac.runs._folder import RESULTS
 from hfac.runs._job import Job
 from hfac.runs._report import FIGURES, SUMMARY, Report, drawing, list_failures
 
+BELOW = 0.05  # of what an exact descent gains, that a run ends below its end
 STILL = 1e-3  # of its value, a change of f that is none
 NOT_LABELS = ("interquartile_mean", "low", "high", "worst", "diverged", "seeds", "samples", "judged_tau", "reference")
 
@@ -92,7 +93,7 @@ def references(job: Job, judges: Sequence[Judge], num_taus: int, quiet: bool) ->
 
 
 def plateaus(judged: xarray.Dataset) -> list[str]:
-    """Notes on entropy weights at which the exact descent stood still and a run did not."""
+    """Notes on entropy weights at which an exact descent stood still, or ended early, and a run did not."""
     notes = []
     for tau in judged["judged_tau"].values:
         own = judged[judging.OBJECTIVE].sel(judged_tau=tau)
@@ -103,6 +104,11 @@ def plateaus(judged: xarray.Dataset) -> list[str]:
             notes.append(
                 f"note: at tau = {tau:g} the exact descent stays where it starts, {lowest:.4g}, and a run ends at "
                 f"{end:.4g}: f hardly changes there at first; judge at a larger weight, --judge"
+            )
+        elif end < lowest - BELOW * abs(start - lowest) - still:
+            notes.append(
+                f"note: at tau = {tau:g} a run ends at {end:.4g}, below the exact descent's {lowest:.4g}, which "
+                "stopped in a local minimum: its line is no bound"
             )
     return notes
 

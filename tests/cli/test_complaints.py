@@ -931,7 +931,7 @@ def test_every_public_module_is_reached_after_a_bare_import():
 
 @pytest.mark.parametrize("args, expected", [
     ([], 0), (["--preset", "attenuating"], 0), (["--steps", "77"], 0), (["--upper", "0.001"], 0),
-    (["--entropy", "0.001"], 2), (["--critic-power", "0.9"], 1),
+    (["--entropy", "0.001"], 2), (["--critic-power", "0.9"], 1), (["--entropy", "0.001", "--algorithm", "partial"], 0),
 ])  # fmt: skip
 def test_the_default_says_nothing_of_itself(args, expected):
     job = runs.build(_sweep.content(_sweep.request(["goal_placement", *args])))

@@ -470,6 +470,8 @@ def test_a_descent_that_stands_still_above_the_runs_is_a_note():
     (note,) = plateaus(judged(np.array([[0.4, 0.35], [0.5, 0.32]])))
     assert "at tau = 0.003 the exact descent stays where it starts, 0.5, and a run ends at 0.4" in note
     assert plateaus(judged(np.array([[0.5, 0.35], [0.6, 0.32]]))) == []
+    (note,) = plateaus(judged(np.array([[0.5, 0.35], [0.6, 0.28]])))
+    assert "at tau = 0.1 a run ends at 0.28, below the exact descent's 0.3" in note
 
 
 def test_a_page_of_a_run_from_python(stored, tmp_path):
