@@ -16,6 +16,8 @@ from hfac.cli._commands import COMMANDS
 
 NEEDS_A_PROBLEM = {"sweep": "goal_placement", "tune": "goal_placement", "rates": "goal_placement"}
 
+_COLON = "\N{RATIO}"  # stands in for the colon of an attribute's docstring, which napoleon takes for the end of a type
+
 
 def write(folder: Path) -> None:
     """Write the pages.
@@ -84,11 +86,12 @@ def escape(app: object, what: str, name: str, thing: object, options: object, li
         elif line.strip() and not line.startswith("    "):
             is_set_off = False
         found.append(line if is_set_off else _plain(line))
-    lines[:] = found
+    lines[:] = [line.replace(":", _COLON) for line in found] if what == "attribute" else found
 
 
 def describe_field(app: object, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
-    """Say of a field of a named tuple what stands beside it in the file."""
+    """Colons come back; of a field of a named tuple, say what stands beside it in the file."""
+    lines[:] = [line.replace(_COLON, ":") for line in lines]
     if what == "attribute" and lines and lines[0].startswith("Alias for field number"):
         lines[:] = [_plain(_beside(name))]
 
