@@ -73,6 +73,7 @@ class Phase:
         """
         self._name, self._quiet, self._unit = name, quiet, unit
         self._along: tuple[float, str] | None = None
+        self._said = ""
         self._total, self._stream, self._now = total, stream, now
         self._began = self._alone_since = now()
         self._pace = _Pace(done, now())
@@ -113,17 +114,20 @@ class Phase:
         """Since the phase began."""
         return self._now() - self._began
 
-    def update(self, done: float, total: float | None = None, along: tuple[float, str] | None = None) -> None:
+    def update(
+        self, done: float, total: float | None = None, along: tuple[float, str] | None = None, said: str = ""
+    ) -> None:
         """Say how far it is.
 
         Args:
           done: amount of work that is done.
           total: amount of all work, if that was not known before.
           along: what comes along with a unit of it, such as (128, "samples").
+          said: how it goes, in words.
         """
         with _guard:
             self._pace.add(done, self._now())
-            self._total, self._along = total or self._total, along or self._along
+            self._total, self._along, self._said = total or self._total, along or self._along, said or self._said
             self.show()
 
     def go_on(self, phase: str) -> None:
@@ -196,11 +200,12 @@ class Phase:
             return [], [], [so_far]
         share, amount = f"{self._share():.0%}", f"{pace.done:,.0f} of {self._total:,.0f} {self._unit}"
         rate, left = pace.rate(), pace.left(self._total, now)
+        said = [self._said] if self._said else []
         if rate is None:
-            return [share], [amount], [so_far]
+            return [share], [amount, *said], [so_far]
         speed = f"{number(rate)} {self._unit}/s" if rate >= 0.1 else f"{clock(1 / rate)} each"
         along = [f"{number(rate * self._along[0])} {self._along[1]}/s"] if self._along else []
-        return [share], [amount, speed, *along], [so_far, *([] if left is None else [f"{clock(left)} left"])]
+        return [share], [amount, speed, *along, *said], [so_far, *([] if left is None else [f"{clock(left)} left"])]
 
     def _share(self) -> float:
         return min(self._pace.done / self._total, 1.0) if self._total else 1.0

@@ -16,7 +16,7 @@ FILES = {
 }
 ORDER = [  # of packages and files of the top level; each uses only those before it
     *("_errors", "_files", "_places", "_registry", "_activity", "_progress", "settings", "options"),
-    *("_checks", "_compiler", "types", "_trees", "lower", "judging", "schedules", "recommended"),
+    *("_checks", "_compiler", "types", "_trees", "lower", "epochs", "judging", "schedules", "recommended"),
     *("tabular", "sequences", "exact", "metrics", "problems", "algorithms", "statistics"),
     *(
         "results",

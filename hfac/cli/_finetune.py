@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hfac import options
 from hfac._errors import InputError
 from hfac._registry import find
+from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import _sweep
 from hfac.cli._request import Request
 from hfac.problems import REGISTRY as PROBLEMS
@@ -13,12 +14,14 @@ PROBLEM = "finetune"
 
 
 def request(args: Sequence[str]) -> Request | None:
-    """The request of ``hfac sweep finetune`` that is meant: options of the problem need no prefix here.
+    """The request of ``hfac sweep finetune`` that is meant: options of problem and method need no prefix here.
 
     Raises:
       InputError: if something is wrong with it.
     """
-    known = {name.replace("_", "-") for name in options.of(find(PROBLEMS, PROBLEM, "problem"))}
+    builder = find(PROBLEMS, PROBLEM, "problem")
+    of_methods = options.of(find(ALGORITHMS, "hfac", "algorithm"), options.kind_of(builder))
+    owners = dict.fromkeys(of_methods, "algorithm") | dict.fromkeys(options.of(builder), "problem")
     rest = list(args)
     model = ["--problem.model", rest.pop(0)] if rest and not rest[0].startswith("-") else []
     if not (model or {"-h", "--help", "--config"} & set(rest)):
@@ -28,6 +31,6 @@ def request(args: Sequence[str]) -> Request | None:
     named = []
     for word in rest:
         flag, equals, value = word.partition("=")
-        bare = flag.removeprefix("--").replace("_", "-")
-        named.append(f"--problem.{bare}{equals}{value}" if flag.startswith("--") and bare in known else word)
+        owner = owners.get(flag.removeprefix("--").replace("-", "_")) if flag.startswith("--") else None
+        named.append(word if owner is None else f"--{owner}.{flag.removeprefix('--')}{equals}{value}")
     return _sweep.resolve([PROBLEM, *model, *named], "sweep")

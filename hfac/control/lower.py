@@ -11,9 +11,9 @@ import numpy as np
 
 from hfac import _checks
 from hfac.control import pairs
-from hfac.control.epochs import clipped, keeping
 from hfac.control.problem import ControlProblem
 from hfac.control.rollouts import Batch, Sampler, Starts, advantages, each
+from hfac.epochs import check_epochs, clipped, keeping
 from hfac.lower import Draw, First, Lower
 from hfac.options import Number
 from hfac.types import Key, PyTree, Status, apply_updates, cast
@@ -64,14 +64,12 @@ def lower(
     Raises:
       ValueError: if an option is out of range or does not go with another.
     """
-    for name, count in (("num_envs", num_envs), ("num_steps", num_steps), ("epochs", epochs)):
+    for name, count in (("num_envs", num_envs), ("num_steps", num_steps)):
         _checks.count(name, count)
     _checks.number("gae_lambda", gae_lambda)
     if not 0 <= gae_lambda <= 1:
         raise ValueError(f"gae_lambda must lie in [0, 1], got {gae_lambda}")
-    _checks.number("clip", clip)
-    if not 0 < clip < 1:
-        raise ValueError(f"clip must lie strictly between 0 and 1, got {clip}")
+    check_epochs(epochs, clip)
     if starts not in ("restarts", "paired"):
         raise ValueError(f"starts must be 'restarts' or 'paired', got '{starts}'")
     source = problem.sampler(

@@ -128,7 +128,7 @@ class ControlProblem:
     def finish(self, algorithm: Algorithm, *, epochs: int = 1, **options: Any) -> Algorithm:
         """A method that was built with these options, going over each draw as often as they say."""
         del options
-        return algorithm if epochs == 1 else load("hfac.control.epochs:repeated")(algorithm, epochs)
+        return algorithm if epochs == 1 else load("hfac.epochs:repeated")(algorithm, epochs)
 
     def sampler(self, **options: Any) -> Sampler:
         """Rollouts of its policies; options are those of `hfac.control.rollouts.Sampler`."""

@@ -24,7 +24,10 @@ from hfac.types import Algorithm, Key, PyTree, Shared, core
 MAX_GRADIENT = 1.0  # Euclidean norm that every direction is clipped to
 MOMENTS = (0.9, 0.95)  # of Adam: runs are short
 RATINGS = "ratings.jsonl"
-SHOWN = ("reward", "score_0", "score_1", "divergence_0", "divergence_1", "accuracy", "tau_factor", "loss")
+SHOWN = (
+    *("reward", "score_0", "score_1", "divergence_0", "divergence_1"),
+    *("accuracy", "distinct", "length", "tau_factor", "loss"),
+)
 
 
 def finetune(
@@ -285,6 +288,17 @@ class Finetuning:
         adam = optax.chain(optax.clip_by_global_norm(MAX_GRADIENT), optax.adam(1.0, *MOMENTS))
         variables = ["x", "theta", *(["theta_pen"] if algorithms.needs(name).penalty else [])]
         return {"optimizers": dict.fromkeys(variables, adam)}
+
+    def along(self, record: Mapping[str, np.ndarray]) -> tuple[tuple[float, str], str]:
+        """Of the last record point, leaves [R]: what comes with a sample, and words on how it goes."""
+        mean = {name: float(np.mean(record[name])) for name in SHOWN if name in record}
+        if not np.isfinite(mean["score_0"]):
+            return (self.problem.policy.length, "tokens"), ""
+        words = (
+            f"score {mean['score_0']:.2f}, KL {mean['divergence_0']:.2f}, accuracy {mean['accuracy']:.2f}, "
+            f"distinct-2 {mean['distinct']:.2f}"
+        )
+        return (mean["length"], "tokens"), words
 
     def save(self, folder: Path) -> None:
         """Ratings go to the folder of the run from here on, and come from there."""

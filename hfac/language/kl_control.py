@@ -1,17 +1,21 @@
 """Keeps the divergence of policies below a bound: the weight of the divergence grows while it is above, and falls back.
 
-An adaptive weight in the manner of Ziegler et al. [1909.08593], with a floor: never below the tau of the schedules.
+An adaptive weight as in Ziegler et al. [1909.08593], never below the tau of the schedules, and with a part
+that follows the divergence at once: with the slow part alone policies leave and come back in turns.
 """
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
+from hfac.language.lower import Control
 from hfac.types import Algorithm, Key, core, with_core
 
-GAIN = 0.2  # change of the weight's logarithm per step and relative excess
+FAST = 3.0  # logarithm of the weight per relative excess over the bound, at once
+SLOW = 0.05  # the same, added up in every step
 LARGEST_ERROR = 1.0  # relative excess that counts, in either direction
-LARGEST_FACTOR = 1e3
+LARGEST_PRESSURE = 7.0
 
 
 def controlled(algorithm: Algorithm, max_kl: float) -> Algorithm:
@@ -25,12 +29,16 @@ def controlled(algorithm: Algorithm, max_kl: float) -> Algorithm:
     def step(key: Key, state: Any, schedules: Any) -> tuple[Any, Any]:
         moved, info = algorithm.step(key, state, schedules)
         inner = core(moved)
-        factor = inner.chains.tau_factor
         each = [value for name, value in info.look.items() if name.startswith("divergence_")]
-        error = jnp.max(jnp.stack(each)).astype(factor.dtype) / max_kl - 1
-        pushed = factor * jnp.exp(GAIN * jnp.clip(error, -LARGEST_ERROR, LARGEST_ERROR))
-        after = jnp.where(jnp.isfinite(pushed), jnp.clip(pushed, 1, LARGEST_FACTOR), factor)
-        chains = inner.chains._replace(tau_factor=after)
-        return with_core(moved, inner._replace(chains=chains)), info
+        after = _pushed(inner.chains, jnp.max(jnp.stack(each)), max_kl)
+        return with_core(moved, inner._replace(chains=after)), info
 
     return algorithm._replace(step=step)
+
+
+def _pushed(old: Control, divergence: jax.Array, bound: float) -> Control:
+    """The weight in the next step; a divergence that is not finite changes nothing."""
+    error = jnp.clip(divergence.astype(old.pressure.dtype) / bound - 1, -LARGEST_ERROR, LARGEST_ERROR)
+    pressure = jnp.clip(old.pressure + SLOW * error, 0, LARGEST_PRESSURE)
+    new = Control(jnp.exp(jnp.maximum(pressure + FAST * error, 0)), pressure)
+    return jax.tree.map(lambda after, before: jnp.where(jnp.isfinite(error), after, before), new, old)

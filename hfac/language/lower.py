@@ -5,6 +5,7 @@ by token. In place of a critic stands the mean of the other completions of the s
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from hfac import _checks
+from hfac.epochs import check_epochs, clipped, keeping
 from hfac.language import problem as _problem
 from hfac.language.problem import CompletionProblem, Said, Written
 from hfac.lower import Draw, First, Lower
@@ -19,13 +21,6 @@ from hfac.sequences.episodes import distinct_pairs
 from hfac.types import Key, PyTree, Status, apply_updates, cast
 
 AVERAGING = 0.1  # weight of the newest batch in running averages: they look back over ten steps
-
-
-class Limits(NamedTuple):
-    """Past either of these, on average over some ten steps, a policy counts as having hacked its reward."""
-
-    max_divergence: float = 0.6  # KL(pi | pi_ref) per token, nats
-    min_distinct: float = 0.5  # distinct pairs of neighbouring tokens in a batch, relative to the first batch's
 
 
 class Batch(NamedTuple):
@@ -37,6 +32,7 @@ class Batch(NamedTuple):
     features: PyTree  # leaves [G, N, ...]
     score: jax.Array  # [G, N], of the rater
     tau_factor: jax.Array  # [], that the divergence's weight is multiplied by
+    log_prob: Any = None  # [G, N, T], under the policy that wrote them, where they are gone over more than once
 
 
 class Seen(NamedTuple):
@@ -51,6 +47,7 @@ class Control(NamedTuple):
     """Keeps the divergence below a bound by the weight of the divergence."""
 
     tau_factor: jax.Array  # [], >= 1
+    pressure: jax.Array  # [], its logarithm where the divergence is at the bound, >= 0
 
 
 class Rated(NamedTuple):
@@ -86,8 +83,11 @@ def lower(
     coupled: bool = True,
     tau_per: Literal["sequence", "token"] = "sequence",
     max_kl: float | None = None,
+    epochs: int = 1,
+    clip: float = 0.2,
+    most_kl_per_token: float | None = None,
+    least_distinct: float | None = None,
     every: Any = None,
-    limits: Limits | None = None,
     num_policies: int = 2,
     dtype: Any = jnp.float32,
 ) -> Lower:
@@ -100,26 +100,30 @@ def lower(
       coupled: all policies use the same random numbers: the same law for each, a quieter difference.
       tau_per: tau weighs the divergence of a whole completion, or its mean over the tokens that it may have.
       max_kl: the largest mean divergence of a policy, nats per completion: tau is raised above it, > 0.
+      epochs: passes of the policies over each draw; x moves in the first. Above 1 the policies ascend a clipped
+        surrogate: no single loop any more, >= 1.
+      clip: largest change of a token's probability ratio that later passes still reward, in (0, 1).
+      most_kl_per_token: mean divergence of the first policy, nats per token, above which it counts as having hacked
+        its reward and the run stops, > 0; averaged over some ten steps.
+      least_distinct: the same of the share of distinct pairs of neighbouring tokens in a batch, relative to the first
+        batch's: below it the run stops, in (0, 1).
       every: all completions there are [Y, T], of a small language: expectations in place of samples.
-      limits: past which the first policy counts as having hacked its reward; none unless given.
       num_policies: that are tracked.
       dtype: of rewards, advantages and x.
 
     Raises:
       ValueError: if an option is out of range.
     """
+    check_epochs(epochs, clip)
     _check(problem, num_prompts, completions, tau_per, max_kl, every)
+    limits = _limits(most_kl_per_token, least_distinct)
+    is_repeated = epochs > 1
     source = _source(problem, num_prompts, completions, coupled, every, dtype)
-
-    def init(key: Key) -> First:
-        x = cast(problem.init_x(jax.random.fold_in(key, 0)), dtype)
-        zero = jnp.zeros((), dtype)
-        return First(x, problem.policy.reference, zero, Control(jnp.ones((), dtype)), Vitals(zero, zero, zero))
 
     def drawn(key: Key, chains: Control | Rated, *thetas: PyTree) -> Draw:
         written, scores, control = _written(problem, source, key, chains, thetas)
         batches = tuple(
-            _batch(problem, own, score, source.weigh(theta, own), control.tau_factor, dtype)
+            _batch(problem, source, theta, own, score, control.tau_factor, is_repeated, dtype)
             for theta, own, score in zip(thetas, written, scores, strict=True)
         )
         return Draw(batches, control, jnp.int32(len(thetas) * source.num_samples))
@@ -135,6 +139,8 @@ def lower(
 
     def actor(x: PyTree, seen: Seen, advantage: jax.Array, tau: jax.Array, w: jax.Array | None = None) -> PyTree:
         del x, w  # the leader's cost is in the advantage
+        if is_repeated:
+            advantage = clipped(advantage, (seen.said.log_prob - seen.batch.log_prob).astype(dtype), clip)
         return policy_gradient(seen, advantage, weight_of(seen, tau))
 
     def watch(vitals: Vitals, seen: Seen) -> tuple[Vitals, jax.Array | None]:
@@ -155,8 +161,8 @@ def lower(
         return advantages(seen, -cost, -baseline, weight_of(seen, tau))
 
     return Lower(
-        init=init,
-        draw=drawn,
+        init=functools.partial(_first, problem, dtype),
+        draw=keeping(drawn) if is_repeated else drawn,
         see=see,
         advantage=advantage,
         leader_advantage=leader_advantage,
@@ -190,6 +196,37 @@ def _check(
         raise ValueError(f"tau_per must be 'sequence' or 'token', got '{tau_per}'")
     if max_kl is not None:
         _checks.positive("max_kl", max_kl)
+
+
+def _first(problem: CompletionProblem, dtype: Any, key: Key) -> First:
+    """All policies begin at the reference."""
+    x = cast(problem.init_x(jax.random.fold_in(key, 0)), dtype)
+    zero = jnp.zeros((), dtype)
+    return First(x, problem.policy.reference, zero, Control(jnp.ones((), dtype), zero), Vitals(zero, zero, zero))
+
+
+class Limits(NamedTuple):
+    """Past either of these, on average over some ten steps, a policy counts as having hacked its reward."""
+
+    max_divergence: float  # KL(pi | pi_ref) per token, nats
+    min_distinct: float  # distinct pairs of neighbouring tokens in a batch, relative to the first batch's
+
+
+def _limits(most_kl_per_token: float | None, least_distinct: float | None) -> Limits | None:
+    """What ends a run, or None if nothing does.
+
+    Raises:
+      ValueError: if a limit is out of range.
+    """
+    if most_kl_per_token is not None:
+        _checks.positive("most_kl_per_token", most_kl_per_token)
+    if least_distinct is not None:
+        _checks.number("least_distinct", least_distinct)
+        if not 0 < least_distinct < 1:
+            raise ValueError(f"least_distinct must lie strictly between 0 and 1, got {least_distinct}")
+    if most_kl_per_token is None and least_distinct is None:
+        return None
+    return Limits(most_kl_per_token or math.inf, least_distinct or 0.0)
 
 
 class Source(NamedTuple):
@@ -227,15 +264,19 @@ def _written(
 
 def _batch(
     problem: CompletionProblem,
+    source: Source,
+    theta: PyTree,
     written: Written,
     score: jax.Array,
-    weights: tuple[jax.Array, jax.Array],
     tau_factor: jax.Array,
+    is_repeated: bool,
     dtype: Any,
 ) -> Batch:
     """Completions with what R_x sees of them and what the rater says."""
     features = jax.tree.map(jax.lax.stop_gradient, problem.features(written))
-    return Batch(written, *weights, cast(features, dtype), score.astype(dtype), tau_factor)
+    log_prob = problem.policy.say(theta, written).log_prob if is_repeated else None
+    weights = source.weigh(theta, written)
+    return Batch(written, *weights, cast(features, dtype), score.astype(dtype), tau_factor, log_prob)
 
 
 def _sampled(problem: CompletionProblem, prompts: int, completions: int, coupled: bool, dtype: Any) -> Source:
@@ -355,14 +396,27 @@ def divergence(seen: Seen) -> jax.Array:
 
 
 def look(problem: CompletionProblem, x: PyTree, *seen: Seen) -> dict[str, jax.Array]:
-    """Scalars worth looking at: the leader's loss, of the last policy, and of each what it earns and how far it is."""
+    """Scalars worth looking at.
+
+    The leader's loss, of the last policy; of each what it earns and how far it is; of the first R_x's accuracy, the
+    share of pairs of neighbouring tokens that are distinct, and tokens of a completion.
+    """
     first = seen[0].batch
     reward = problem.reward(x, first.features)
     found = {"loss": upper_objective(problem, x, seen[-1].batch), "reward": jnp.sum(first.weight * reward)}
     for i, each in enumerate(seen):
         found[f"score_{i}"] = jnp.sum(each.batch.weight * each.batch.score)
         found[f"divergence_{i}"] = divergence(each)
-    return found | {"accuracy": accuracy(reward, first.score), "tau_factor": first.tau_factor}
+    found |= {"accuracy": accuracy(reward, first.score), "tau_factor": first.tau_factor}
+    return found | {
+        "distinct": distinct_pairs(first.written.tokens, first.written.is_written),
+        "length": mean_length(first),
+    }
+
+
+def mean_length(batch: Batch) -> jax.Array:
+    """Tokens of a completion. []."""
+    return jnp.sum(batch.weight[..., None] * batch.written.is_written.astype(batch.weight.dtype))
 
 
 def accuracy(reward: jax.Array, score: jax.Array) -> jax.Array:
@@ -375,8 +429,7 @@ def accuracy(reward: jax.Array, score: jax.Array) -> jax.Array:
 def _watched(old: Vitals, seen: Seen, limits: Limits) -> tuple[Vitals, jax.Array]:
     """The averages after a step, and "reward hacked" if they pass the limits."""
     batch = seen.batch
-    tokens = jnp.sum(batch.weight[..., None] * batch.written.is_written.astype(batch.weight.dtype))
-    per_token = divergence(seen) / jnp.maximum(tokens, 1)
+    per_token = divergence(seen) / jnp.maximum(mean_length(batch), 1)
     distinct = distinct_pairs(batch.written.tokens, batch.written.is_written).astype(old.distinct.dtype)
     is_first = old.first_distinct == 0
     start = jnp.where(is_first, distinct, old.first_distinct)

@@ -109,9 +109,13 @@ class CompletionProblem(NamedTuple):
         """Builds the lower level, an `hfac.lower.Lower`; options are those of `hfac.language.lower`."""
         return functools.partial(load("hfac.language.lower:lower"), self)
 
-    def finish(self, algorithm: Algorithm, *, max_kl: float | None = None, **options: Any) -> Algorithm:
-        """A method that was built with these options: its divergence below their bound, rated by the host."""
+    def finish(
+        self, algorithm: Algorithm, *, epochs: int = 1, max_kl: float | None = None, **options: Any
+    ) -> Algorithm:
+        """A method built with these options: so many passes a draw, divergence below a bound, rated by the host."""
         del options
+        if epochs > 1:
+            algorithm = load("hfac.epochs:repeated")(algorithm, epochs)
         if max_kl is not None:
             algorithm = load("hfac.language.kl_control:controlled")(algorithm, max_kl)
         return algorithm if self.rate is not None else load("hfac.language.hosting:hosted")(algorithm, self.host_rate)

@@ -7,6 +7,7 @@ from hfac.pages._comparison import Group as Group
 from hfac.pages._comparison import comparison as comparison
 from hfac.pages._diagnosis import condition as condition
 from hfac.pages._diagnosis import diagnosis as diagnosis
+from hfac.pages._finetune import finetune as finetune
 from hfac.pages._page import Chart as Chart
 from hfac.pages._page import Line as Line
 from hfac.pages._page import Origin as Origin

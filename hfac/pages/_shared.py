@@ -1,13 +1,28 @@
 """What several kinds of page share: thinned curves, who failed, where the numbers come from."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hfac import __version__, plots
-from hfac.pages._page import Cell, Code, Line, Origin, Section, Table, Text, cell, numbers, table
+from hfac.pages._page import (
+    Cell,
+    Chart,
+    Code,
+    Line,
+    Origin,
+    Part,
+    Reference,
+    Section,
+    Table,
+    Text,
+    cell,
+    numbers,
+    table,
+)
 from hfac.plots import Curve, Failure
 from hfac.settings import only_in_python
 from hfac.statistics import Interval
@@ -19,6 +34,7 @@ MOST_POINTS, FEWEST_POINTS = 400, 40  # of a line
 POINTS_OF_A_CHART = 120_000  # of all its lines
 SHOWN_AT_FIRST = 24  # lines; a reader turns others on
 LONGEST_TABLE = 200  # runs that failed
+MOST_PAIRS = 120  # of samples in a table
 
 
 def kept(num_points: int, num_lines: int = 1, most: int = MOST_POINTS) -> np.ndarray:
@@ -39,6 +55,62 @@ def curves(found: Sequence[tuple[str, Curve]]) -> tuple[Line, ...]:
         line(f"{name}{curve.diverged}", curve.clock, curve.interval, is_shown=index < SHOWN_AT_FIRST)
         for index, (name, curve) in enumerate(found)
     )
+
+
+def measures(
+    data: "xarray.Dataset",
+    titles: Mapping[str, str],
+    clock: str,
+    start: str,
+    note: str = "",
+    is_small: bool = False,
+) -> Iterator[Chart]:
+    """A chart of every measure that is there: a line for each configuration, and where the first record point stands.
+
+    Args:
+      data: recorded.
+      titles: of variables.
+      clock: what samples are called; "step" draws against steps.
+      start: name of the reference line.
+      note: below every chart.
+      is_small: several charts stand beside each other.
+    """
+    picks = plots.configurations(data)
+    there = {name: title for name, title in titles.items() if name in data}
+    own = data.isel(step=kept(data.sizes["step"], len(picks) * (len(there) if is_small else 1)))
+    for name, title in there.items():
+        found = [(plots.describe(own, pick), plots.curve(own.isel(pick), name)) for pick in picks]
+        if clock == "step":
+            found = [(label, curve._replace(clock=own["step"].values)) for label, curve in found]
+        first = float(own[name].isel(step=0).mean())
+        known = (Reference(f"{start}, {first:.3g}", first),) if math.isfinite(first) else ()
+        words = f"{shown_note(len(found))}{note}"
+        yield Chart(title[0].upper() + title[1:], clock, title, curves(found), known, note=words, is_small=is_small)
+
+
+def before_and_after(
+    rows: Sequence[Mapping[str, Any]], owners: Sequence[str], first: str, whole: str
+) -> Iterator[Part]:
+    """What was written before and after from the same random numbers, and the scores of both.
+
+    Args:
+      rows: with before, after, score_before, score_after.
+      owners: what else of a row is shown, in front.
+      first: a sentence on them.
+      whole: name of the file with all of them.
+    """
+    yield Text(first)
+    keep = kept(len(rows), most=MOST_PAIRS)
+    cells = []
+    for row in (rows[i] for i in keep):
+        found = {name: Cell(row[name]) if isinstance(row[name], str) else cell(row[name]) for name in owners}
+        for name in ("before", "after"):
+            score = row[f"score_{name}"]
+            found |= {f"score {name}": cell(score, f"{score:+.2f}"), name: Cell(row[name])}
+        change = row["score_after"] - row["score_before"]
+        cells.append(found | {"change": cell(change, f"{change:+.2f}")})
+    left = f"{len(keep):,} of {len(rows):,} pairs; {whole} holds all." if len(keep) < len(rows) else ""
+    yield table("Samples", cells, left, is_long_text=True)
 
 
 def shown_note(count: int) -> str:

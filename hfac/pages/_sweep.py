@@ -168,24 +168,8 @@ def _charts(data: "xarray.Dataset", variant: Variant, num_variants: int) -> Iter
 def _measures(data: "xarray.Dataset", variant: Variant) -> Iterator[Chart]:
     """What was recorded of neural policies, a chart each."""
     pick, problem = variant
-    own = data.isel(pick)
-    picks = plots.configurations(own)
-    own = own.isel(step=_shared.kept(own.sizes["step"], len(picks)))
-    for name, label in plots.MEASURES.items():
-        if name not in own:
-            continue
-        lines = _shared.curves([(plots.describe(own, each), plots.curve(own.isel(each), name)) for each in picks])
-        first = float(own[name].isel(step=0).mean())
-        known = (Reference(f"first policies, {first:.4g}", first),) if math.isfinite(first) else ()
-        yield Chart(
-            label[0].upper() + label[1:],
-            "environment steps",
-            label,
-            lines,
-            known,
-            note=f"{_shared.shown_note(len(lines))}{problem.name}: interquartile mean and 95 % bootstrap interval over "
-            f"{own.sizes['seed']} seeds.",
-        )
+    note = f"{problem.name}: interquartile mean and 95 % bootstrap interval over {data.sizes['seed']} seeds."
+    return _shared.measures(data.isel(pick), plots.MEASURES, "environment steps", "first policies", note)
 
 
 def _payments(data: "xarray.Dataset", variant: Variant) -> Iterator[Chart]:

@@ -15,10 +15,9 @@ from hfac.pages._page import (
     Line,
     Origin,
     Page,
-    Reference,
+    Part,
     Section,
     Table,
-    Text,
     cell,
     numbers,
     table,
@@ -27,9 +26,6 @@ from hfac.types import Status
 
 if TYPE_CHECKING:
     import xarray
-
-MOST_SAMPLES = 120  # pairs in the table
-HEADS = {"score_before": "score before", "before": "before", "score_after": "score after", "after": "after"}
 
 
 def tweets(
@@ -61,6 +57,7 @@ def tweets(
     )
     arms = {plots.describe(data, pick): data.isel(pick) for pick in plots.configurations(data)}
     end_words, _, spread = end.partition(" ")
+    measured = _shared.measures(data, plots.PANELS, "step", "pretrained", is_small=True)
     divergence = next(row for row in rows if row["measure"] == "divergence")
     return Page(
         kind="hfac tweets",
@@ -75,7 +72,7 @@ def tweets(
         ),
         sections=(
             Section("Samples before and after", tuple(_samples(samples))),
-            Section("What is written along the run", (*_measures(data), divergences(arms, frontier, tau))),
+            Section("What is written along the run", (*measured, divergences(arms, frontier, tau))),
             Section("Summary", (_summary(rows, tau),)),
             _shared.statuses(data),
             *_shared.provenance(origin),
@@ -83,40 +80,11 @@ def tweets(
     )
 
 
-def _samples(samples: Sequence[Mapping[str, Any]]) -> Iterator[Text | Table]:
-    yield Text("Tweets from the same random numbers before and after the run, and the rater's score of each.")
+def _samples(samples: Sequence[Mapping[str, Any]]) -> Iterator[Part]:
     several = len({row["configuration"] for row in samples}) > 1
-    keep = _shared.kept(len(samples), most=MOST_SAMPLES)
-    rows = []
-    for row in (samples[i] for i in keep):
-        found = {"configuration": Cell(row["configuration"])} if several else {}
-        found["seed"] = cell(row["seed"], str(row["seed"]))
-        for name, head in HEADS.items():
-            is_score = name.startswith("score")
-            found[head] = cell(row[name], f"{row[name]:+.2f}") if is_score else Cell(row[name])
-        change = row["score_after"] - row["score_before"]
-        found["change"] = cell(change, f"{change:+.2f}")
-        rows.append(found)
-    left = f"{len(keep):,} of {len(samples):,} pairs; samples.csv holds all." if len(keep) < len(samples) else ""
-    yield table("Samples", rows, left, is_long_text=True)
-
-
-def _measures(data: "xarray.Dataset") -> Iterator[Chart]:
-    picks = plots.configurations(data)
-    own = data.isel(step=_shared.kept(data.sizes["step"], len(picks) * len(plots.PANELS)))
-    for name, title in plots.PANELS.items():
-        found = [(plots.describe(data, pick), plots.curve(own.isel(pick), name)) for pick in picks]
-        steps = own["step"].values
-        lines = _shared.curves([(label, curve._replace(clock=steps)) for label, curve in found])
-        start = float(data[name].isel(step=0).mean())
-        yield Chart(
-            title[0].upper() + title[1:],
-            "step",
-            title,
-            lines,
-            (Reference(f"pretrained, {start:.3g}", start),),
-            is_small=True,
-        )
+    words = "Tweets from the same random numbers before and after the run, and the rater's score of each."
+    owners = ["configuration", "seed"] if several else ["seed"]
+    return _shared.before_and_after(samples, owners, words, "samples.csv")
 
 
 def divergences(arms: "Mapping[str, xarray.Dataset]", frontier: Any, tau: float) -> Chart:

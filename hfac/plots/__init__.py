@@ -6,6 +6,8 @@ from hfac.plots._comparison import search as search
 from hfac.plots._comparison import searched as searched
 from hfac.plots._comparison import track as track
 from hfac.plots._comparison import tracks as tracks
+from hfac.plots._completions import WRITTEN as WRITTEN
+from hfac.plots._completions import written as written
 from hfac.plots._control import MEASURES as MEASURES
 from hfac.plots._control import Paid as Paid
 from hfac.plots._control import Payment as Payment

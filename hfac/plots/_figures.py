@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfac.plots import _control, _runs
+from hfac.plots import _completions, _control, _runs
 from hfac.plots._runs import References
 from hfac.plots._style import save, styled
 
@@ -34,4 +34,5 @@ FIGURES: dict[str, Callable[["xarray.Dataset", Any, References], Any]] = {
     "grid": _runs.grid,
     "returns": _control.returns,
     "payments": _control.payments,
+    "written": _completions.written,
 }

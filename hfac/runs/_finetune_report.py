@@ -1,7 +1,7 @@
 """The report of a job of fine-tuning: adapters as PEFT reads them, the reward, samples before and after, measures."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ import jax
 import numpy as np
 import xarray
 
-from hfac import _files, comparison
+from hfac import _files, comparison, pages
+from hfac._places import short
 from hfac._progress import progress, waiting
 from hfac.language import adapters, completing, finetuning, folders
+from hfac.pages import Page
 from hfac.runs import _objective_report, _policies
 from hfac.runs._execution import Execution
 from hfac.runs._job import Job
@@ -43,9 +45,32 @@ def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], 
         ]
     rows = [_row(job, row, texts[0], scores[0], texts[1 + row], scores[1 + row], data) for row in range(len(runs))]
     comparison.write_csv(folder / MEASURES, rows)
-    _files.replace(folder / SAMPLES, "\n".join(_samples(setup, texts, scores)) + "\n")
+    pairs = list(_pairs(setup, [row["run"] for row in rows], texts, scores))
+    _files.replace(folder / SAMPLES, "\n".join(_samples(pairs)) + "\n")
+
+    def page() -> Page:
+        origin = pages.origin(job.configuration, done.data.attrs)
+        return pages.finetune(done.data, rows, pairs, short(job.configuration["algorithm"]), origin)
+
     lines = (*done.lines, "", *_lines(rows))
-    return done._replace(lines=lines, files=(*done.files, f"{ADAPTERS}/", MEASURES, SAMPLES))
+    return done._replace(lines=lines, files=(*done.files, f"{ADAPTERS}/", MEASURES, SAMPLES), page=page)
+
+
+def _pairs(
+    setup: finetuning.Finetuning, runs: Sequence[str], texts: Sequence[Any], scores: Sequence[np.ndarray]
+) -> Iterator[dict[str, Any]]:
+    """The first completions of every prompt, of the base and of every run."""
+    for place, prompt in enumerate(setup.prompts):
+        for row, run in enumerate(runs, start=1):
+            for sample in range(min(SHOWN, len(texts[0][place]))):
+                yield {
+                    "prompt": prompt.text,
+                    "run": run,
+                    "before": texts[0][place][sample],
+                    "after": texts[row][place][sample],
+                    "score_before": float(scores[0][place][sample]),
+                    "score_after": float(scores[row][place][sample]),
+                }
 
 
 def _name(job: Job, row: int) -> str:
@@ -137,18 +162,16 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return comparison.lines(table)
 
 
-def _samples(setup: finetuning.Finetuning, texts: Sequence[Any], scores: Sequence[np.ndarray]) -> list[str]:
+def _samples(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Base and tuned completions beside each other, from the same random numbers."""
-    lines = [
-        "# Samples",
-        "",
-        "Base (before) and fine-tuned (after), from the same random numbers, with their scores.",
-        "",
-    ]
-    for place, each in enumerate(setup.prompts):
-        lines += [f"**{each.text}**", ""]
-        for sample in range(min(SHOWN, len(texts[0][place]))):
-            for who, own, score in (("before", texts[0], scores[0]), ("after", texts[1], scores[1])):
-                lines.append(f"- {who} ({score[place][sample]:+.2f}): {own[place][sample]!r}")
-        lines.append("")
+    words = "Base (before) and fine-tuned (after), from the same random numbers, with their scores."
+    several = len({row["run"] for row in pairs}) > 1
+    lines, prompt = ["# Samples", "", words], None
+    for row in pairs:
+        if row["prompt"] != prompt:
+            prompt = row["prompt"]
+            lines += ["", f"**{prompt}**", ""]
+        run = f", {row['run']}" if several else ""
+        for who, owner in (("before", ""), ("after", run)):
+            lines.append(f"- {who}{owner} ({row[f'score_{who}']:+.2f}): {row[who]!r}")
     return lines

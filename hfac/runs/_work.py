@@ -226,11 +226,15 @@ def _run_part(
         say(f"going on from step {0 if start is None else start.step:,}", execution.quiet)
     program, num_runs = layout.program, layout.num_runs
     first_step, first = (0, 0) if start is None else (start.step, int(start.samples.sum()))
-    before, stops = program.compile_seconds, list[str]()
+    before, stops, along = program.compile_seconds, list[str](), getattr(job.problem, "along", None)
+    unit, said = (1.0, "samples"), ""
 
     def watch(piece: Piece, samples: np.ndarray) -> bool:
-        used = (int(samples.sum()) - first) / max(piece.step - first_step, 1)
-        bar.update(piece.step, along=(used, "samples") if used else None)
+        nonlocal unit, said
+        if along is not None and piece.record is not None:
+            unit, said = along(piece.record)
+        used = unit[0] * (int(samples.sum()) - first) / max(piece.step - first_step, 1)
+        bar.update(piece.step, along=(used, unit[1]) if used else None, said=said)
         execution.processes.sign_of_life(folder)
         if execution.on_divergence == "stop" and piece.record is not None:
             failed = int((named_leaves(piece.record)["status"] != Status.OK).sum())

@@ -1,6 +1,7 @@
 """`hfac finetune` as a user meets it, on a tiny random decoder."""
 
 import json
+import signal
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ import hfac
 from hfac.cli import main
 from hfac.language import adapters, models
 from support import models as tiny
+from support.commands import TIMEOUT, Done, start
 
 pytest.importorskip("tokenizers")
 RATER = """
@@ -24,6 +26,32 @@ def away(texts, records):
     if pathlib.Path("away").exists():
         raise RuntimeError("no answer today")
     return length(texts, records)
+"""
+MORTAL = """
+import os
+import pathlib
+import signal
+
+MOMENT, STEP = pathlib.Path("moment").read_text().split() if pathlib.Path("moment").exists() else ("never", "0")
+calls, sync = [], os.fsync
+
+def die(moment):
+    if MOMENT == moment and len(calls) == int(STEP):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def stored(file):
+    sync(file)
+    if os.readlink(f"/proc/self/fd/{file}").endswith("ratings.jsonl"):
+        die("rated")
+
+os.fsync = stored
+
+def rate(texts, records):
+    calls.append(texts)
+    die("drawn")
+    with open("asked.txt", "a") as file:
+        file.writelines(repr(text) + "\\n" for text in texts)
+    return [min(len(text), 12) / 12 for text in texts]
 """
 STEPS = (
     *("--algorithm.num-prompts", "2", "--algorithm.completions", "3", "--length", "4", "--num-anchors", "2"),
@@ -143,6 +171,51 @@ def test_a_rater_that_is_away_is_one_line_and_the_run_goes_on(folder, here, caps
     whole, cut = hfac.results.load(here / "whole"), hfac.results.load(here / "cut")
     assert np.array_equal(whole["x"].isel(step=-1), cut["x"].isel(step=-1))
     assert len((here / "asked.txt").read_text().splitlines()) == 2 * 2 * 6
+
+
+@pytest.fixture(scope="module")
+def unharmed(tmp_path_factory):
+    """A run of four steps that nobody killed."""
+    place = tmp_path_factory.mktemp("unharmed")
+    return finished(mortal(place)), place
+
+
+def mortal(place, moment: str = ""):
+    (place / "mortal.py").write_text(MORTAL)
+    (place / "p.txt").write_text("The soup\ntwo  spaces\nzz\n")
+    if moment:
+        (place / "moment").write_text(moment)
+    tiny.whole(place / "model")
+    return place
+
+
+def finished(place):
+    asked = ("--prompts", "p.txt", "--rater", "mortal.py:rate", "--pairs", "policy", "--record", "x", *STEPS)
+    line = ("finetune", "model", *asked, "--steps", "4", "--quiet", "--out", "o")
+    return ended(start(*line, cwd=place))
+
+
+def ended(process):
+    said = process.communicate(timeout=TIMEOUT)
+    return Done(process.returncode, *said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["drawn 2", "rated 1", "rated 3", "drawn 4"])
+def test_killed_between_the_parts_of_a_step(unharmed, moment, tmp_path):
+    """Resumed to the same bits; what was rated and stored is asked for once."""
+    done, whole = unharmed
+    assert done.returncode == 0, done.stderr
+    place = mortal(tmp_path, moment)
+    assert finished(place).returncode == -signal.SIGKILL
+    (place / "moment").unlink()
+    done = ended(start("resume", "o", "--quiet", cwd=place))
+    assert done.returncode == 0, done.stderr
+    ends = [hfac.results.load(where / "o")["x"].isel(step=-1).values for where in (whole, place)]
+    assert np.array_equal(*ends)
+    rows = ratings(place / "o")
+    places = [(row["run"], row["step"], row["policy"], row["place"]) for row in rows]
+    assert len(set(places)) == len(places) == len((place / "asked.txt").read_text().splitlines()) == 4 * 2 * 6
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import hfac
 from hfac import algorithms
 from hfac.exact import sequences as exact
 from hfac.language import adapters, decoder, generation, policies
-from hfac.language.lower import Control, Limits, Seen, hypergradient
+from hfac.language.lower import Control, Seen, hypergradient
 from hfac.types import Status
 from support import cases, completions
 from support import models as tiny
@@ -83,7 +83,9 @@ def test_the_penaltys_gradient_comes_near_the_implicit_one(leader):
     """As w falls: at w = 1e-4 to 1e-3 of it."""
     problem, x = completions.problem(leader), x_of()
     theta, theta_pen = completions.responses(problem, x, w=1e-4)
-    batches = lower(leader, EVERY).draw(jax.random.key(0), Control(jnp.ones(())), theta, theta_pen).batches
+    batches = (
+        lower(leader, EVERY).draw(jax.random.key(0), Control(jnp.ones(()), jnp.zeros(())), theta, theta_pen).batches
+    )
 
     @jax.jit
     def estimate(batches, x):
@@ -217,11 +219,32 @@ def test_the_divergence_stays_below_its_bound():
     assert factor > 1.5 and bounded < 0.36
 
 
+def test_more_passes_over_a_draw_move_the_policies_alone():
+    """x and the number of completions are those of one pass; a small clip holds the policies near where they wrote."""
+    problem = completions.problem("score", jnp.float64)
+    schedules = hfac.schedules.fixed(upper=0.1, actor=0.2, penalty=1.0, entropy=0.01)
+    found = {}
+    for epochs, clip in ((1, 0.1), (20, 0.02), (20, 0.9)):
+        algorithm = algorithms.hfac(problem, num_prompts=3, completions=32, epochs=epochs, clip=clip, dtype=jnp.float64)
+        state = algorithm.init(hfac.run_key(0), schedules)
+        state = state._replace(x=jax.tree.map(jnp.ones_like, state.x))
+        after, info = jax.jit(algorithm.step)(hfac.run_key(1), state, schedules)
+        assert int(info.num_samples) == 2 * 3 * 32 and int(after.step) == 1
+        found[epochs, clip] = (
+            jnp.concatenate(jax.tree.leaves(after.x)),
+            float(jnp.abs(after.theta - state.theta).sum()),
+        )
+    (x, once), (x_tight, tight), (x_wide, wide) = found.values()
+    assert np.array_equal(x, x_tight) and np.array_equal(x, x_wide)
+
+    assert 5 * once < tight < 0.7 * wide
+
+
 def test_a_policy_that_left_its_reference_is_latched():
     """By the divergence per token."""
     problem = completions.problem("score", jnp.float32)
     schedules = hfac.schedules.fixed(upper=0.05, actor=0.5, penalty=1.0, entropy=0.01)
-    algorithm = algorithms.hfac(problem, num_prompts=3, completions=8, limits=Limits(max_divergence=0.05))
+    algorithm = algorithms.hfac(problem, num_prompts=3, completions=8, most_kl_per_token=0.05)
     state, _ = hfac.run(algorithm, hfac.run_key(0), schedules, 300)
     assert int(state.status) == Status.REWARD_HACKED and int(state.failed_at) > 0
 
@@ -232,6 +255,10 @@ def test_a_policy_that_left_its_reference_is_latched():
         ({"completions": 1}, "completions must be at least 2, to be compared with each other, got 1"),
         ({"num_prompts": 4}, "num_prompts: 4 in a step were asked for, and there are 3"),
         ({"max_kl": 0.0}, "max_kl must be positive"),
+        ({"epochs": 0}, "epochs must be a whole number >= 1"),
+        ({"clip": 1.0}, "clip must lie strictly between 0 and 1"),
+        ({"most_kl_per_token": 0.0}, "most_kl_per_token must be positive"),
+        ({"least_distinct": 1.5}, "least_distinct must lie strictly between 0 and 1, got 1.5"),
         ({"tau_per": "word"}, "tau_per must be 'sequence' or 'token', got 'word'"),
     ],
 )

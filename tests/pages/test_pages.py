@@ -113,7 +113,7 @@ def test_many_configurations_stay_below_ten_kilobytes_each(without_library):
     assert len(pages.render(page)) < 1e6
 
 
-@pytest.mark.parametrize("kind", few(KINDS, *(kind for kind in KINDS if kind != "tweets")))
+@pytest.mark.parametrize("kind", few(KINDS, *(kind for kind in KINDS if kind not in ("tweets", "finetune"))))
 def test_every_kind_says_what_came_out_and_needs_nothing_else(kind, tmp_path_factory):
     text = (folder(kind, tmp_path_factory) / pages.FILE).read_text(encoding="utf-8")
     found = Outline(text)

@@ -52,11 +52,11 @@ def environment(**more: str) -> dict[str, str]:
     return plain | {"XLA_FLAGS": compilation.FLAGS} | kept | more
 
 
-def start(*args: str, **more: str) -> subprocess.Popen:
+def start(*args: str, cwd: Path | None = None, **more: str) -> subprocess.Popen:
     """``hfac ARGS`` in a process of its own that runs beside this one."""
     line = [sys.executable, "-m", "hfac", *args]
     pipe = subprocess.PIPE
-    return subprocess.Popen(line, stderr=pipe, stdout=pipe, text=True, env=environment(**more))
+    return subprocess.Popen(line, stderr=pipe, stdout=pipe, text=True, cwd=cwd, env=environment(**more))
 
 
 def refused(capsys, *args: str) -> str:

@@ -11,9 +11,12 @@ from support.folders import CELLS, once
 
 SEARCH = ("--budget", "1600", "--rounds", "1", "--rungs", "1", "--search", "offset=300")
 TINY_MODEL = ("--epochs", "1", "--layers", "1", "--width", "8", "--heads", "2", "--length", "8")
+RATES = ("--actor", "0.01", "--upper", "0.05", "--entropy", "0.1", "--penalty", "1")
 KINDS = {
     "sweep": ("sweep", "goal_placement", *CELLS, "--steps", "60", "--seeds", "2", "--upper", "0.01", "0.03", "1e30"),
     "tweets": ("tweets", *TINY_MODEL, "--steps", "3", "--seeds", "2"),
+    "finetune": ("finetune", "--length", "4", "--num-prompts", "2", "--completions", "2", "--num-anchors", "2",
+                 "--lora-layers", "last:1", "--lora-rank", "2", "--steps", "2", "--seeds", "2", *RATES),
     "rates": ("rates", "goal_placement", *CELLS, "--steps", "200", "--seeds", "2", "--window", "20", "200"),
     "diagnose": ("diagnose", "goal_placement", *CELLS, "--steps", "60", "--seeds", "2"),
     "tune": ("tune", "goal_placement", *CELLS, "--samples", "400", "--budget", "4e3", "--rounds", "2", "--rungs", "2",
@@ -35,6 +38,13 @@ def folder(kind: str, factory: pytest.TempPathFactory) -> Path:
             corpus = place / "corpus.txt"
             corpus.write_text("\n".join(tweets.grammar(200)), encoding="utf-8")
             args += ["--corpus", str(corpus)]
+        if kind == "finetune":
+            from support import models
+
+            (place / "prompts.txt").write_text("The soup\ntwo  spaces\n", encoding="utf-8")
+            (place / "mine.py").write_text("def rate(texts, records):\n    return [len(t) / 20 for t in texts]\n")
+            args.insert(1, str(models.whole(place / "model")))
+            args += ["--prompts", str(place / "prompts.txt"), "--rater", f"{place / 'mine.py'}:rate"]
         without = [] if kind == "tune" else ["--no-figures"]
         run = str(place / "run")
         lines = {"said": [*args, *without, "--quiet", "--out", run], "shown": ["report", run, "--no-figures", "--html"]}

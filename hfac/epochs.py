@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from hfac import _checks
 from hfac.lower import Draw
 from hfac.types import Algorithm, Key, PyTree, core, with_core
 
@@ -57,12 +58,20 @@ def repeated(algorithm: Algorithm, epochs: int) -> Algorithm:
     return algorithm._replace(step=step)
 
 
+def check_epochs(epochs: int, clip: float) -> None:
+    """Raise `ValueError` unless passes and the largest rewarded change of a probability ratio are in range."""
+    _checks.count("epochs", epochs)
+    _checks.number("clip", clip)
+    if not 0 < clip < 1:
+        raise ValueError(f"clip must lie strictly between 0 and 1, got {clip}")
+
+
 def clipped(advantage: jax.Array, log_ratio: jax.Array, clip: float) -> jax.Array:
     """The advantage times the importance weight, 0 where the clipped surrogate does not grow.
 
     Args:
-      advantage: [T, B].
-      log_ratio: log pi_theta(a|s) - log pi(a|s) when the action was taken [T, B].
+      advantage: of an action, [...].
+      log_ratio: log pi_theta(a|s) - log pi(a|s) when the action was taken, the same shape.
       clip: largest change of the weight that is still rewarded.
     """
     ratio = jnp.exp(log_ratio)
