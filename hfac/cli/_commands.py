@@ -118,6 +118,7 @@ COMMANDS = {
         Command(
             "generate", "look", "what a language model writes, with and without an adapter", "hfac.cli._generate:main"
         ),
+        Command("export", "look", "a language model as a folder, an adapter merged into it", "hfac.cli._export:main"),
         Command("render", "look", "an animation of a run's policies, early, midway and late", "hfac.cli._render:main"),
         Command(
             "report", "look", "table, figures and a page to look at of what a folder holds", "hfac.cli._report:main"

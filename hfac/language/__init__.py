@@ -11,7 +11,7 @@ REGISTRY = {
     "Prompts": "hfac.language.generation:Prompts",
     "Rope": "hfac.language.architecture:Rope",
     "Tokenizer": "hfac.language.tokens:Tokenizer",
-    "convert": "hfac.language.gguf_files:convert",
+    "export": "hfac.language.models:export",
     "init": "hfac.language.decoder:init",
     "load": "hfac.language.models:load",
     "load_tokenizer": "hfac.language.models:load_tokenizer",

@@ -13,7 +13,7 @@ import optax
 from hfac import _checks, algorithms, options
 from hfac._compiler import random
 from hfac.judging import OBJECTIVE, Judge, Metric, check_taus
-from hfac.language import adapters, completing, decoder, folders, models, policies, raters
+from hfac.language import adapters, completing, folders, models, policies, raters, rewards
 from hfac.language import prompts as _prompts
 from hfac.language.problem import Anchors, CompletionProblem, Written
 from hfac.language.prompts import Prompt
@@ -23,6 +23,7 @@ from hfac.types import Algorithm, Key, PyTree, Shared, core
 
 MAX_GRADIENT = 1.0  # Euclidean norm that every direction is clipped to
 MOMENTS = (0.9, 0.95)  # of Adam: runs are short
+SLOPE = 2.46  # log-odds of a preference per unit of VADER's compound, fitted on pairs of real tweets
 RATINGS = "ratings.jsonl"
 SHOWN = (
     *("reward", "score_0", "score_1", "divergence_0", "divergence_1"),
@@ -39,7 +40,7 @@ def finetune(
     leader: Literal["preference", "score"] = "preference",
     pairs: Literal["anchored", "policy"] = "anchored",
     num_anchors: int = 8,
-    slope: float = 2.46,
+    slope: float | None = None,
     ridge: float = 1e-3,
     length: int = 16,
     longest_prompt: int = 128,
@@ -48,6 +49,7 @@ def finetune(
     lora_alpha: float = 16.0,
     lora_targets: str = "q,k,v,o",
     lora_layers: str = "last:8",
+    reward_lora: bool = False,
     rater_timeout: float = 600.0,
     dtype: Literal["float32", "bfloat16"] = "float32",
     model_seed: int = 0,
@@ -58,18 +60,20 @@ def finetune(
         preference: f(x, pi) = E[ log-loss of R_x on preferences between completions of one prompt ] + ridge/2 |x|^2
         score:      f(x, pi) = -E[ score of a completion ] + ridge/2 |x|^2
 
-    R_x is linear in the mean, over a completion, of the base's normalised hidden states where the adapters begin.
+    R_x is linear in the mean, over a completion, of the base's normalised hidden states where the adapters begin, or of
+    the last layer's, which adapters of its own change.
 
     Args:
       model: folder in Hugging Face's format, or a .gguf file.
       prompts: JSON a line with prompt or messages, or one text a line.
       preferences: JSON a line with prompt, chosen and rejected; these completions are anchors, the prompts are added.
       adapter: folder of an adapter to go on from, which is the reference too; new ones unless given.
-      rater: vader; FILE.py:FUNCTION of texts and their records; or "command:WORDS", which reads and writes JSON a line.
+      rater: vader; people:FILE, fitted to rated texts; FILE.py:FUNCTION of texts and their records; or
+        "command:WORDS", which reads and writes JSON a line.
       leader: it wants its reward to predict preferences, or high scores.
       pairs: preferences compare a completion with anchors of its prompt, or with others of the policy.
       num_anchors: completions of the base for every prompt that has no preferences.
-      slope: log-odds of a preference per unit of score, > 0.
+      slope: log-odds of a preference per unit of score, > 0; 2.46, or 1 with people, whose scores are log-odds.
       ridge: weight of |x|^2 / 2, >= 0.
       length: tokens of a completion, at most.
       longest_prompt: tokens that a prompt may have.
@@ -78,6 +82,7 @@ def finetune(
       lora_alpha: what they add is scaled by alpha / rank.
       lora_targets: projections among q, k, v, o, gate, up, down.
       lora_layers: all, last:N, or numbers from 0 and ranges such as 4,10-12.
+      reward_lora: the reward has adapters of its own, in the same places.
       rater_timeout: seconds that a call of the rater may take.
       dtype: of the base's weights.
       model_seed: of new adapters and of the base's anchors.
@@ -95,15 +100,17 @@ def finetune(
     ratings = Ratings(raters.make(rater, rater_timeout), tokenizer.decode, [each.record for each in asked])
     if kept is not None:
         ratings.open(kept / RATINGS)
+    policy = _policy(base, tokenizer, asked, given)
+    reward = rewards.make(policy, reward_lora)
     problem = CompletionProblem(
-        _policy(base, tokenizer, asked, given),
-        _features,
-        _reward,
-        lambda key: jnp.zeros(base.architecture.width, jnp.float32),
+        policy,
+        reward.features,
+        reward,
+        reward.init,
         host_rate=ratings,
         leader=leader,
-        slope=slope,
-        h=(lambda x: ridge / 2 * jnp.sum(x**2)) if ridge > 0 else None,
+        slope=_slope(slope, rater),
+        h=(lambda x: ridge / 2 * optax.tree.norm(x, squared=True)) if ridge > 0 else None,
         name="finetune",
     )
     if leader == "preference" and pairs == "anchored":
@@ -157,8 +164,16 @@ def _check(given: Mapping[str, Any]) -> None:
     for name in ("num_anchors", "length", "longest_prompt", "lora_rank"):
         _checks.count(name, given[name])
     for name in ("slope", "temperature", "lora_alpha", "rater_timeout"):
-        _checks.positive(name, given[name])
+        if given[name] is not None:
+            _checks.positive(name, given[name])
     _checks.number("ridge", given["ridge"], "be at least 0", 0)
+
+
+def _slope(stated: float | None, rater: str) -> float:
+    """Log-odds of a preference per unit of score."""
+    if stated is not None:
+        return stated
+    return 1.0 if rater.startswith(raters.PEOPLE) else SLOPE
 
 
 def _beginnings(
@@ -172,18 +187,6 @@ def _beginnings(
             found.append(each.prompt)
         liked.setdefault(each.prompt.text, []).extend((each.chosen, each.rejected))
     return found, liked
-
-
-def _features(written: Written) -> jax.Array:
-    """Mean over a completion of its tokens' hidden states, each of unit mean square, float32 [G, N, d]."""
-    hidden = written.memory.astype(jnp.float32)
-    ones = jnp.ones(hidden.shape[-1], jnp.float32)
-    return policies.pooled(written._replace(memory=decoder.rms_norm(hidden, ones, 1e-6)))
-
-
-def _reward(x: PyTree, features: jax.Array) -> jax.Array:
-    """Linear, [...]."""
-    return features @ x
 
 
 def _anchors(
@@ -211,9 +214,10 @@ def _anchors(
         if liked:
             written = _given(policy, tokenizer, [asked[int(row)] for row in padded], liked, written)
         texts += [[tokenizer.decode(ids) for ids in np.asarray(written.tokens[row])] for row in range(len(rows))]
-        features.append(np.asarray(problem.features(written))[: len(rows)])
+        features.append(jax.tree.map(lambda leaf, own=rows: np.asarray(leaf)[: len(own)], problem.features(written)))
     scores = ratings.of_texts("anchors", 0, 0, texts)
-    return Anchors(jnp.asarray(np.concatenate(features)), jnp.asarray(scores, jnp.float32))
+    whole = jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *features)
+    return Anchors(whole, jnp.asarray(scores, jnp.float32))
 
 
 def _given(

@@ -60,18 +60,6 @@ def load_tokenizer(path: Path) -> tokens.Tokenizer:
     return tokens.from_gguf(_read(path)[0], str(path))
 
 
-def convert(path: Path, folder: Path) -> None:
-    """Write a GGUF file as a folder: config.json, model.safetensors in float32, and the tokenizer's files.
-
-    Raises:
-      ValueError: if the file is damaged, or something in it is not supported.
-      FileExistsError: if the folder holds a model.
-    """
-    model, tokenizer = load(path), load_tokenizer(path)
-    folders.save(folder, model.architecture, model.params, model.config)
-    tokenizer.save(folder)
-
-
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Callable[[], np.ndarray]]]:
     """What a file states, and what reads each of its tensors.
 

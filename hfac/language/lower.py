@@ -273,10 +273,15 @@ def _batch(
     dtype: Any,
 ) -> Batch:
     """Completions with what R_x sees of them and what the rater says."""
-    features = jax.tree.map(jax.lax.stop_gradient, problem.features(written))
+    features = jax.tree.map(lambda leaf: _stopped(leaf, dtype), problem.features(written))
     log_prob = problem.policy.say(theta, written).log_prob if is_repeated else None
     weights = source.weigh(theta, written)
-    return Batch(written, *weights, cast(features, dtype), score.astype(dtype), tau_factor, log_prob)
+    return Batch(written, *weights, features, score.astype(dtype), tau_factor, log_prob)
+
+
+def _stopped(leaf: jax.Array, dtype: Any) -> jax.Array:
+    """No gradient; numbers that are not whole in one dtype."""
+    return jax.lax.stop_gradient(leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf)
 
 
 def _sampled(problem: CompletionProblem, prompts: int, completions: int, coupled: bool, dtype: Any) -> Source:

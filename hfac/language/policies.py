@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from hfac.language import adapters, decoder, generation
 from hfac.language.adapters import Lora
 from hfac.language.architecture import Architecture
-from hfac.language.generation import Prompts
+from hfac.language.generation import Begun, Prompts
 from hfac.language.problem import Said, Written
 from hfac.types import Key, PyTree
 
@@ -132,23 +132,31 @@ class Adapted:
         """Given completions [G, N, T] of prompts, with what is kept of those that are written."""
         prompts, first, shape = self._chosen(prompt), self.first_adapted, self.architecture
         lower, none = self.params["layers"][:first], decoder.no_adapters(shape)[:first]
-        below = generation.begin(shape, lower, none, decoder.embed(self.params, prompts.tokens), prompts)
+        below = self._below(prompts)
         places = decoder.completion_places(prompts.lengths, tokens.shape[-1])
         hidden, _ = decoder.blocks(shape, lower, none, decoder.embed(self.params, tokens), places, below.prefixes)
         return Written(prompt, tokens, generation.is_written(tokens, self.ends), hidden)
 
+    def read(self, tree: PyTree, prompt: jax.Array, hidden: jax.Array) -> jax.Array:
+        """What the last layer gives of each token of completions, from where adapters begin, [G, N, T, d]."""
+        prompts, first, shape = self._chosen(prompt), self.first_adapted, self.architecture
+        upper = self.params["layers"][first:]
+        each = adapters.by_layer(shape, tree, self.lora.scale)[first:]
+        begun = generation.begin(shape, upper, each, self._below(prompts).hidden, prompts)
+        places = decoder.completion_places(prompts.lengths, hidden.shape[2])
+        return decoder.blocks(shape, upper, each, hidden, places, begun.prefixes)[0]
+
+    def _below(self, prompts: Prompts) -> Begun:
+        """Prompts, read through the layers below the adapters."""
+        first, shape = self.first_adapted, self.architecture
+        none = decoder.no_adapters(shape)[:first]
+        embedded = decoder.embed(self.params, prompts.tokens)
+        return generation.begin(shape, self.params["layers"][:first], none, embedded, prompts)
+
     def say(self, theta: PyTree, written: Written) -> Said:
         """What the policy says along completions; layers below the adapters are not run again."""
         prompts = self._chosen(written.prompt)
-        first, shape = self.first_adapted, self.architecture
-        below = generation.begin(
-            shape,
-            self.params["layers"][:first],
-            decoder.no_adapters(shape)[:first],
-            decoder.embed(self.params, prompts.tokens),
-            prompts,
-        )
-        start = jax.tree.map(jax.lax.stop_gradient, (below.hidden, written.memory))
+        start = jax.tree.map(jax.lax.stop_gradient, (self._below(prompts).hidden, written.memory))
         own, reference = (self._above(tree, prompts, *start) for tree in (theta, self.reference))
         return self._said(own, jax.lax.stop_gradient(reference), written)
 
@@ -195,8 +203,8 @@ class Adapted:
         return Prompts(self.prompts.tokens[prompt], self.prompts.is_token[prompt])
 
 
-def pooled(written: Written) -> jax.Array:
-    """Mean over a completion's tokens of the hidden states where the adapters begin, float32 [G, N, d]."""
-    weight = written.is_written.astype(jnp.float32)
-    total = jnp.einsum("gnt,gntd->gnd", weight, written.memory.astype(jnp.float32))
+def pooled(hidden: jax.Array, is_written: jax.Array) -> jax.Array:
+    """Mean over the tokens of completions, bool [G, N, T], of hidden states [G, N, T, d], float32 [G, N, d]."""
+    weight = is_written.astype(jnp.float32)
+    total = jnp.einsum("gnt,gntd->gnd", weight, hidden.astype(jnp.float32))
     return total / jnp.sum(weight, -1, keepdims=True)

@@ -75,7 +75,7 @@ class CompletionProblem(NamedTuple):
 
     policy: Any  # a `CompletionPolicy`
     features: Callable[[Written], PyTree]  # leaves [G, N, ...], what R_x sees
-    reward: Callable[[PyTree, PyTree], jax.Array]  # (x, features [..., ...]) -> [...], R_x
+    reward: Callable[[PyTree, PyTree], jax.Array]  # (x, features [..., ...]) -> [...], R_x; `over` gives it a policy
     init_x: Callable[[Key], PyTree]
     rate: Callable[[Written], jax.Array] | None = None  # [G, N], inside a step
     host_rate: Callable[..., Any] | None = None  # in its place, between two parts of a step; `hfac.language.hosting`
@@ -102,7 +102,9 @@ class CompletionProblem(NamedTuple):
 
     def with_shared(self, tree: PyTree) -> "CompletionProblem":
         """The same problem over other arrays in the place of those of `shared`."""
-        return self._replace(policy=self.policy.over(tree["policy"]), anchors=tree["anchors"])
+        policy = self.policy.over(tree["policy"])
+        reward = self.reward.over(policy) if hasattr(self.reward, "over") else self.reward
+        return self._replace(policy=policy, reward=reward, anchors=tree["anchors"])
 
     @property
     def lower(self) -> Callable[..., Any]:

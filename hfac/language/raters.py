@@ -6,14 +6,18 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hfac import _places
+from hfac._compiler import random
 from hfac._errors import InputError
 
-COMMAND = "command:"
+COMMAND, PEOPLE = "command:", "people:"
 KNOWN = "vader"
-FORMS = f"{KNOWN}, FILE.py:FUNCTION, or {COMMAND}WORDS"
+FORMS = f"{KNOWN}, {PEOPLE}FILE, FILE.py:FUNCTION, or {COMMAND}WORDS"
+LARGEST_VOCABULARY = 1_000_000
+READ = 40  # tokens of a completion that people's rater reads
 
 Rater = Callable[[Sequence[str], Sequence[Mapping[str, Any]]], list[float]]  # (texts, records) -> scores
 
@@ -22,8 +26,10 @@ def make(name: str, timeout: float = 600.0) -> Rater:
     """The rater of a name.
 
     Args:
-      name: vader; FILE.py:FUNCTION, a function of (texts, records) that returns a number each; or "command:WORDS", a
-        command that reads JSON a line, with `text` and the prompt's fields, and writes {"score": NUMBER} a line.
+      name: vader; people:FILE, a reward fitted to people's ratings of texts in a tab-separated file (id, ratings,
+        text), whose values are log-odds of preferences; FILE.py:FUNCTION, a function of (texts, records) that returns
+        a number each; or "command:WORDS", a command that reads JSON a line, with `text` and the prompt's fields, and
+        writes {"score": NUMBER} a line.
       timeout: seconds that it may take for one call, > 0.
 
     Returns:
@@ -36,6 +42,8 @@ def make(name: str, timeout: float = 600.0) -> Rater:
         raise ValueError(f"the rater's timeout must be positive, got {timeout:g}")
     if name == KNOWN:
         return _vader()
+    if name.startswith(PEOPLE):
+        return _people(Path(name.removeprefix(PEOPLE)))
     if name.startswith(COMMAND):
         words = shlex.split(name.removeprefix(COMMAND))
         if not words:
@@ -52,6 +60,24 @@ def _vader() -> Rater:
 
     analyzer = SentimentIntensityAnalyzer()
     return lambda texts, records: [float(analyzer.polarity_scores(text)["compound"]) for text in texts]
+
+
+def _people(path: Path) -> Rater:
+    """A reward fitted to ratings; those that are held out for judging are left out, as in tweets.
+
+    Raises:
+      ValueError: if the file is not what it should be.
+    """
+    import jax
+    import numpy as np
+
+    from hfac import tweets
+
+    known = [each for each in tweets.read_ratings(path) if not tweets.is_held_out(each)]
+    vocabulary = tweets.build_tokenizer([each.text for each in known], LARGEST_VOCABULARY)
+    x = tweets.fit_people(known, vocabulary, random.key(0))
+    worth = jax.jit(jax.vmap(tweets.reward, (None, 0)))
+    return lambda texts, records: np.asarray(worth(x, vocabulary.encode_all(list(texts), READ))).astype(float).tolist()
 
 
 def _checked(name: str, ask: Callable[..., Any]) -> Rater:

@@ -1,6 +1,5 @@
 """The report of a job of fine-tuning: adapters as PEFT reads them, the reward, samples before and after, measures."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,14 @@ import xarray
 from hfac import _files, comparison, pages
 from hfac._places import short
 from hfac._progress import progress, waiting
-from hfac.language import adapters, completing, finetuning, folders
+from hfac.language import adapters, completing, finetuning, folders, rewards
 from hfac.pages import Page
 from hfac.runs import _objective_report, _policies
 from hfac.runs._execution import Execution
 from hfac.runs._job import Job
 from hfac.runs._report import Report
 
-SAMPLES, MEASURES, ADAPTERS = "samples.md", "measures.csv", "adapters"
+SAMPLES, MEASURES, ADAPTERS, REWARD = "samples.md", "measures.csv", "adapters", "reward"
 NUM_FRESH = 256  # completions that the ends of a run are measured on
 SHOWN = 2  # of them for every prompt in samples.md
 FRESH_SEED = 1_000_003  # of their random numbers: they differ by the policy alone
@@ -95,10 +94,8 @@ def _save(job: Job, data: xarray.Dataset, folder: Path, row: int, digest: str) -
     for name, policy in (("adapter", "theta"), ("adapter_pen", "theta_pen")):
         if policy in found and not (place / name / adapters.CONFIG).is_file():
             adapters.save(place / name, jax.tree.map(np.asarray, found[policy]), lora, setup.base, digest)
-    if not (place / "reward.json").is_file():
-        words = "R(y) = x . mean over tokens of h / rms(h), h of the base before the first layer with an adapter"
-        content = {"formula": words, "layer": setup.problem.policy.first_adapted, "x": np.asarray(found["x"]).tolist()}
-        _files.replace(place / "reward.json", json.dumps(content) + "\n")
+    if not (place / REWARD / rewards.ABOUT).is_file():
+        rewards.save(place / REWARD, found["x"], setup.problem.policy, setup.base, digest)
     return found
 
 

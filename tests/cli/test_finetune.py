@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import hfac
 from hfac.cli import main
@@ -92,7 +93,9 @@ def test_a_run_leaves_adapters_reward_samples_and_ratings(folder, here, capsys):
     tree, lora = adapters.load(here / "o" / "adapters" / "seed=1" / "step=2" / "adapter", made.architecture)
     assert lora.rank == 2 and lora.layers == (1,) and float(np.abs(tree["1"]["q"]["up"]).max()) > 0
     assert (here / "o" / "adapters" / "seed=0" / "step=2" / "adapter_pen" / "adapter_config.json").is_file()
-    assert len(json.loads((here / "o" / "adapters" / "seed=0" / "step=2" / "reward.json").read_text())["x"]) == 32
+    reward = here / "o" / "adapters" / "seed=0" / "step=2" / "reward"
+    assert json.loads((reward / "reward.json").read_text())["layer"] == 1
+    assert load_file(reward / "head.safetensors")["head"].shape == (32,)
     assert "**The soup**" in (here / "o" / "samples.md").read_text()
     data = hfac.results.load(here / "o")
     assert np.isnan(data["score_0"].isel(step=0)).all() and (data["score_0"].isel(step=-1) > 0).all()
@@ -216,6 +219,19 @@ def test_killed_between_the_parts_of_a_step(unharmed, moment, tmp_path):
     rows = ratings(place / "o")
     places = [(row["run"], row["step"], row["policy"], row["place"]) for row in rows]
     assert len(set(places)) == len(places) == len((place / "asked.txt").read_text().splitlines()) == 4 * 2 * 6
+
+
+@pytest.mark.slow
+def test_a_reward_with_adapters_of_its_own(folder, here):
+    """It is stored with them, in PEFT's format, and a longer run goes on from it."""
+    args = ("--prompts", "p.txt", "--rater", "mine.py:length", "--reward-lora", "--epochs", "2", "--max-kl", "1")
+    ran(folder, *args, "--steps", "2", *STEPS, "--out", "o")
+    main(["extend", str(here / "o"), "--steps", "3"])
+    place = here / "o" / "adapters" / "seed=0" / "step=3" / "reward"
+    tree, _ = adapters.load(place, models.load(folder).architecture)
+    first, _ = adapters.load(place.parents[1] / "step=2" / "reward", models.load(folder).architecture)
+    assert not np.array_equal(tree["1"]["q"]["up"], first["1"]["q"]["up"])
+    assert np.abs(load_file(place / "head.safetensors")["head"]).max() > 0
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 import hfac
 from hfac import algorithms
 from hfac.exact import sequences as exact
-from hfac.language import adapters, decoder, generation, policies
+from hfac.language import adapters, decoder, generation, policies, rewards
 from hfac.language.lower import Control, Seen, hypergradient
 from hfac.types import Status
 from support import cases, completions
@@ -313,6 +313,28 @@ def test_a_decoder_says_along_completions_what_it_says_of_whole_texts(family, la
     assert float(said.divergence.max()) > 0.01
 
 
+def test_a_reward_with_adapters_reads_completions_as_the_whole_decoder_does():
+    """Pooled hidden states of the last layer; prompts' keys are the adapted ones."""
+    policy, theta = adapted("llama", (0, 1))
+    prompt = jnp.array([2, 0], jnp.int32)
+    written = jax.jit(lambda key: policy.write(key, theta, prompt, 3))(jax.random.key(1))
+    reward = rewards.make(policy, True)
+    x = {"head": jax.random.normal(jax.random.key(2), (policy.architecture.width,), jnp.float32), "lora": theta}
+    found = jax.jit(lambda x: reward(x, reward.features(written)))(x)
+    tokens, is_token = tiny.texts()
+    each = adapters.by_layer(policy.architecture, theta, policy.lora.scale)
+    for group in range(2):
+        beginning = tokens[prompt[group]][is_token[prompt[group]]]
+        texts = jnp.asarray([np.concatenate([beginning, row]) for row in np.asarray(written.tokens[group])])
+        embedded = decoder.embed(policy.params, texts)[:, None]
+        places = decoder.prompt_places(jnp.ones(texts.shape, bool))
+        hidden = decoder.blocks(policy.architecture, policy.params["layers"], each, embedded, places)[0][:, 0]
+        unit = np.asarray(hidden / jnp.sqrt(jnp.mean(hidden**2, -1, keepdims=True)))
+        own, is_written = unit[:, len(beginning) :], np.asarray(written.is_written[group])
+        mean = np.sum(own * is_written[..., None], 1) / np.sum(is_written, 1)[:, None]
+        assert np.allclose(found[group], mean @ np.asarray(x["head"]), atol=2e-4)
+
+
 def test_a_decoders_gradient_is_that_of_the_plain_forward_pass():
     """Through the chunks over the vocabulary, and through prompts' keys and values."""
     policy, theta = adapted("llama")
@@ -343,7 +365,7 @@ def test_a_decoder_learns_from_a_score():
 
     problem = completions.problem("score", jnp.float32)._replace(
         policy=policy,
-        features=policies.pooled,
+        features=lambda written: policies.pooled(written.memory, written.is_written),
         reward=lambda x, found: jnp.tanh(found @ x),
         init_x=lambda key: jnp.zeros(policy.architecture.width, jnp.float32),
         rate=score,

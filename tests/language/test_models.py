@@ -210,12 +210,12 @@ def test_a_gguf_file_and_its_folder_give_the_same_logits(family, tmp_path, monke
     monkeypatch.setattr(gguf_files, "PRETRAINED_LENGTH", 16)
     path = written(family, tmp_path / "m.gguf")
     direct = models.load(path)
-    gguf_files.convert(path, tmp_path / "folder")
+    models.export(path, tmp_path / "folder")
     again = models.load(tmp_path / "folder")
     assert np.array_equal(logits(direct), logits(again))
     assert np.abs(logits(direct) - REFERENCE[family]).max() < 1e-4
     with pytest.raises(FileExistsError, match="nothing is overwritten"):
-        gguf_files.convert(path, tmp_path / "folder")
+        models.export(path, tmp_path / "folder")
 
 
 def test_gguf_files_that_are_not_supported_are_one_line(tmp_path):

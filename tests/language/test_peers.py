@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hfac.language import adapters, decoder, gguf_files, models
+from hfac.language import adapters, decoder, models
 from support import models as tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of the others
@@ -61,7 +61,7 @@ def test_smollm2_is_read_whole(smollm2, tmp_path):
     tokenizer = models.load_tokenizer(smollm2, model)
     rows = [tokenizer.encode(text) for text in TEXTS]
     assert [tokenizer.decode(row) for row in rows] == list(TEXTS)
-    gguf_files.convert(smollm2, tmp_path / "folder")
+    models.export(smollm2, tmp_path / "folder")
     again = models.load(tmp_path / "folder")
     tokens, is_token = padded(rows)
     found = read(model, tokens, is_token)
@@ -74,7 +74,7 @@ def test_smollm2_is_read_whole(smollm2, tmp_path):
 def test_smollm2_says_what_transformers_says(smollm2, tmp_path):
     """Within 1e-3, the same likeliest token everywhere, the same tokens."""
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    gguf_files.convert(smollm2, tmp_path / "folder")
+    models.export(smollm2, tmp_path / "folder")
     model = models.load(tmp_path / "folder")
     tokenizer = models.load_tokenizer(tmp_path / "folder", model)
     rows = [tokenizer.encode(text) for text in TEXTS]
