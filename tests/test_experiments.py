@@ -51,6 +51,37 @@ def test_embed(capsys):
 
 
 @pytest.mark.slow
+def test_finetune(tmp_path, capsys):
+    from experiments import finetune
+    from support import models
+
+    (tmp_path / "mine.py").write_text("def rate(texts, records):\n    return [len(text) / 20 for text in texts]\n")
+    (tmp_path / "p.txt").write_text("The soup\nzz\n")
+    options = ("--num-prompts", "2", "--completions", "2", "--num-anchors", "2", "--lora-layers", "last:1",
+               "--actor", "0.02", "--upper", "0.01", "--entropy", "0.02", "--penalty", "0.1", "--quiet")  # fmt: skip
+    study = finetune.Study(
+        tmp_path / "o",
+        models.whole(tmp_path / "model"),
+        tmp_path / "p.txt",
+        f"{tmp_path}/mine.py:rate",
+        seeds=2,
+        steps=3,
+        length=4,
+        levels=(1e-4,),
+        options=options,
+    )
+    with as_on_the_command_line():
+        finetune.main(study)
+        once = capsys.readouterr().out
+        finetune.main(study)  # what is there is not run again
+    assert once.splitlines()[:-1] == capsys.readouterr().out.splitlines()[-len(once.splitlines()) : -1]
+    table = rows(tmp_path / "o" / "table.csv")
+    assert [row["method"] for row in table] == ["hfac", "hfac", "partial", "partial"]
+    assert len({row["completions"] for row in table}) == 1
+    assert (tmp_path / "o" / "finetune.png").is_file() and "equal samples" in once
+
+
+@pytest.mark.slow
 def test_the_derivative_of_a_run(capsys):
     from experiments import embed
 

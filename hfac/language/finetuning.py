@@ -23,6 +23,7 @@ from hfac.types import Algorithm, Key, PyTree, Shared, core
 
 MAX_GRADIENT = 1.0  # Euclidean norm that every direction is clipped to
 MOMENTS = (0.9, 0.95)  # of Adam: runs are short
+PER_DOUBLING = 16  # record points
 SLOPE = 2.46  # log-odds of a preference per unit of VADER's compound, fitted on pairs of real tweets
 RATINGS = "ratings.jsonl"
 SHOWN = (
@@ -41,7 +42,8 @@ def finetune(
     pairs: Literal["anchored", "policy"] = "anchored",
     num_anchors: int = 8,
     slope: float | None = None,
-    ridge: float = 1e-3,
+    ridge: float = 0.05,
+    first_reward: Literal["fitted", "zero"] = "fitted",
     length: int = 16,
     longest_prompt: int = 128,
     temperature: float = 1.0,
@@ -74,7 +76,8 @@ def finetune(
       pairs: preferences compare a completion with anchors of its prompt, or with others of the policy.
       num_anchors: completions of the base for every prompt that has no preferences.
       slope: log-odds of a preference per unit of score, > 0; 2.46, or 1 with people, whose scores are log-odds.
-      ridge: weight of |x|^2 / 2, >= 0.
+      ridge: weight of |x|^2 / 2, >= 0; R_x has hundreds of weights, and a few hundred completions to learn them from.
+      first_reward: fitted to preferences among the anchors of each prompt, or zero; zero where there are none.
       length: tokens of a completion, at most.
       longest_prompt: tokens that a prompt may have.
       temperature: of every policy, > 0.
@@ -117,6 +120,9 @@ def finetune(
         count = _anchors_per_prompt(asked, liked, num_anchors)
         anchors = _anchors(problem, tokenizer, asked, liked, ratings, count, model_seed)
         problem = problem._replace(anchors=anchors)
+        if first_reward == "fitted":
+            first = rewards.fitted(reward, anchors, problem.slope, ridge)
+            problem = problem._replace(init_x=lambda key: first)
     return Finetuning(problem, tokenizer, tuple(asked), ratings, str(model))
 
 
@@ -274,6 +280,14 @@ class Finetuning:
     def record(self) -> Any:
         """What is kept at every record point: x, and what the step before it measured."""
         return _record
+
+    def record_points(self, num_steps: int) -> Sequence[int]:
+        """Steps that are recorded: all at first, then sixteen each time their number doubles. A step takes seconds."""
+        found, stride = list(range(0, num_steps + 1)[: 2 * PER_DOUBLING + 1]), 1
+        while found[-1] + 2 * stride <= num_steps:
+            stride *= 2
+            found += range(found[-1] + stride, min(num_steps, found[-1] + stride * PER_DOUBLING) + 1, stride)
+        return found
 
     def judge(self, taus: float | Sequence[float]) -> Judge:
         """The objective is f along the step before a record point."""

@@ -5,14 +5,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from hfac.language import adapters, decoder, generation
+from hfac.language import adapters, decoder, generation, vocabulary
 from hfac.language.adapters import Lora
 from hfac.language.architecture import Architecture
 from hfac.language.generation import Begun, Prompts
 from hfac.language.problem import Said, Written
 from hfac.types import Key, PyTree
-
-CHUNK = 128  # tokens whose distributions over the whole vocabulary are held at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,7 +88,7 @@ class Adapted:
     lora: Lora
     reference: PyTree  # adapters of the reference policy
     temperature: float = 1.0
-    chunk: int = CHUNK
+    block: int = vocabulary.BLOCK  # tokens of the vocabulary at a time
 
     @property
     def num_prompts(self) -> int:
@@ -175,29 +173,12 @@ class Adapted:
         return jnp.concatenate([last, after], axis=2)
 
     def _said(self, own: jax.Array, reference: jax.Array, written: Written) -> Said:
-        """Log-probabilities and exact divergences, some tokens at a time over the whole vocabulary."""
-        count = written.tokens.size
-        size = min(self.chunk, count)
-        rest = -count % size
-
-        def chunked(array: jax.Array) -> jax.Array:
-            flat = array.reshape(count, *array.shape[3:])
-            return jnp.pad(flat, [(0, rest), *[(0, 0)] * (flat.ndim - 1)]).reshape(-1, size, *flat.shape[1:])
-
-        @jax.checkpoint
-        def one(each: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            hidden, hidden_reference, tokens = each
-            temperature = jnp.float32(self.temperature)
-            log_probs, other = (
-                jax.nn.log_softmax(decoder.logits(self.architecture, self.params, h) / temperature)
-                for h in (hidden, hidden_reference)
-            )
-            chosen = jnp.take_along_axis(log_probs, tokens[:, None], axis=-1)[:, 0]
-            return chosen, jnp.sum(jnp.exp(log_probs) * (log_probs - other), -1)
-
-        found = jax.lax.map(one, (chunked(own), chunked(reference), chunked(written.tokens)))
-        shaped = [each.reshape(-1)[:count].reshape(written.tokens.shape) for each in found]
-        return Said(*(jnp.where(written.is_written, each, 0) for each in shaped))
+        """Log-probabilities and exact divergences over the whole vocabulary."""
+        scale, epsilon = self.params["norm"], self.architecture.norm_epsilon
+        flat = [decoder.rms_norm(h, scale, epsilon).reshape(-1, h.shape[-1]) for h in (own, reference)]
+        head, tokens = decoder.head(self.params), written.tokens.ravel()
+        found = vocabulary.said(head, *flat, tokens, self.temperature, self.block)
+        return Said(*(jnp.where(written.is_written, each.reshape(written.tokens.shape), 0) for each in found))
 
     def _chosen(self, prompt: jax.Array) -> Prompts:
         return Prompts(self.prompts.tokens[prompt], self.prompts.is_token[prompt])

@@ -7,14 +7,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from hfac import _files
+from hfac._compiler import random
 from hfac.language import adapters, decoder, policies
 from hfac.language.policies import Adapted
-from hfac.language.problem import Written
+from hfac.language.problem import Anchors, Written
+from hfac.sequences.episodes import preference_loss
 from hfac.types import Key, PyTree
 
 HEAD, ABOUT = "head.safetensors", "reward.json"
+FIT_STEPS = 60  # of a descent with curvature; the loss is convex
 EPSILON = 1e-6  # of the normalisation of hidden states
 
 
@@ -40,6 +44,16 @@ class Linear:
     def __call__(self, x: PyTree, features: jax.Array) -> jax.Array:
         """R_x, [...]."""
         return features @ x
+
+    def with_head(self, x: PyTree, head: jax.Array) -> PyTree:
+        """The same x with another head, [d]."""
+        del x
+        return head
+
+    def pooled(self, x: PyTree, features: jax.Array) -> jax.Array:
+        """What the head is multiplied with, [..., d]."""
+        del x
+        return features
 
 
 class Read(NamedTuple):
@@ -75,9 +89,16 @@ class Tuned:
 
     def __call__(self, x: PyTree, features: Read) -> jax.Array:
         """R_x, [G, N]."""
+        return self.pooled(x, features) @ x["head"]
+
+    def with_head(self, x: PyTree, head: jax.Array) -> PyTree:
+        """The same x with another head, [d]."""
+        return {**x, "head": head}
+
+    def pooled(self, x: PyTree, features: Read) -> jax.Array:
+        """What the head is multiplied with, [G, N, d]."""
         start = features.hidden.astype(self.policy.params["embed"].dtype)
-        hidden = self.policy.read(x["lora"], features.prompt[:, 0], start)
-        return _pooled(hidden, features.is_written) @ x["head"]
+        return _pooled(self.policy.read(x["lora"], features.prompt[:, 0], start), features.is_written)
 
 
 def _pooled(hidden: jax.Array, is_written: jax.Array) -> jax.Array:
@@ -90,6 +111,41 @@ def _pooled(hidden: jax.Array, is_written: jax.Array) -> jax.Array:
 def make(policy: Adapted, has_adapters: bool) -> Any:
     """The reward of a problem."""
     return Tuned(policy) if has_adapters else Linear(policy)
+
+
+def fitted(reward: Any, anchors: Anchors, slope: float, ridge: float) -> PyTree:
+    """The first x: its head has the least log-loss, with its ridge, of preferences among the anchors of each prompt.
+
+    Args:
+      reward: of which x is.
+      anchors: of every prompt.
+      slope: log-odds of a preference per unit of score.
+      ridge: weight of |head|^2 / 2.
+    """
+    x = reward.init(random.key(0))
+    pooled = jax.jit(reward.pooled)(x, anchors.features)
+    preferred = jax.nn.sigmoid(slope * (anchors.score[:, :, None] - anchors.score[:, None]))
+
+    def loss(head: jax.Array) -> jax.Array:
+        worth = pooled @ head
+        each = preference_loss(worth[:, :, None] - worth[:, None], preferred)
+        return jnp.mean(each) + ridge / 2 * jnp.sum(head**2)
+
+    optimizer = optax.lbfgs()
+
+    @jax.jit
+    def descend(head: jax.Array) -> jax.Array:
+        def step(carry: tuple[jax.Array, Any], _: None) -> tuple[tuple[jax.Array, Any], None]:
+            head, moments = carry
+            value, grad = optax.value_and_grad_from_state(loss)(head, state=moments)
+            update, moments = optimizer.update(grad, moments, head, value=value, grad=grad, value_fn=loss)
+            return (head + update, moments), None
+
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            (found, _), _ = jax.lax.scan(step, (head, optimizer.init(head)), None, FIT_STEPS)
+        return found
+
+    return reward.with_head(x, descend(jnp.zeros(pooled.shape[-1], jnp.float32)))
 
 
 def save(folder: Path, x: PyTree, policy: Adapted, base: str, digest: str) -> None:

@@ -39,9 +39,10 @@ class Job:
 
     @property
     def points(self) -> np.ndarray:
-        """Steps that are recorded, int32 [T]."""
-        usual = record_points(self.steps)
-        return np.union1d(usual, np.asarray(self.record_at, usual.dtype)).astype(usual.dtype)
+        """Steps that are recorded, int32 [T]: the usual ones, the problem's own, and those asked for."""
+        usual, more = record_points(self.steps), getattr(self.problem, "record_points", None)
+        own = [] if more is None else more(self.steps)
+        return np.union1d(usual, np.asarray([*own, *self.record_at], usual.dtype)).astype(usual.dtype)
 
     @property
     def problem(self) -> Any:

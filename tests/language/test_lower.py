@@ -274,7 +274,7 @@ def adapted(family: str, layers=(1,)):
     lora = adapters.Lora(2, 4.0, ("q", "v", "down"), layers)
     first = adapters.init(made.architecture, lora, jax.random.key(0))
     prompts = generation.Prompts(jnp.asarray(tokens), jnp.asarray(is_token))
-    policy = policies.Adapted(made.architecture, made.params, prompts, (7, 11), 5, lora, first, 0.8, chunk=4)
+    policy = policies.Adapted(made.architecture, made.params, prompts, (7, 11), 5, lora, first, 0.8, block=40)
     return policy, jax.tree.map(lambda leaf: 0.7 * leaf, tiny.trained(first))
 
 
@@ -336,7 +336,7 @@ def test_a_reward_with_adapters_reads_completions_as_the_whole_decoder_does():
 
 
 def test_a_decoders_gradient_is_that_of_the_plain_forward_pass():
-    """Through the chunks over the vocabulary, and through prompts' keys and values."""
+    """Through the blocks of the vocabulary, and through prompts' keys and values."""
     policy, theta = adapted("llama")
     written = jax.jit(policy.write, static_argnums=3)(jax.random.key(1), theta, jnp.array([1, 0], jnp.int32), 2)
     weights = jax.random.normal(jax.random.key(2), (2, *written.tokens.shape), jnp.float32)
