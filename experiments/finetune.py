@@ -1,6 +1,6 @@
 """Fine-tuning a real decoder: hfac beside partial, at equal samples and at equal KL.
 
-    python -m experiments.finetune --out runs/finetune       # SmolLM2-135M, 3 seeds each: two hours on two cores
+    python -m experiments.finetune --out runs/finetune       # SmolLM2-135M, 3 seeds each: an hour on two cores
     python -m experiments.finetune --model path/to/folder --steps 1000 --seeds 8 --length 32 --out runs/large   # a GPU
 
 32 neutral openings, VADER's score, the library's recommended settings. partial tracks one policy and hfac two, so that
@@ -41,7 +41,7 @@ class Study:
     """Who scores completions."""
     seeds: int = 3
     """Runs of every method, one after another."""
-    steps: int = 100
+    steps: int = 60
     """Of hfac."""
     length: int = 12
     """Tokens of a completion."""
@@ -76,7 +76,7 @@ def run(study: Study, model: Path, name: str, seed: int) -> Any:
     if not (out / "measures.csv").is_file():
         steps = study.steps * max(ARMS.values()) // ARMS[name]
         given = ("--prompts", study.prompts, "--rater", study.rater, "--length", study.length, "--steps", steps)
-        line = ["finetune", model, *given, "--algorithm", name, "--first-seed", seed, "--devices", 1, *study.options]
+        line = ["finetune", model, *given, "--algorithm", name, "--first-seed", seed, *study.options]
         whole = ["resume", str(out)] if out.is_dir() else [*map(str, line), "--out", str(out)]
         subprocess.run([sys.executable, "-m", "hfac", *whole], check=True, stdout=subprocess.DEVNULL)
     return hfac.results.load(out).isel(seed=0).assign_attrs(measures=measures(out))

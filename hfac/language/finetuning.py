@@ -38,13 +38,14 @@ def finetune(
     preferences: Path | None = None,
     adapter: Path | None = None,
     rater: str = "vader",
+    ratings: Path | None = None,
     leader: Literal["preference", "score"] = "preference",
     pairs: Literal["anchored", "policy"] = "anchored",
-    num_anchors: int = 8,
+    num_anchors: int = 16,
     slope: float | None = None,
-    ridge: float = 0.05,
+    ridge: float = 0.1,
     first_reward: Literal["fitted", "zero"] = "fitted",
-    length: int = 16,
+    length: int = 12,
     longest_prompt: int = 128,
     temperature: float = 1.0,
     lora_rank: int = 8,
@@ -70,8 +71,9 @@ def finetune(
       prompts: JSON a line with prompt or messages, or one text a line.
       preferences: JSON a line with prompt, chosen and rejected; these completions are anchors, the prompts are added.
       adapter: folder of an adapter to go on from, which is the reference too; new ones unless given.
-      rater: vader; people:FILE, fitted to rated texts; FILE.py:FUNCTION of texts and their records; or
-        "command:WORDS", which reads and writes JSON a line.
+      rater: vader; people, fitted to rated texts; FILE.py:FUNCTION of texts and their records; or "command:WORDS",
+        which reads and writes JSON a line.
+      ratings: tab-separated file of texts that people rated (id, ratings, text), for people.
       leader: it wants its reward to predict preferences, or high scores.
       pairs: preferences compare a completion with anchors of its prompt, or with others of the policy.
       num_anchors: completions of the base for every prompt that has no preferences.
@@ -100,9 +102,10 @@ def finetune(
     base = models.load(model, jnp.dtype(dtype))
     tokenizer = models.load_tokenizer(model, base)
     asked, liked = _beginnings(prompts, preferences, tokenizer, longest_prompt)
-    ratings = Ratings(raters.make(rater, rater_timeout), tokenizer.decode, [each.record for each in asked])
+    judge = raters.make(rater, rater_timeout, ratings)
+    rated = Ratings(judge, tokenizer.decode, [each.record for each in asked])
     if kept is not None:
-        ratings.open(kept / RATINGS)
+        rated.open(kept / RATINGS)
     policy = _policy(base, tokenizer, asked, given)
     reward = rewards.make(policy, reward_lora)
     problem = CompletionProblem(
@@ -110,7 +113,7 @@ def finetune(
         reward.features,
         reward,
         reward.init,
-        host_rate=ratings,
+        host_rate=rated,
         leader=leader,
         slope=_slope(slope, rater),
         h=(lambda x: ridge / 2 * optax.tree.norm(x, squared=True)) if ridge > 0 else None,
@@ -118,16 +121,16 @@ def finetune(
     )
     if leader == "preference" and pairs == "anchored":
         count = _anchors_per_prompt(asked, liked, num_anchors)
-        anchors = _anchors(problem, tokenizer, asked, liked, ratings, count, model_seed)
+        anchors = _anchors(problem, tokenizer, asked, liked, rated, count, model_seed)
         problem = problem._replace(anchors=anchors)
         if first_reward == "fitted":
             first = rewards.fitted(reward, anchors, problem.slope, ridge)
             problem = problem._replace(init_x=lambda key: first)
-    return Finetuning(problem, tokenizer, tuple(asked), ratings, str(model))
+    return Finetuning(problem, tokenizer, tuple(asked), rated, str(model))
 
 
 finetune.kept = lambda folder: {"kept": folder}  # type: ignore[attr-defined]
-finetune.defaults = {"steps": 150, "seeds": 1, "record": "policies"}  # type: ignore[attr-defined]
+finetune.defaults = {"steps": 60, "seeds": 1, "record": "policies", "devices": 1}  # type: ignore[attr-defined]
 
 
 def _policy(base: folders.Model, tokenizer: Tokenizer, asked: Sequence[Prompt], given: Mapping[str, Any]) -> Any:
@@ -179,7 +182,7 @@ def _slope(stated: float | None, rater: str) -> float:
     """Log-odds of a preference per unit of score."""
     if stated is not None:
         return stated
-    return 1.0 if rater.startswith(raters.PEOPLE) else SLOPE
+    return 1.0 if rater == raters.PEOPLE else SLOPE
 
 
 def _beginnings(

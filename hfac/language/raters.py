@@ -13,24 +13,24 @@ from hfac import _places
 from hfac._compiler import random
 from hfac._errors import InputError
 
-COMMAND, PEOPLE = "command:", "people:"
-KNOWN = "vader"
-FORMS = f"{KNOWN}, {PEOPLE}FILE, FILE.py:FUNCTION, or {COMMAND}WORDS"
+COMMAND = "command:"
+VADER, PEOPLE = KNOWN = ("vader", "people")
+FORMS = f"{VADER}, {PEOPLE}, FILE.py:FUNCTION, or {COMMAND}WORDS"
 LARGEST_VOCABULARY = 1_000_000
 READ = 40  # tokens of a completion that people's rater reads
 
 Rater = Callable[[Sequence[str], Sequence[Mapping[str, Any]]], list[float]]  # (texts, records) -> scores
 
 
-def make(name: str, timeout: float = 600.0) -> Rater:
+def make(name: str, timeout: float = 600.0, ratings: Path | None = None) -> Rater:
     """The rater of a name.
 
     Args:
-      name: vader; people:FILE, a reward fitted to people's ratings of texts in a tab-separated file (id, ratings,
-        text), whose values are log-odds of preferences; FILE.py:FUNCTION, a function of (texts, records) that returns
-        a number each; or "command:WORDS", a command that reads JSON a line, with `text` and the prompt's fields, and
-        writes {"score": NUMBER} a line.
+      name: vader; people, a reward fitted to people's ratings of texts, whose values are log-odds of preferences;
+        FILE.py:FUNCTION, a function of (texts, records) that returns a number each; or "command:WORDS", a command that
+        reads JSON a line, with `text` and the prompt's fields, and writes {"score": NUMBER} a line.
       timeout: seconds that it may take for one call, > 0.
+      ratings: tab-separated file of rated texts (id, ratings, text), for people.
 
     Returns:
       A function of texts and their records that gives one finite number each.
@@ -40,10 +40,12 @@ def make(name: str, timeout: float = 600.0) -> Rater:
     """
     if not timeout > 0:
         raise ValueError(f"the rater's timeout must be positive, got {timeout:g}")
-    if name == KNOWN:
+    if (ratings is None) == (name == PEOPLE):
+        raise ValueError("people's ratings and --rater people go together: give both, --ratings FILE, or neither")
+    if name == VADER:
         return _vader()
-    if name.startswith(PEOPLE):
-        return _people(Path(name.removeprefix(PEOPLE)))
+    if ratings is not None:
+        return _people(ratings)
     if name.startswith(COMMAND):
         words = shlex.split(name.removeprefix(COMMAND))
         if not words:
@@ -51,7 +53,7 @@ def make(name: str, timeout: float = 600.0) -> Rater:
         return _checked(name, lambda texts, records: _answered(words, texts, records, timeout))
     if not _places.is_place(name):
         raise ValueError(f"unknown rater '{name}'; there are {FORMS}")
-    function = _places.builder(name, "rater", {KNOWN: None})
+    function = _places.builder(name, "rater", dict.fromkeys(KNOWN))
     return _checked(name, lambda texts, records: _in_time(function, texts, records, timeout))
 
 

@@ -92,7 +92,7 @@ def _with_gradients(
     mean, tilted = end.rows / end.mass[:, None], end.gap_rows / end.mass[:, None]
     of_chosen, of_divergence = rows.astype(jnp.float32) - mean, tilted - gap[:, None] * mean
     gradients = tuple((cool * each).astype(hidden.dtype) for each in (of_chosen, of_divergence))
-    return (chosen, gap - shift), gradients
+    return (chosen, jnp.maximum(gap - shift, 0)), gradients  # rounding alone makes it negative
 
 
 def _product(first: jax.Array, second: jax.Array) -> jax.Array:

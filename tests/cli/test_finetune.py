@@ -55,7 +55,7 @@ def rate(texts, records):
     return [min(len(text), 12) / 12 for text in texts]
 """
 STEPS = (
-    *("--algorithm.num-prompts", "2", "--algorithm.completions", "3", "--length", "4", "--num-anchors", "2"),
+    *("--num-prompts", "2", "--completions", "3", "--length", "4", "--num-anchors", "2"),
     *("--lora-layers", "last:1", "--lora-rank", "2", "--actor", "0.01", "--upper", "0.05", "--entropy", "0.1"),
     *("--penalty", "3", "--no-figures"),
 )

@@ -58,10 +58,10 @@ def test_people_prefer_what_people_preferred(tmp_path):
     rows = [("a good day", "3 2 3"), ("a bad day", "-3 -2 -3"), ("what a bad thing", "-1 -2"), ("so good", "2 4")]
     lines = [f"{i}\t{ratings}\t{text}" for i, (text, ratings) in enumerate(8 * rows) if i % 10 != 7]
     (tmp_path / "rated.tsv").write_text("\n".join(["id\tratings\ttext", *lines]) + "\n")
-    good, bad = raters.make(f"people:{tmp_path}/rated.tsv")(TEXTS, RECORDS)
+    good, bad = raters.make("people", ratings=tmp_path / "rated.tsv")(TEXTS, RECORDS)
     assert good > bad + 0.05
     with pytest.raises(ValueError, match=r"rated\.txt"):
-        raters.make(f"people:{tmp_path}/rated.txt")
+        raters.make("people", ratings=tmp_path / "rated.txt")
 
 
 def test_a_function_of_ones_own_sees_texts_and_records(own):
@@ -116,7 +116,7 @@ def test_a_command_that_fails_is_one_line(code):
 def test_unknown_raters_are_named(own):
     """Before anything is written."""
     for name, words in (
-        ("vadr", "unknown rater 'vadr'; there are vader, people:FILE, FILE.py:FUNCTION, or command:WORDS"),
+        ("vadr", "unknown rater 'vadr'; there are vader, people, FILE.py:FUNCTION, or command:WORDS"),
         (f"{own}:lenght", "did you mean 'length'?"),
         ("command:", "names no command"),
     ):
