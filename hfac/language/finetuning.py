@@ -213,13 +213,14 @@ def _anchors(
       ValueError: if the rater fails.
     """
     policy = problem.policy
-    write = jax.jit(policy.write, static_argnums=3)
+    write = jax.jit(lambda arrays, *asked: policy.over(arrays).write(*asked), static_argnums=4)
     features, texts = [], []
     size = max(completing.SIDE_BY_SIDE // count, 1)
     for start in range(0, len(asked), size):
         rows = np.arange(start, min(start + size, len(asked)))
         padded = np.resize(rows, size).astype(np.int32)
-        written = write(random.fold_in(random.key(seed), start), policy.reference, jnp.asarray(padded), count)
+        key = random.fold_in(random.key(seed), start)
+        written = write(policy.arrays, key, policy.reference, jnp.asarray(padded), count)
         if liked:
             written = _given(policy, tokenizer, [asked[int(row)] for row in padded], liked, written)
         texts += [[tokenizer.decode(ids) for ids in np.asarray(written.tokens[row])] for row in range(len(rows))]
@@ -312,9 +313,10 @@ class Finetuning:
 
     def along(self, record: Mapping[str, np.ndarray]) -> tuple[tuple[float, str], str]:
         """Of the last record point, leaves [R]: what comes with a sample, and words on how it goes."""
-        mean = {name: float(np.mean(record[name])) for name in SHOWN if name in record}
-        if not np.isfinite(mean["score_0"]):
+        is_there = np.isfinite(record.get("score_0", np.nan))
+        if not np.any(is_there):
             return (self.problem.policy.length, "tokens"), ""
+        mean = {name: float(np.mean(record[name][is_there])) for name in SHOWN if name in record}
         words = (
             f"score {mean['score_0']:.2f}, KL {mean['divergence_0']:.2f}, accuracy {mean['accuracy']:.2f}, "
             f"distinct-2 {mean['distinct']:.2f}"

@@ -123,7 +123,7 @@ def fitted(reward: Any, anchors: Anchors, slope: float, ridge: float) -> PyTree:
       ridge: weight of |head|^2 / 2.
     """
     x = reward.init(random.key(0))
-    pooled = jax.jit(reward.pooled)(x, anchors.features)
+    pooled = reward.pooled(x, anchors.features)
     preferred = jax.nn.sigmoid(slope * (anchors.score[:, :, None] - anchors.score[:, None]))
 
     def loss(head: jax.Array) -> jax.Array:

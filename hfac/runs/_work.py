@@ -1,6 +1,7 @@
 """Running a job: records go to the store, states to checkpoints, and it goes on from there after a stop."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -231,7 +232,7 @@ def _run_part(
 
     def watch(piece: Piece, samples: np.ndarray) -> bool:
         nonlocal unit, said
-        if along is not None and piece.record is not None:
+        if along is not None and isinstance(piece.record, Mapping):
             unit, said = along(piece.record)
         used = unit[0] * (int(samples.sum()) - first) / max(piece.step - first_step, 1)
         bar.update(piece.step, along=(used, unit[1]) if used else None, said=said)

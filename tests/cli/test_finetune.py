@@ -145,6 +145,7 @@ def ratings(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "ratings.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_rater_that_is_away_is_one_line_and_the_run_goes_on(folder, here, capsys):
     """To the same bits; what was rated is not rated again."""
     args = (
