@@ -1,7 +1,9 @@
 """Where files are, and how they are written: whole or not at all."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 
 def place(path: str | os.PathLike[str]) -> Path:
@@ -45,3 +47,24 @@ def replace(path: Path, content: str | bytes) -> None:
     unfinished = path.with_name(f"{path.name}.new")
     unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     unfinished.replace(path)
+
+
+def read_table(path: Path, missing: str = "") -> dict[str, Any]:
+    """The table that a JSON file holds.
+
+    Args:
+      path: of the file.
+      missing: what to say where there is none.
+
+    Raises:
+      ValueError: if it cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(missing or f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a table of settings, got a {type(content).__name__}")
+    return content

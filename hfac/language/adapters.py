@@ -248,15 +248,9 @@ def _config(folder: Path) -> Mapping[str, Any]:
       ValueError: if it is missing, damaged, or asks for something that is not supported.
     """
     path = folder / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{folder} is no adapter: {CONFIG} is missing") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        kind = config.get("peft_type") if isinstance(config, dict) else None
-        raise ValueError(f"{path}: adapters of type {kind} are not supported; there is LORA")
+    config = _files.read_table(path, f"{folder} is no adapter: {CONFIG} is missing")
+    if config.get("peft_type") != "LORA":
+        raise ValueError(f"{path}: adapters of type {config.get('peft_type')} are not supported; there is LORA")
     for name, plain in REFUSED.items():
         if config.get(name, plain) not in (plain, None):
             raise ValueError(f"{path}: {name} {config[name]!r} is not supported")

@@ -1,12 +1,13 @@
 """The shape of a pretrained decoder, as its configuration states it; what is not supported is refused by name."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from hfac import _files
 
 FAMILIES: dict[str, dict[str, Any]] = {  # of Hugging Face's configurations -> what departs from Llama
     "LlamaForCausalLM": {},
@@ -95,14 +96,7 @@ def read(path: Path) -> tuple[Architecture, dict[str, Any]]:
     Raises:
       ValueError: if it cannot be read, or is not supported.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path.parent} is no model: config.json is missing") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a table of settings, got a {type(content).__name__}")
+    content = _files.read_table(path, f"{path.parent} is no model: config.json is missing")
     try:
         return from_config(content), content
     except KeyError as error:

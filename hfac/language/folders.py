@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hfac import _files
 from hfac.language import architecture as _architecture
 from hfac.language.architecture import Architecture
 from hfac.types import PyTree
@@ -123,8 +124,8 @@ def _tensors(folder: Path) -> Tensors:
     """
     if (folder / INDEX).is_file():
         try:
-            shards = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            shards = sorted(set(_files.read_table(folder / INDEX)["weight_map"].values()))
+        except (KeyError, AttributeError, TypeError) as error:
             raise ValueError(f"{folder / INDEX} is no index of shards: {type(error).__name__}: {error}") from None
         missing = [name for name in shards if not (folder / name).is_file()]
         if missing:

@@ -111,7 +111,10 @@ def load(folder: Path) -> Tokenizer:
         core = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception as error:  # whatever the library raises: it has no type of its own
         raise ValueError(f"{folder / TOKENIZER} is no tokenizer: {error}") from None
-    settings, config, generation = (_json(folder / name) for name in (SETTINGS, "config.json", GENERATION))
+    settings, config, generation = (
+        _files.read_table(folder / name) if (folder / name).is_file() else {}
+        for name in (SETTINGS, "config.json", GENERATION)
+    )
     special = {name: _text(settings[name]) for name in ("bos_token", "eos_token") if settings.get(name)}
     stated = [generation.get("eos_token_id"), config.get("eos_token_id")]
     stated += [core.token_to_id(special["eos_token"])] if "eos_token" in special else []
@@ -193,16 +196,6 @@ def _library(where: Any) -> Any:
     except ModuleNotFoundError:
         raise ValueError(f"{where}: tokenizers need the package of this name: pip install 'hfac[llm]'") from None
     return tokenizers
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    return content if isinstance(content, dict) else {}
 
 
 def _text(token: Any) -> str:
