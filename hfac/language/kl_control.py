@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from hfac.language.lower import Control
 from hfac.types import Algorithm, Key, core, with_core
 
-FAST = 4.0  # logarithm of the weight per relative excess over the bound, at once
-SLOW = 0.05  # the same, added up in every step
+FAST = 1.0  # logarithm of the weight per relative excess over the bound, at once
+SLOW = 0.02  # the same, added up in every step; momentum answers ten steps late, so that more of either swings
 LARGEST_ERROR = 1.0  # relative excess that counts, in either direction
 LARGEST_PRESSURE = 7.0
 
