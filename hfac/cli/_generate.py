@@ -125,4 +125,4 @@ def _print(beginnings: Sequence[Any], before: Sequence[Sequence[str]], after: Se
 
 
 def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n")
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

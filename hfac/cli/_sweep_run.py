@@ -82,6 +82,7 @@ def report(request: Request, judge: Sequence[float]) -> Report:
     """
     folder = request.settings.out
     job, execution = prepare(request)
+    runs.check_files(job, folder)
     with waiting("reading the records", execution.quiet), as_input_error():
         data = results.load(folder / runs.RESULTS)
     reached = int(data["step"][-1])

@@ -95,6 +95,8 @@ def layers_of(words: str, architecture: Architecture) -> tuple[int, ...]:
         if match is None:
             raise ValueError(f"layers are all, last:N, or numbers and ranges such as 4,10-12, got '{words}'")
         first, last = int(match.group(1)), int(match.group(2) or match.group(1))
+        if last < first:
+            raise ValueError(f"a range of layers goes up, such as 10-12, got '{part}'")
         found += range(first, last + 1)
     return Lora(layers=tuple(found)).places(architecture)
 

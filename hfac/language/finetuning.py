@@ -1,6 +1,7 @@
 """Fine-tuning as a problem: from files and options to a decoder with adapters, prompts, a rater and a leader."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -138,6 +139,7 @@ def _policy(base: folders.Model, tokenizer: Tokenizer, asked: Sequence[Prompt], 
     shape = base.architecture
     if given["adapter"] is not None:
         reference, lora = adapters.load(given["adapter"], shape, folders.digest(base.params))
+        _check_adapter(lora, given, shape)
     else:
         targets = tuple(given["lora_targets"].replace(" ", "").split(","))
         places = adapters.layers_of(given["lora_layers"], shape)
@@ -145,6 +147,17 @@ def _policy(base: folders.Model, tokenizer: Tokenizer, asked: Sequence[Prompt], 
         reference = adapters.init(shape, lora, random.key(given["model_seed"]))
     padded, length, temperature = _prompts.padded(asked), given["length"], given["temperature"]
     return policies.Adapted(shape, base.params, padded, tokenizer.ends, length, lora, reference, temperature)
+
+
+def _check_adapter(lora: adapters.Lora, given: Mapping[str, Any], shape: Any) -> None:
+    """Raise `ValueError` if options ask for another adapter than the one that is gone on from."""
+    layers = ",".join(map(str, lora.layers))
+    found = {"lora_rank": lora.rank, "lora_alpha": lora.alpha, "lora_targets": ",".join(lora.targets)}
+    for name, own in (found | {"lora_layers": layers}).items():
+        asked, usual = given[name], inspect.signature(finetune).parameters[name].default
+        same = adapters.layers_of(asked, shape) == lora.layers if name == "lora_layers" else asked == own
+        if asked != usual and not same:
+            raise ValueError(f"{name}: {asked} was asked for, and the adapter that is gone on from has {own}")
 
 
 def _anchors_per_prompt(asked: Sequence[Prompt], liked: Mapping[str, Sequence[str]], count: int) -> int:

@@ -20,6 +20,7 @@ from hfac.lower import Draw, First, Lower
 from hfac.sequences.episodes import distinct_pairs
 from hfac.types import Key, PyTree, Status, apply_updates, cast
 
+MOST_PROMPTS = 16  # of a step, unless more are asked for
 AVERAGING = 0.1  # weight of the newest batch in running averages: they look back over ten steps
 
 
@@ -78,7 +79,7 @@ class Vitals(NamedTuple):
 def lower(
     problem: CompletionProblem,
     *,
-    num_prompts: int = 16,
+    num_prompts: int | None = None,
     completions: int = 8,
     coupled: bool = True,
     tau_per: Literal["sequence", "token"] = "sequence",
@@ -95,7 +96,8 @@ def lower(
 
     Args:
       problem: over completions; its policies start at the reference.
-      num_prompts: of a step, drawn without replacement, the same for all policies, >= 1.
+      num_prompts: of a step, drawn without replacement, the same for all policies, >= 1; 16, or all there are if those
+        are fewer.
       completions: of each, by every policy, >= 2.
       coupled: all policies use the same random numbers: the same law for each, a quieter difference.
       tau_per: tau weighs the divergence of a whole completion, or its mean over the tokens that it may have.
@@ -114,6 +116,7 @@ def lower(
     Raises:
       ValueError: if an option is out of range.
     """
+    num_prompts = min(problem.policy.num_prompts, MOST_PROMPTS) if num_prompts is None else num_prompts
     check_epochs(epochs, clip)
     _check(problem, num_prompts, completions, tau_per, max_kl, every)
     limits = _limits(most_kl_per_token, least_distinct)

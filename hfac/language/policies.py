@@ -12,6 +12,8 @@ from hfac.language.generation import Begun, Prompts
 from hfac.language.problem import Said, Written
 from hfac.types import Key, PyTree
 
+PART = 384  # tokens of completions that are read at once
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tabular:
@@ -159,7 +161,19 @@ class Adapted:
         return self._said(own, jax.lax.stop_gradient(reference), written)
 
     def _above(self, tree: PyTree, prompts: Prompts, before: jax.Array, hidden: jax.Array) -> jax.Array:
-        """What the last layer gives before each token of completions, [G, N, T, d]."""
+        """What the last layer gives before each token of completions, [G, N, T, d].
+
+        Some groups at a time, which a gradient reads again: what all layers hold of a whole batch is never kept.
+        """
+        parts = _num_parts(hidden.shape[0], hidden.size // hidden.shape[-1])
+        if parts == 1:
+            return self._last(tree, prompts, before, hidden)
+        split = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), (prompts, before, hidden))
+        found = jax.lax.map(jax.checkpoint(lambda part: self._last(tree, *part)), split)
+        return found.reshape(hidden.shape)
+
+    def _last(self, tree: PyTree, prompts: Prompts, before: jax.Array, hidden: jax.Array) -> jax.Array:
+        """The same of some groups at once."""
         first, shape = self.first_adapted, self.architecture
         upper = self.params["layers"][first:]
         each = adapters.by_layer(shape, tree, self.lora.scale)[first:]
@@ -182,6 +196,11 @@ class Adapted:
 
     def _chosen(self, prompt: jax.Array) -> Prompts:
         return Prompts(self.prompts.tokens[prompt], self.prompts.is_token[prompt])
+
+
+def _num_parts(groups: int, tokens: int) -> int:
+    """Of equally many groups, each of `PART` tokens at least, or one."""
+    return max(parts for parts in range(1, groups + 1) if groups % parts == 0 and parts <= max(tokens // PART, 1))
 
 
 def pooled(hidden: jax.Array, is_written: jax.Array) -> jax.Array:

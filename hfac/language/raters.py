@@ -47,7 +47,10 @@ def make(name: str, timeout: float = 600.0, ratings: Path | None = None) -> Rate
     if ratings is not None:
         return _people(ratings)
     if name.startswith(COMMAND):
-        words = shlex.split(name.removeprefix(COMMAND))
+        try:
+            words = shlex.split(name.removeprefix(COMMAND))
+        except ValueError as error:
+            raise ValueError(f"the rater '{name}' is no command: {error}") from None
         if not words:
             raise ValueError(f"the rater '{name}' names no command")
         return _checked(name, lambda texts, records: _answered(words, texts, records, timeout))
@@ -92,7 +95,7 @@ def _checked(name: str, ask: Callable[..., Any]) -> Rater:
     def rate(texts: Sequence[str], records: Sequence[Mapping[str, Any]]) -> list[float]:
         try:
             answer = ask(list(texts), list(records))
-        except Exception as error:  # whatever somebody's own lines raise
+        except (Exception, SystemExit) as error:  # whatever somebody's own lines raise
             words = str(error) if isinstance(error, ValueError) and not _places.line_of(error) else ""
             words = words or f"{type(error).__name__}: {error}{_places.line_of(error)}"
             raise InputError(f"the rater {_places.short(name)} failed: {words}") from None
@@ -160,7 +163,10 @@ def _answered(words: Sequence[str], texts: Sequence[str], records: Sequence[Any]
     scores = []
     for number, line in enumerate(filter(str.strip, done.stdout.splitlines()), 1):
         try:
-            scores.append(json.loads(line)["score"])
+            score = json.loads(line)["score"]
+            if isinstance(score, bool) or not isinstance(score, int | float):
+                raise TypeError
+            scores.append(score)
         except (ValueError, KeyError, TypeError):
             raise ValueError(f'line {number} of its answer is not {{"score": NUMBER}}: {line[:80]}') from None
     return scores

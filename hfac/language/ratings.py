@@ -57,7 +57,8 @@ class Ratings:
                 place = tuple(row[name] for name in FIELDS)
                 self._known[place] = str(row["text"]), float(row["score"])  # type: ignore[index]
             except (ValueError, KeyError, TypeError):
-                raise ValueError(f"{path}, line {number}, is no rating; restore the file from a copy") from None
+                way_on = "take the line out, it is asked for again, or put the file back"
+                raise ValueError(f"{path}, line {number}, is no rating; {way_on}") from None
 
     def __call__(self, asked: Asked, keys: np.ndarray) -> np.ndarray:
         """Scores of all completions, float32 [R, policies, G, N]; those of failed runs are 0.

@@ -88,4 +88,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
         }
         for row in rows
     ]
-    return table("Fresh completions of the last policies", cells, "KL and accuracy are those of the last step.")
+    return table(
+        "Fresh completions of the last policies",
+        cells,
+        "R is the last reward; its accuracy is that of pairs within a prompt.",
+    )

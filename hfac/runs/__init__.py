@@ -59,6 +59,7 @@ from hfac.runs._start import resume as resume
 from hfac.runs._start import run as run
 from hfac.runs._start import start as start
 from hfac.runs._work import announce as announce
+from hfac.runs._work import check_files as check_files
 from hfac.runs._work import load as load
 from hfac.runs._work import record as record
 from hfac.runs._work import update_configuration as update_configuration

@@ -5,18 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray
 
 from hfac import _files, comparison, pages
+from hfac._compiler import random
 from hfac._places import short
 from hfac._progress import progress, waiting
-from hfac.language import adapters, completing, finetuning, folders, rewards
+from hfac.language import adapters, finetuning, folders, judging, rewards
+from hfac.language.judging import Fresh
+from hfac.language.lower import accuracy
 from hfac.pages import Page
 from hfac.runs import _objective_report, _policies
 from hfac.runs._execution import Execution
 from hfac.runs._job import Job
 from hfac.runs._report import Report
+from hfac.types import Status
 
 SAMPLES, MEASURES, ADAPTERS, REWARD = "samples.md", "measures.csv", "adapters", "reward"
 NUM_FRESH = 256  # completions that the ends of a run are measured on
@@ -25,27 +30,27 @@ FRESH_SEED = 1_000_003  # of their random numbers: they differ by the policy alo
 
 
 def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], execution: Execution) -> Report:
-    """The report by the objective, and adapters, samples and measures of fresh completions of every run."""
-    done = _objective_report.report(job, data, folder, taus, execution)
-    setup: finetuning.Finetuning = job.problem
+    """Adapters, samples and measures of fresh completions of every run, and the report by the objective."""
     if job.configuration.get("record") != "policies" or len(job.variants) > 1:
-        return done
+        return _objective_report.report(job, data, folder, taus, execution)
+    setup: finetuning.Finetuning = job.problem
     with waiting("writing adapters", execution.quiet):
         digest = folders.digest(setup.problem.policy.params)
         runs = [_save(job, data, folder / ADAPTERS, row, digest) for row in range(job.num_runs)]
+    first = {"theta": setup.problem.policy.reference, "x": setup.problem.init_x(random.key(0))}
     with progress("writing fresh completions", None, "completions", execution.quiet) as bar:
-        texts = _fresh(setup, [setup.problem.policy.reference, *(run["theta"] for run in runs)], bar.update)
+        written = _fresh(setup, [first, *runs], bar.update)
     with waiting("rating them", execution.quiet):
-        step = int(data["step"].values[-1])
-        names = [("base", 0), *((_name(job, row), step) for row in range(len(runs)))]
+        names = [("base", 0), *((_name(job, row), _end(_of_run(job, data, row))) for row in range(len(runs)))]
         scores = [
-            np.asarray(setup.ratings.of_texts(f"fresh, {name}", at, 0, each))
-            for (name, at), each in zip(names, texts, strict=True)
+            np.asarray(setup.ratings.of_texts(f"fresh, {name}", at, 0, each.texts))
+            for (name, at), each in zip(names, written, strict=True)
         ]
-    rows = [_row(job, row, texts[0], scores[0], texts[1 + row], scores[1 + row], data) for row in range(len(runs))]
+    rows = [_row(names[i], written[0], scores[0], written[i], scores[i]) for i in range(1, len(names))]
     comparison.write_csv(folder / MEASURES, rows)
-    pairs = list(_pairs(setup, [row["run"] for row in rows], texts, scores))
+    pairs = list(_pairs(setup, [row["run"] for row in rows], [each.texts for each in written], scores))
     _files.replace(folder / SAMPLES, "\n".join(_samples(pairs)) + "\n")
+    done = _objective_report.report(job, data, folder, taus, execution)  # last: a finished run is known by its summary
 
     def page() -> Page:
         origin = pages.origin(job.configuration, done.data.attrs)
@@ -85,12 +90,17 @@ def _of_run(job: Job, data: xarray.Dataset, row: int) -> xarray.Dataset:
     return data.isel({**pick, "seed": seed, "step": -1})
 
 
+def _end(last: xarray.Dataset) -> int:
+    """The step that a run ended at: its last, or the one at which it was stopped."""
+    return int(last["step"] if last["status"] == Status.OK else last["failed_at"])
+
+
 def _save(job: Job, data: xarray.Dataset, folder: Path, row: int, digest: str) -> dict[str, Any]:
     """Write a run's adapters and reward at its last step, unless they are there; they come back as trees."""
     setup, lora = job.problem, job.problem.problem.policy.lora
     last = _of_run(job, data, row)
     found = _policies.trees(job.variants[0].algorithm, job.grid.one(row // len(job.seeds)), last)
-    place = folder / _name(job, row) / f"step={int(last['step'])}"
+    place = folder / _name(job, row) / f"step={_end(last)}"
     for name, policy in (("adapter", "theta"), ("adapter_pen", "theta_pen")):
         if policy in found and not (place / name / adapters.CONFIG).is_file():
             adapters.save(place / name, jax.tree.map(np.asarray, found[policy]), lora, setup.base, digest)
@@ -99,19 +109,16 @@ def _save(job: Job, data: xarray.Dataset, folder: Path, row: int, digest: str) -
     return found
 
 
-def _fresh(setup: finetuning.Finetuning, trees: Sequence[Any], update: Any) -> list[list[list[str]]]:
-    """Texts by policy, prompt and sample."""
-    policy = setup.problem.policy
+def _fresh(setup: finetuning.Finetuning, runs: Sequence[Mapping[str, Any]], update: Any) -> list[Fresh]:
+    """What the base and every run write."""
     samples = -(-NUM_FRESH // len(setup.prompts))
-    options = completing.Options(samples, policy.length, policy.temperature, FRESH_SEED)
-    found: list[list[list[str]]] = []
-    for number, tree in enumerate(trees):
+    found: list[Fresh] = []
+    for run in runs:
 
-        def show(done: int, total: int, before: int = number) -> None:
-            update(before * total + done, len(trees) * total)
+        def show(done: int, total: int, before: int = len(found)) -> None:
+            update(before * total + done, len(runs) * total)
 
-        model = folders.Model(policy.architecture, policy.params, {})
-        found += completing.complete(model, setup.tokenizer, setup.prompts, [tree], policy.lora.scale, options, show)
+        found.append(judging.fresh(setup, run["theta"], run["x"], samples, FRESH_SEED, show))
     return found
 
 
@@ -121,26 +128,17 @@ def distinct(texts: Sequence[Sequence[str]]) -> float:
     return len(set(pairs)) / max(len(pairs), 1)
 
 
-def _row(
-    job: Job,
-    row: int,
-    base: Sequence[Sequence[str]],
-    base_scores: np.ndarray,
-    texts: Sequence[Sequence[str]],
-    scores: np.ndarray,
-    data: xarray.Dataset,
-) -> dict[str, Any]:
+def _row(run: tuple[str, int], base: Fresh, base_scores: np.ndarray, own: Fresh, scores: np.ndarray) -> dict[str, Any]:
     """Measures of a run's last policy on fresh completions, beside the base's."""
-    last = _of_run(job, data, row)
     return {
-        "run": _name(job, row),
-        "step": int(last["step"]),
+        "run": run[0],
+        "step": run[1],
         "score before": float(base_scores.mean()),
         "score": float(scores.mean()),
         "score error": float(scores.std() / np.sqrt(scores.size)),
-        "divergence": float(last["divergence_0"]),
-        "accuracy": float(last["accuracy"]),
-        "distinct": distinct(texts) / max(distinct(base), 1e-9),
+        "divergence": float(own.divergence.mean()),
+        "accuracy": float(accuracy(jnp.asarray(own.reward), jnp.asarray(scores, own.reward.dtype))),
+        "distinct": distinct(own.texts) / max(distinct(base.texts), 1e-9),
     }
 
 

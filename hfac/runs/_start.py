@@ -1,7 +1,8 @@
 """Sweeps that are stored: started, gone on with, made larger, repeated one run at a time."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,15 @@ def _recorded(job: Job, folder: Path, execution: Execution) -> bool:
     Raises:
       InputError: if somebody whom a step asks does not answer.
     """
-    try:
+    with _going_on(job, folder):
         return _work.record(job, folder, execution, _report.SUMMARY)
+
+
+@contextlib.contextmanager
+def _going_on(job: Job, folder: Path) -> Iterator[None]:
+    """Where somebody on the host answers the steps, what is wrong with them comes with the way on."""
+    try:
+        yield
     except InputError as error:
         if all(variant.algorithm.host is None for variant in job.variants):
             raise
@@ -240,7 +248,8 @@ def run(job: Job, folder: Path | None, execution: Execution, is_new: bool = True
         _work.announce(job, execution.quiet)
         if not _recorded(job, place, execution) and not _lacks_figures(place, execution):
             return None
-        done = _report.report(job, _work.load(job, place, execution.quiet), place, job.judge, execution)
+        with _going_on(job, place):
+            done = _report.report(job, _work.load(job, place, execution.quiet), place, job.judge, execution)
         files = ", ".join((_folder.CONFIG, _folder.RESULTS, *done.files))
         say(f"written to {place}/: {files}", execution.quiet)
         return done

@@ -160,6 +160,7 @@ def open_store(job: Job, folder: Path, execution: Execution) -> results.Store:
             raise InputError(f"--shard {mine}/{shares} is empty: there are {job.num_runs} runs")
         for part in store.parts:
             part.check(points)
+        check_files(job, folder)
         update_configuration(job, folder)  # nothing speaks against it; what is added next must find it there
         for subset in _parts_of(job, missing, execution.processes.count):
             layout = lay_out(job, subset, execution.block_width or None)
@@ -167,6 +168,20 @@ def open_store(job: Job, folder: Path, execution: Execution) -> results.Store:
         for part in store.parts:
             part.grow(points)
     return store
+
+
+def check_files(job: Job, folder: Path) -> None:
+    """Raise `InputError` if a file that a stored run was made from holds something else now."""
+    own = job.identity
+    for place in sorted((folder / _folder.CHECKPOINTS).glob("*")):
+        stored = Checkpoints(place, {}).belongs_to or {}
+        for name in _folder.BY_CONTENT:
+            before, now = (each.get(f"{name}_digest") for each in (stored, own))
+            if before is not None and now is not None and before != now:
+                raise InputError(
+                    f"--{name.replace('_', '-')}: {folder} was made from a file that holds something else now; put it "
+                    "back as it was, or run into another folder"
+                )
 
 
 def _parts_of(job: Job, runs: np.ndarray, count: int) -> list[np.ndarray]:

@@ -148,7 +148,7 @@ def test_samples_are_unbiased(leader, coupled):
             rare = 1e-4 * np.abs(exactly).max()  # of prefixes that hardly ever come, whose errors are not known
             off = np.max(np.abs(own.mean(0) - exactly) / (error + rare))
             assert off <= 5, (name, off)
-            assert np.max(error) < 0.1 * np.abs(exactly).max(), name
+            assert np.max(error) < (0.1 if coupled else 0.2) * np.abs(exactly).max(), name
 
 
 @pytest.mark.slow
@@ -335,8 +335,9 @@ def test_a_reward_with_adapters_reads_completions_as_the_whole_decoder_does():
         assert np.allclose(found[group], mean @ np.asarray(x["head"]), atol=2e-4)
 
 
-def test_a_decoders_gradient_is_that_of_the_plain_forward_pass():
-    """Through the blocks of the vocabulary, and through prompts' keys and values."""
+def test_a_decoders_gradient_is_that_of_the_plain_forward_pass(monkeypatch):
+    """Through the blocks of the vocabulary, groups that are read again, and prompts' keys and values."""
+    monkeypatch.setattr(policies, "PART", 4)
     policy, theta = adapted("llama")
     written = jax.jit(policy.write, static_argnums=3)(jax.random.key(1), theta, jnp.array([1, 0], jnp.int32), 2)
     weights = jax.random.normal(jax.random.key(2), (2, *written.tokens.shape), jnp.float32)
