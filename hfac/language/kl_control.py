@@ -1,7 +1,8 @@
-"""Keeps the divergence of policies below a bound: the weight of the divergence grows while it is above, and falls back.
+"""Keeps the divergence of policies below a bound: the weight of the divergence grows where it is going to be above.
 
-An adaptive weight as in Ziegler et al. [1909.08593], never below the tau of the schedules, and with a part
-that follows the divergence at once: with the slow part alone policies leave and come back in turns.
+An adaptive weight as in Ziegler et al. [1909.08593], never below the tau of the schedules. Policies answer late, by
+the memory of their optimisers: what counts is the divergence some steps ahead, by its slope. With the present one alone
+they leave and come back in turns.
 """
 
 from typing import Any
@@ -12,8 +13,10 @@ import jax.numpy as jnp
 from hfac.language.lower import Control
 from hfac.types import Algorithm, Key, core, with_core
 
-FAST = 1.0  # logarithm of the weight per relative excess over the bound, at once
-SLOW = 0.02  # the same, added up in every step; momentum answers ten steps late, so that more of either swings
+AHEAD = 6.0  # steps
+SMOOTHING = 0.3  # weight of the last change in the running slope
+FAST = 2.0  # logarithm of the weight per relative excess over the bound, at once
+SLOW = 0.03  # the same, added up in every step
 LARGEST_ERROR = 1.0  # relative excess that counts, in either direction
 LARGEST_PRESSURE = 7.0
 
@@ -38,7 +41,9 @@ def controlled(algorithm: Algorithm, max_kl: float) -> Algorithm:
 
 def _pushed(old: Control, divergence: jax.Array, bound: float) -> Control:
     """The weight in the next step; a divergence that is not finite changes nothing."""
-    error = jnp.clip(divergence.astype(old.pressure.dtype) / bound - 1, -LARGEST_ERROR, LARGEST_ERROR)
+    now = divergence.astype(old.pressure.dtype)
+    slope = old.slope + SMOOTHING * (now - old.divergence - old.slope)
+    error = jnp.clip((now + AHEAD * slope) / bound - 1, -LARGEST_ERROR, LARGEST_ERROR)
     pressure = jnp.clip(old.pressure + SLOW * error, 0, LARGEST_PRESSURE)
-    new = Control(jnp.exp(jnp.maximum(pressure + FAST * error, 0)), pressure)
-    return jax.tree.map(lambda after, before: jnp.where(jnp.isfinite(error), after, before), new, old)
+    new = Control(jnp.exp(jnp.maximum(pressure + FAST * error, 0)), pressure, now, slope)
+    return jax.tree.map(lambda after, before: jnp.where(jnp.isfinite(now), after, before), new, old)

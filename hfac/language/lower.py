@@ -48,7 +48,9 @@ class Control(NamedTuple):
     """Keeps the divergence below a bound by the weight of the divergence."""
 
     tau_factor: jax.Array  # [], >= 1
-    pressure: jax.Array  # [], its logarithm where the divergence is at the bound, >= 0
+    pressure: jax.Array  # [], its logarithm where the divergence is at the bound and stays there, >= 0
+    divergence: jax.Array  # [], of the last step, nats
+    slope: jax.Array  # [], running average of its change in a step
 
 
 class Rated(NamedTuple):
@@ -205,7 +207,8 @@ def _first(problem: CompletionProblem, dtype: Any, key: Key) -> First:
     """All policies begin at the reference."""
     x = cast(problem.init_x(jax.random.fold_in(key, 0)), dtype)
     zero = jnp.zeros((), dtype)
-    return First(x, problem.policy.reference, zero, Control(jnp.ones((), dtype), zero), Vitals(zero, zero, zero))
+    control = Control(jnp.ones((), dtype), zero, zero, zero)
+    return First(x, problem.policy.reference, zero, control, Vitals(zero, zero, zero))
 
 
 class Limits(NamedTuple):

@@ -177,6 +177,45 @@ def test_a_rater_that_is_away_is_one_line_and_the_run_goes_on(folder, here, caps
     assert len((here / "asked.txt").read_text().splitlines()) == 2 * 2 * 6
 
 
+@pytest.mark.slow
+def test_files_that_changed_are_refused_before_anything_is_written(folder, here, capsys):
+    """By extend and by report; put back, the run grows."""
+    args = ("--prompts", "p.txt", "--rater", "mine.py:length", "--pairs", "policy", *STEPS)
+    ran(folder, *args, "--steps", "1", "--out", "o")
+    names = ("config.json", "measures.csv", "samples.md")
+    before = [(here / "o" / name).read_bytes() for name in names]
+    prompts = (here / "p.txt").read_text()
+    (here / "p.txt").write_text(prompts + "one more\n")
+    for line in (["extend", "o", "--steps", "2"], ["report", "o"]):
+        with pytest.raises(SystemExit):
+            main(line)
+        assert "--prompts: o was made from a file that holds something else now" in capsys.readouterr().err.replace(
+            f"{here}/", ""
+        )
+    assert before == [(here / "o" / name).read_bytes() for name in names]
+    (here / "p.txt").write_text(prompts)
+    main(["extend", "o", "--steps", "2"])
+    assert (here / "o" / "adapters" / "seed=0" / "step=2").is_dir()
+
+
+@pytest.mark.slow
+def test_a_rater_that_fails_on_fresh_completions_is_asked_again_by_resume(folder, here, capsys, monkeypatch):
+    """The report is what `hfac resume` finishes."""
+    monkeypatch.setattr("hfac.runs._finetune_report.NUM_FRESH", 60)
+    (here / "late.py").write_text(
+        "import pathlib, sys\n\ndef rate(texts, records):\n"
+        "    if len(texts) > 20 and pathlib.Path('away').exists():\n        sys.exit('gone')\n"
+        "    return [len(text) / 12 for text in texts]\n"
+    )
+    (here / "away").touch()
+    args = ("--prompts", "p.txt", "--rater", "late.py:rate", "--pairs", "policy", *STEPS, "--steps", "1")
+    assert "the rater rate failed: SystemExit: gone" in (said := refusal(capsys, folder, *args, "--out", "o"))
+    assert "nothing is lost, `hfac resume" in said and not (here / "o" / "measures.csv").exists()
+    (here / "away").unlink()
+    main(["resume", "o"])
+    assert (here / "o" / "measures.csv").is_file() and (here / "o" / "samples.md").is_file()
+
+
 @pytest.fixture(scope="module")
 def unharmed(tmp_path_factory):
     """A run of four steps that nobody killed."""
@@ -257,6 +296,9 @@ def test_what_is_wrong_is_one_line(folder, here, capsys):
         ([folder, "--prompts", "p.txt", "--rater", "mine.py:lenght"], "did you mean 'length'?"),
         ([folder, "--prompts", "p.txt", "--lora-layers", "last:9"], "last:N takes N in [1, 2]"),
         ([folder, "--prompts", "p.txt", "--lora-layers", "all", "--lora-targets", "q,x"], "targets are among"),
+        ([folder, "--prompts", "p.txt", "--lora-layers", "1-0"], "a range of layers goes up, such as 10-12, got '1-0'"),
+        ([folder, "--prompts", "p.txt", "--rater", "people"], "give both, --ratings FILE, or neither"),
+        ([folder, "--prompts", "p.txt", "--rater", "command:'a"], "is no command: No closing quotation"),
         ([folder, "--prompts", "p.txt", "--adapter", here], "is no adapter"),
         ([folder, "--prompts", "p.txt", "--longest-prompt", "2"], "at most 2 fit"),
     ]

@@ -83,9 +83,8 @@ def test_the_penaltys_gradient_comes_near_the_implicit_one(leader):
     """As w falls: at w = 1e-4 to 1e-3 of it."""
     problem, x = completions.problem(leader), x_of()
     theta, theta_pen = completions.responses(problem, x, w=1e-4)
-    batches = (
-        lower(leader, EVERY).draw(jax.random.key(0), Control(jnp.ones(()), jnp.zeros(())), theta, theta_pen).batches
-    )
+    control = Control(jnp.ones(()), *3 * (jnp.zeros(()),))
+    batches = lower(leader, EVERY).draw(jax.random.key(0), control, theta, theta_pen).batches
 
     @jax.jit
     def estimate(batches, x):
