@@ -18,6 +18,7 @@ _MODULES = {  # public name -> module
             "control",
             "diagnostics",
             "engine",
+            "epochs",
             "exact",
             "judging",
             "language",

@@ -118,9 +118,8 @@ def lower(
     Raises:
       ValueError: if an option is out of range.
     """
-    num_prompts = min(problem.policy.num_prompts, MOST_PROMPTS) if num_prompts is None else num_prompts
     check_epochs(epochs, clip)
-    _check(problem, num_prompts, completions, tau_per, max_kl, every)
+    num_prompts = _checked(problem, num_prompts, completions, tau_per, max_kl, every)
     limits = _limits(most_kl_per_token, least_distinct)
     is_repeated = epochs > 1
     source = _source(problem, num_prompts, completions, coupled, every, dtype)
@@ -185,10 +184,20 @@ def lower(
     )
 
 
-def _check(
-    problem: CompletionProblem, num_prompts: int, completions: int, tau_per: str, max_kl: float | None, every: Any
-) -> None:
-    """Raise `ValueError` if an option is out of range."""
+def _checked(
+    problem: CompletionProblem,
+    num_prompts: int | None,
+    completions: int,
+    tau_per: str,
+    max_kl: float | None,
+    every: Any,
+) -> int:
+    """How many prompts a step draws.
+
+    Raises:
+      ValueError: if an option is out of range.
+    """
+    num_prompts = min(problem.policy.num_prompts, MOST_PROMPTS) if num_prompts is None else num_prompts
     _checks.count("num_prompts", num_prompts)
     _checks.count("completions", completions)
     if completions < 2:
@@ -201,6 +210,7 @@ def _check(
         raise ValueError(f"tau_per must be 'sequence' or 'token', got '{tau_per}'")
     if max_kl is not None:
         _checks.positive("max_kl", max_kl)
+    return num_prompts
 
 
 def _first(problem: CompletionProblem, dtype: Any, key: Key) -> First:
