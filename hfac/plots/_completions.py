@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 WRITTEN = {  # measures of completions along a run: what they are called
     "score_0": "mean score",
-    "divergence_0": "KL to the reference, nats per completion",
+    "divergence_0": "KL to the reference, nats",
     "accuracy": "reward's accuracy within a prompt",
     "distinct": "distinct-2",
-    "tau_factor": r"tau is multiplied by",
+    "tau_factor": "tau is multiplied by",
 }
 
 

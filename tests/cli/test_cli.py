@@ -170,6 +170,7 @@ def swept(tmp_path_factory) -> tuple[Path, Done]:
     return folder, done
 
 
+@pytest.mark.slow
 def test_plan_foretells_what_no_machine_could_hold(tmp_path, monkeypatch):
     monkeypatch.setattr("hfac.cli._plan.CALIBRATION_SECONDS", 0.1)
     lists = ["--entropy", "log:0.01:0.1:50", "--shard", "2/1000"]

@@ -821,6 +821,7 @@ def test_what_cannot_be_native_code_is_seen_before_the_compiler_complains(wage):
     assert not has_library_call(jax.make_jaxpr(lambda x: jnp.tanh(x) @ x)(jnp.ones(5)).jaxpr)
 
 
+@pytest.mark.slow
 def test_a_reward_that_sorts_prints_nothing():
     code = "import jax.numpy as jnp, numpy as np, hfac\n"
     code += "m = hfac.mdp.from_successors(np.zeros((1, 2, 1), int), np.ones((1, 2, 1)), [1.0], 0.5)\n"

@@ -168,6 +168,7 @@ def test_searches_take_methods_of_the_library(here, capsys):
     assert "takes methods of the library" in refusal(capsys, "tune", "goal_placement", "--algorithm", "own.py:slow")
 
 
+@pytest.mark.slow
 def test_an_environment_of_ones_own_and_a_mistake_in_its_drawing(here, capsys):
     """It is that of a problem of the library; a mistake is one line that names the person's own."""
     ran("sweep", "reward_design", "--problem.environment", "boats.py:drift", "--steps", "2", "--seeds", "1",

@@ -104,6 +104,7 @@ def test_a_package_that_is_missing_is_one_line_that_says_what_gets_it(package, m
     assert f'pip install "hfac[{package}]"' in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("packages")
 def test_a_run_goes_on_with_the_version_that_it_was_begun_with(tmp_path, monkeypatch):
     versions = {"gymnax": "1.2"}

@@ -98,6 +98,7 @@ def test_the_objective_is_played_where_the_leader_has_a_cost():
         hfac.judge(data, hfac.metrics.exact(cases.goal(), tau=0.1))
 
 
+@pytest.mark.slow
 def test_an_environment_that_stops_giving_numbers_is_a_status():
     cliff = control.environments.mountain_car()
 

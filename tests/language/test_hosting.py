@@ -61,6 +61,7 @@ def test_a_host_that_rates_as_the_problem_does_changes_nothing(method):
     assert [step for step, _ in host.asked] == [[k] * len(host.asked[0][0]) for k in range(12)]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_goes_on_to_the_same_bits():
     """In pieces of one step, and begun again from a state."""
     whole = swept(problem(host=Host()), "hfac")
