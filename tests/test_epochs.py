@@ -50,6 +50,7 @@ def flat(tree):
     return np.concatenate([np.ravel(leaf).astype(float) for leaf in leaves])
 
 
+@pytest.mark.slow
 def test_x_moves_once_a_draw_and_policies_in_every_pass():
     key, rates = hfac.run_key(0), cases.gentle()
     found, moved = {}, {"theta": [], "theta_pen": [], "value": [], "leader_value": []}

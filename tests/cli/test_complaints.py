@@ -645,6 +645,7 @@ def test_a_sweep_inside_a_transformation_says_what_to_do():
 # 14. what cannot happen has no value
 
 
+@pytest.mark.slow
 def test_a_reward_at_probability_zero_counts_nothing():
     lists = np.broadcast_to([0, 1, 4], (5, 2, 3))
     mdp = hfac.mdp.from_successors(lists, np.broadcast_to([0.5, 0.5, 0.0], (5, 2, 3)), np.eye(5)[0], 0.9)

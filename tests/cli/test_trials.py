@@ -420,6 +420,7 @@ def test_nothing_at_all_is_replayed_too(tmp_path):
 # derivatives of exact values
 
 
+@pytest.mark.slow
 def test_exact_values_have_derivatives_in_both_modes():
     """In a reward's number, tau, x and gamma, against central differences; Hessians against the hyper-gradient's."""
     base, x = cases.goal(), jnp.linspace(-0.5, 0.5, 16)

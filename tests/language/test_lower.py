@@ -168,7 +168,7 @@ def test_coupled_draws_are_quieter():
     assert deviation(True) < 0.5 * deviation(False)
 
 
-@pytest.mark.parametrize("method", few(METHODS, "hfac"))
+@pytest.mark.parametrize("method", few(METHODS))
 def test_every_method_learns(method):
     """Unchanged; what the leader pays at the best response falls."""
     problem = completions.problem("score", jnp.float32)
