@@ -12,6 +12,7 @@ NUM_TOKENS, LENGTH = 4, 3
 LEADERS = ("score", "pairs", "anchored")
 POLICY = policies.tabular_prefixes(NUM_TOKENS, LENGTH, jnp.float64)
 EVERY = jnp.array(sequences.enumerate_sequences(NUM_TOKENS, LENGTH))
+ANCHORS = EVERY[::5]  # here: a slice that is taken inside a traced function is a part of its trace
 SLOPE = 2.5
 RIDGE = 0.03  # keeps the best x finite
 _rng = np.random.default_rng(7)
@@ -41,7 +42,7 @@ def toy(leader):
     parts = {
         "score": {"cost": lambda x, y, worth: -worth},
         "pairs": {"pair_loss": disagreement},
-        "anchored": {"pair_loss": disagreement, "anchors": EVERY[::5]},
+        "anchored": {"pair_loss": disagreement, "anchors": ANCHORS},
     }
     ridge = {"h": lambda x: RIDGE * jnp.sum(x**2)}
     return EpisodicProblem(POLICY, REFERENCE, reward, lambda key: START, rating=rating, **ridge, **parts[leader])
