@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfac.language.lower import Rated, UnratedError
+from hfac.language.sampling import Rated, UnratedError
 from hfac.types import Algorithm, Host, Key, PyTree, Status, core, with_core
 
 

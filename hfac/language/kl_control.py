@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hfac.language.lower import Control
+from hfac.language.sampling import Control
 from hfac.types import Algorithm, Key, core, with_core
 
 AHEAD = 6.0  # steps

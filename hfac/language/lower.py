@@ -6,7 +6,7 @@ by token. In place of a critic stands the mean of the other completions of the s
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -14,60 +14,16 @@ import jax.numpy as jnp
 
 from hfac import _checks
 from hfac.epochs import check_epochs, clipped, keeping
-from hfac.language import problem as _problem
-from hfac.language.problem import CompletionProblem, Said, Written
-from hfac.lower import Draw, First, Lower
+from hfac.language import estimators, sampling
+from hfac.language.estimators import Batch, Seen
+from hfac.language.problem import CompletionProblem
+from hfac.language.sampling import Control
+from hfac.lower import First, Lower
 from hfac.sequences.episodes import distinct_pairs
 from hfac.types import Key, PyTree, Status, apply_updates, cast
 
 MOST_PROMPTS = 16  # of a step, unless more are asked for
 AVERAGING = 0.1  # weight of the newest batch in running averages: they look back over ten steps
-
-
-class Batch(NamedTuple):
-    """Weighted completions of some prompts."""
-
-    written: Written
-    weight: jax.Array  # [G, N], sums to one: 1 / (G N), or the probability of each
-    peers: jax.Array  # [G, N, N], weights of the prompt's completions beside each, rows sum to one
-    features: PyTree  # leaves [G, N, ...]
-    score: jax.Array  # [G, N], of the rater
-    tau_factor: jax.Array  # [], that the divergence's weight is multiplied by
-    log_prob: Any = None  # [G, N, T], under the policy that wrote them, where they are gone over more than once
-
-
-class Seen(NamedTuple):
-    """Completions of a policy, what it says along them, and what pulls weights of that back to its parameters."""
-
-    batch: Batch
-    said: Said
-    pull: Any  # Said -> (direction,)
-
-
-class Control(NamedTuple):
-    """Keeps the divergence below a bound by the weight of the divergence."""
-
-    tau_factor: jax.Array  # [], >= 1
-    pressure: jax.Array  # [], its logarithm where the divergence is at the bound and stays there, >= 0
-    divergence: jax.Array  # [], of the last step, nats
-    slope: jax.Array  # [], running average of its change in a step
-
-
-class Rated(NamedTuple):
-    """What carries a step's completions into it where the host rates them."""
-
-    control: Control
-    written: tuple[Written, ...]  # of every policy
-    scores: tuple[jax.Array, ...]  # [G, N] of each
-
-
-class UnratedError(Exception):
-    """A step was begun whose completions nobody has rated yet; whoever parts steps in two takes them from here."""
-
-    def __init__(self, written: tuple[Written, ...]) -> None:
-        """Keep what was written, traced as it is."""
-        super().__init__("completions are rated on the host, between two parts of a step: use hfac.run or hfac.sweep")
-        self.written = written
 
 
 class Vitals(NamedTuple):
@@ -122,15 +78,8 @@ def lower(
     num_prompts = _checked(problem, num_prompts, completions, tau_per, max_kl, every)
     limits = _limits(most_kl_per_token, least_distinct)
     is_repeated = epochs > 1
-    source = _source(problem, num_prompts, completions, coupled, every, dtype)
-
-    def drawn(key: Key, chains: Control | Rated, *thetas: PyTree) -> Draw:
-        written, scores, control = _written(problem, source, key, chains, thetas)
-        batches = tuple(
-            _batch(problem, source, theta, own, score, control.tau_factor, is_repeated, dtype)
-            for theta, own, score in zip(thetas, written, scores, strict=True)
-        )
-        return Draw(batches, control, jnp.int32(len(thetas) * source.num_samples))
+    source = sampling.source_of(problem, num_prompts, completions, coupled, every, dtype)
+    drawn = functools.partial(sampling.draw, problem, source, is_repeated, dtype)
 
     def see(theta: PyTree, batch: Batch, options: Mapping[str, Any]) -> Seen:
         del options
@@ -145,24 +94,24 @@ def lower(
         del x, w  # the leader's cost is in the advantage
         if is_repeated:
             advantage = clipped(advantage, (seen.said.log_prob - seen.batch.log_prob).astype(dtype), clip)
-        return policy_gradient(seen, advantage, weight_of(seen, tau))
+        return estimators.policy_gradient(seen, advantage, weight_of(seen, tau))
 
     def watch(vitals: Vitals, seen: Seen) -> tuple[Vitals, jax.Array | None]:
         return (vitals, None) if limits is None else _watched(vitals, seen, limits)
 
     def leader_advantage(x: PyTree, seen: Seen, u: jax.Array) -> jax.Array:
         del u
-        return advantages(seen, *leader_costs(problem, x, seen.batch), 0.0)
+        return estimators.advantages(seen, *estimators.leader_costs(problem, x, seen.batch), 0.0)
 
     def advantage(x: PyTree, seen: Seen, v: jax.Array, tau: jax.Array) -> jax.Array:
         del v
         gain = problem.reward(x, seen.batch.features)
-        return advantages(seen, gain, beside(seen.batch, gain), weight_of(seen, tau))
+        return estimators.advantages(seen, gain, estimators.beside(seen.batch, gain), weight_of(seen, tau))
 
     def true_advantage(x: PyTree, seen: Seen, v: jax.Array, tau: jax.Array) -> jax.Array:
         del v
-        cost, baseline = leader_costs(problem, x, seen.batch)
-        return advantages(seen, -cost, -baseline, weight_of(seen, tau))
+        cost, baseline = estimators.leader_costs(problem, x, seen.batch)
+        return estimators.advantages(seen, -cost, -baseline, weight_of(seen, tau))
 
     return Lower(
         init=functools.partial(_first, problem, dtype),
@@ -172,11 +121,11 @@ def lower(
         leader_advantage=leader_advantage,
         actor=actor,
         critic=lambda v, seen, advantage: jnp.zeros_like(v),
-        hypergradient=functools.partial(hypergradient, problem),
+        hypergradient=functools.partial(estimators.hypergradient, problem),
         central_hypergradient=None,
-        upper_gradient=lambda x, seen: jax.grad(lambda x: upper_objective(problem, x, seen.batch))(x),
+        upper_gradient=lambda x, seen: jax.grad(lambda x: estimators.upper_objective(problem, x, seen.batch))(x),
         mean=lambda seen, advantage: jnp.sum(seen.batch.weight[..., None] * advantage),
-        look=functools.partial(look, problem),
+        look=functools.partial(estimators.look, problem),
         watch=watch,
         bounds=lambda schedules: {},
         project=apply_updates,
@@ -245,212 +194,10 @@ def _limits(most_kl_per_token: float | None, least_distinct: float | None) -> Li
     return Limits(most_kl_per_token or math.inf, least_distinct or 0.0)
 
 
-class Source(NamedTuple):
-    """Where completions come from."""
-
-    write: Callable[..., tuple[Written, ...]]  # (key, *thetas) -> of every policy
-    weigh: Callable[[PyTree, Written], tuple[jax.Array, jax.Array]]  # -> weights [G, N], and of peers [G, N, N]
-    num_samples: int  # of every policy
-
-
-def _source(
-    problem: CompletionProblem, num_prompts: int, completions: int, coupled: bool, every: Any, dtype: Any
-) -> Source:
-    """Completions that the policies write, or all there are."""
-    if every is not None:
-        return _listed(problem, every, dtype)
-    return _sampled(problem, num_prompts, completions, coupled, dtype)
-
-
-def _written(
-    problem: CompletionProblem, source: Source, key: Key, chains: Control | Rated, thetas: tuple[PyTree, ...]
-) -> tuple[tuple[Written, ...], tuple[jax.Array, ...], Control]:
-    """Completions of every policy and their scores: written and rated now, or carried into the step.
-
-    Raises:
-      UnratedError: if the host is to rate them.
-    """
-    if isinstance(chains, Rated):
-        return chains.written, chains.scores, chains.control
-    written = source.write(key, *thetas)
-    if problem.rate is None:
-        raise UnratedError(written)
-    return written, tuple(jax.lax.stop_gradient(problem.rate(each)) for each in written), chains
-
-
-def _batch(
-    problem: CompletionProblem,
-    source: Source,
-    theta: PyTree,
-    written: Written,
-    score: jax.Array,
-    tau_factor: jax.Array,
-    is_repeated: bool,
-    dtype: Any,
-) -> Batch:
-    """Completions with what R_x sees of them and what the rater says."""
-    features = jax.tree.map(lambda leaf: _stopped(leaf, dtype), problem.features(written))
-    log_prob = problem.policy.say(theta, written).log_prob if is_repeated else None
-    weights = source.weigh(theta, written)
-    return Batch(written, *weights, features, score.astype(dtype), tau_factor, log_prob)
-
-
-def _stopped(leaf: jax.Array, dtype: Any) -> jax.Array:
-    """No gradient; numbers that are not whole in one dtype."""
-    return jax.lax.stop_gradient(leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf)
-
-
-def _sampled(problem: CompletionProblem, prompts: int, completions: int, coupled: bool, dtype: Any) -> Source:
-    """Completions that the policies write, all of the same prompts."""
-    weight = jnp.full((prompts, completions), 1 / (prompts * completions), dtype)
-    others = (1 - jnp.eye(completions, dtype=dtype)) / (completions - 1)
-    peers = jnp.broadcast_to(others, (prompts, completions, completions))
-
-    def write(key: Key, *thetas: PyTree) -> tuple[Written, ...]:
-        every = jnp.arange(problem.policy.num_prompts, dtype=jnp.int32)
-        chosen = jax.random.choice(jax.random.fold_in(key, 0), every, (prompts,), replace=False)
-        keys = [jax.random.fold_in(key, 1 if coupled else 1 + i) for i in range(len(thetas))]
-        return tuple(
-            problem.policy.write(own, theta, chosen, completions) for own, theta in zip(keys, thetas, strict=True)
-        )
-
-    return Source(write, lambda theta, written: (weight, peers), prompts * completions)
-
-
-def _listed(problem: CompletionProblem, every: Any, dtype: Any) -> Source:
-    """All completions of all prompts with their probabilities: expectations in place of samples."""
-    prompts = problem.policy.num_prompts
-    tokens = jnp.broadcast_to(jnp.asarray(every), (prompts, *jnp.shape(every)))
-    written = problem.policy.listed(jnp.arange(prompts, dtype=jnp.int32), tokens)
-
-    def weigh(theta: PyTree, written: Written) -> tuple[jax.Array, jax.Array]:
-        mass = jnp.exp(jnp.sum(problem.policy.say(theta, written).log_prob, -1)).astype(dtype)
-        return mass / prompts, jnp.broadcast_to(mass[:, None], (*mass.shape, mass.shape[-1]))
-
-    return Source(lambda key, *thetas: (written,) * len(thetas), weigh, 0)
-
-
-def upper_objective(problem: CompletionProblem, x: PyTree, batch: Batch) -> jax.Array:
-    """Sample of f(x, pi); its gradient in x is one of d_x f. []."""
-    value = jnp.zeros((), batch.weight.dtype) if problem.h is None else problem.h(x)
-    if problem.leader == "score":
-        return value - jnp.sum(batch.weight * batch.score)
-    losses = _problem.pair_losses(problem, x, batch.written.prompt, batch.features, batch.score)
-    each = jnp.sum(batch.peers * losses, -1) if problem.anchors is None else jnp.mean(losses, -1)
-    return value + jnp.sum(batch.weight * each)
-
-
-def leader_costs(problem: CompletionProblem, x: PyTree, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """What each completion costs the leader, L_i, such that d_theta f = E[ L_i grad log pi(y_i) ], and a baseline.
-
-    A completion counts in both places of a pair: E[ l(y, y') ( grad log pi(y) + grad log pi(y') ) ]. Its baseline is
-    the mean cost of the prompt's others, less what they are compared with it for: that would be no baseline.
-
-    Returns:
-      Both [G, N].
-    """
-    if problem.leader == "score":
-        return -batch.score, beside(batch, -batch.score)
-    losses = _problem.pair_losses(problem, x, batch.written.prompt, batch.features, batch.score)
-    if problem.anchors is not None:
-        each = jnp.mean(losses, -1)
-        return each, beside(batch, each)
-    each = 2 * jnp.sum(batch.peers * losses, -1)
-    # sum over j, k of q_ij q_ik l_jk, with pairs of one completion with itself left out where samples leave them out
-    apart = batch.peers[..., None] * batch.peers[..., None, :] * (batch.peers[:, None] > 0).astype(losses.dtype)
-    share = jnp.sum(apart, (-2, -1))
-    others = jnp.einsum("gijk,gjk->gi", apart, losses) / jnp.where(share > 0, share, 1)
-    return each, 2 * others
-
-
-def beside(batch: Batch, values: jax.Array) -> jax.Array:
-    """Mean over the other completions of the prompt, [G, N]."""
-    return jnp.einsum("gij,gj->gi", batch.peers, values)
-
-
-def advantages(seen: Seen, gain: jax.Array, baseline: jax.Array, tau: jax.Array | float) -> jax.Array:
-    """Gain at the end less tau times the divergence from here on, above what the prompt's others get. [G, N, T].
-
-    Args:
-      seen: completions of a policy.
-      gain: [G, N].
-      baseline: of the gain, the same shape.
-      tau: weight of one token's divergence.
-    """
-    price = tau * seen.said.divergence.astype(gain.dtype)
-    to_come = jnp.cumsum(price[..., ::-1], -1)[..., ::-1]
-    level = baseline - beside(seen.batch, to_come[..., 0])
-    return jnp.where(seen.batch.written.is_written, (gain - level)[..., None] - to_come, 0)
-
-
-def policy_gradient(seen: Seen, advantage: jax.Array, tau: jax.Array) -> PyTree:
-    """d_theta J_tau = E[ sum_t A_t grad log pi(y_t|y_<t) - tau grad KL(pi(.|y_<t) | pi_ref) ]. Same tree as theta.
-
-    Args:
-      seen: completions of the policy.
-      advantage: [G, N, T].
-      tau: weight of one token's divergence.
-    """
-    weight = seen.batch.weight[..., None]
-    pulled = Said(weight * advantage, jnp.broadcast_to(-tau * weight, advantage.shape))
-    return seen.pull(jax.tree.map(lambda part, like: part.astype(like.dtype), pulled, seen.said))[0]
-
-
-def hypergradient(problem: CompletionProblem, x: PyTree, seen: Seen, seen_pen: Seen, w: jax.Array) -> PyTree:
-    """Hyper-gradient of the penalty reformulation, first order only (Zeng et al. [2601.16399]). Same tree as x.
-
-    d_x f(x, pi_pen) + 1/w ( E_pi[ grad R_x(y) ] - E_pi_pen[ grad R_x(y) ] )
-    """
-
-    def envelope(x: PyTree) -> jax.Array:
-        gain, gain_pen = (
-            jnp.sum(each.batch.weight * problem.reward(x, each.batch.features)) for each in (seen, seen_pen)
-        )
-        return upper_objective(problem, x, seen_pen.batch) + (gain - gain_pen) / w
-
-    return jax.grad(envelope)(x)
-
-
-def divergence(seen: Seen) -> jax.Array:
-    """Mean KL(pi | pi_ref) of a completion, nats. []."""
-    return jnp.sum(seen.batch.weight[..., None] * seen.said.divergence)
-
-
-def look(problem: CompletionProblem, x: PyTree, *seen: Seen) -> dict[str, jax.Array]:
-    """Scalars worth looking at.
-
-    The leader's loss, of the last policy; of each what it earns and how far it is; of the first R_x's accuracy, the
-    share of pairs of neighbouring tokens that are distinct, and tokens of a completion.
-    """
-    first = seen[0].batch
-    reward = problem.reward(x, first.features)
-    found = {"loss": upper_objective(problem, x, seen[-1].batch), "reward": jnp.sum(first.weight * reward)}
-    for i, each in enumerate(seen):
-        found[f"score_{i}"] = jnp.sum(each.batch.weight * each.batch.score)
-        found[f"divergence_{i}"] = divergence(each)
-    found |= {"accuracy": accuracy(reward, first.score), "tau_factor": first.tau_factor}
-    return found | {
-        "distinct": distinct_pairs(first.written.tokens, first.written.is_written),
-        "length": mean_length(first),
-    }
-
-
-def mean_length(batch: Batch) -> jax.Array:
-    """Tokens of a completion. []."""
-    return jnp.sum(batch.weight[..., None] * batch.written.is_written.astype(batch.weight.dtype))
-
-
-def accuracy(reward: jax.Array, score: jax.Array) -> jax.Array:
-    """Share of pairs within a prompt that R_x orders as the rater does; a tie of R_x is half right. []."""
-    order = jnp.sign(score[:, :, None] - score[:, None])
-    agreement = order * jnp.sign(reward[:, :, None] - reward[:, None])
-    return 0.5 + 0.5 * jnp.sum(agreement) / jnp.maximum(jnp.sum(jnp.abs(order)), 1)
-
-
 def _watched(old: Vitals, seen: Seen, limits: Limits) -> tuple[Vitals, jax.Array]:
     """The averages after a step, and "reward hacked" if they pass the limits."""
     batch = seen.batch
-    per_token = divergence(seen) / jnp.maximum(mean_length(batch), 1)
+    per_token = estimators.divergence(seen) / jnp.maximum(estimators.mean_length(batch), 1)
     distinct = distinct_pairs(batch.written.tokens, batch.written.is_written).astype(old.distinct.dtype)
     is_first = old.first_distinct == 0
     start = jnp.where(is_first, distinct, old.first_distinct)

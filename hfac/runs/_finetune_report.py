@@ -14,8 +14,8 @@ from hfac._compiler import random
 from hfac._places import short
 from hfac._progress import progress, waiting
 from hfac.language import adapters, finetuning, folders, judging, rewards
+from hfac.language.estimators import accuracy
 from hfac.language.judging import Fresh
-from hfac.language.lower import accuracy
 from hfac.pages import Page
 from hfac.runs import _objective_report, _policies
 from hfac.runs._execution import Execution

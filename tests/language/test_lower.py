@@ -11,7 +11,8 @@ import hfac
 from hfac import algorithms
 from hfac.exact import sequences as exact
 from hfac.language import adapters, decoder, generation, policies, rewards
-from hfac.language.lower import Control, Seen, hypergradient
+from hfac.language.estimators import Seen, hypergradient
+from hfac.language.sampling import Control
 from hfac.types import Status
 from support import cases, completions
 from support import models as tiny
