@@ -26,6 +26,8 @@ def write(folder: Path) -> None:
       ValueError: if a public name has no docstring.
     """
     folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.md"):  # of modules that are gone
+        old.unlink()
     (folder / "commands.md").write_text(commands(), encoding="utf-8")
     modules = [hfac, *map(importlib.import_module, public_modules())]
     without = [f"{module.__name__}.{name}" for module in modules for name in bare_names(module)]
