@@ -45,7 +45,7 @@ class Study:
     """Of hfac."""
     length: int = 12
     """Tokens of a completion."""
-    levels: tuple[float, ...] = (1.0, 2.0, 3.0)
+    levels: tuple[float, ...] = (1.0, 2.0, 2.5)
     """KL, nats, at which the methods are compared."""
     options: tuple[str, ...] = ()
     """More options of hfac finetune, such as --actor 1e-3, after all others."""

@@ -1,6 +1,8 @@
 """``hfac finetune MODEL``, short for ``hfac sweep finetune --problem.model MODEL``: a pretrained decoder learns."""
 
-from collections.abc import Sequence
+import difflib
+import re
+from collections.abc import Mapping, Sequence
 
 from hfac import options
 from hfac._errors import InputError
@@ -33,4 +35,18 @@ def request(args: Sequence[str]) -> Request | None:
         flag, equals, value = word.partition("=")
         owner = owners.get(flag.removeprefix("--").replace("-", "_")) if flag.startswith("--") else None
         named.append(word if owner is None else f"--{owner}.{flag.removeprefix('--')}{equals}{value}")
-    return _sweep.resolve([PROBLEM, *model, *named], "sweep")
+    try:
+        return _sweep.resolve([PROBLEM, *model, *named], "sweep")
+    except InputError as error:
+        raise InputError(_as_written(str(error), owners)) from None
+
+
+def _as_written(message: str, owners: Mapping[str, str]) -> str:
+    """A complaint with the names that options have here; a word that is close to one is told."""
+    message = re.sub(r"--(problem|algorithm)\.", "--", message)
+    unknown = re.match(r"Unrecognized options: --([\w-]+)", message)
+    if unknown is None or "Perhaps you meant" in message:
+        return message
+    close = difflib.get_close_matches(unknown[1].replace("-", "_"), owners, 1)
+    hint = f"; did you mean --{close[0].replace('_', '-')}?" if close else "; all there are: hfac sweep finetune --help"
+    return f"there is no option --{unknown[1]}{hint}"

@@ -23,7 +23,7 @@ from hfac.language.tokens import Tokenizer
 from hfac.types import Algorithm, Key, PyTree, Shared, core
 
 MAX_GRADIENT = 1.0  # Euclidean norm that every direction is clipped to
-MOMENTS = (0.9, 0.95)  # of Adam: runs are short
+MOMENTS = (0.5, 0.95)  # of Adam: runs are short, and a policy that answers late overshoots its bound
 PER_DOUBLING = 16  # record points
 SLOPE = 2.46  # log-odds of a preference per unit of VADER's compound, fitted on pairs of real tweets
 RATINGS = "ratings.jsonl"
@@ -104,7 +104,7 @@ def finetune(
     tokenizer = models.load_tokenizer(model, base)
     asked, liked = _beginnings(prompts, preferences, tokenizer, longest_prompt)
     judge = raters.make(rater, rater_timeout, ratings)
-    rated = Ratings(judge, tokenizer.decode, [each.record for each in asked])
+    rated = Ratings(judge, tokenizer.decode, [each.record for each in asked], raters.version(rater))
     if kept is not None:
         rated.open(kept / RATINGS)
     policy = _policy(base, tokenizer, asked, given)
@@ -172,7 +172,7 @@ def _anchors_per_prompt(asked: Sequence[Prompt], liked: Mapping[str, Sequence[st
     if len(counts) > 1:
         raise ValueError(
             f"preferences must be as many for every prompt, got {min(counts) // 2} to {max(counts) // 2}; "
-            "or write --problem.pairs policy"
+            "or compare completions of the policy with each other (pairs: policy)"
         )
     return counts.pop()
 
@@ -180,9 +180,9 @@ def _anchors_per_prompt(asked: Sequence[Prompt], liked: Mapping[str, Sequence[st
 def _check(given: Mapping[str, Any]) -> None:
     """Raise `ValueError` unless options are in range and name what is needed."""
     if given["model"] is None:
-        raise ValueError("which model? --problem.model FOLDER, in Hugging Face's format, or a .gguf file")
+        raise ValueError("which model? hfac finetune FOLDER, in Hugging Face's format, or a .gguf file")
     if given["prompts"] is None and given["preferences"] is None:
-        raise ValueError("which prompts? --problem.prompts FILE, or --problem.preferences FILE")
+        raise ValueError("which prompts? --prompts FILE, or --preferences FILE")
     for name in ("num_anchors", "length", "longest_prompt", "lora_rank"):
         _checks.count(name, given[name])
     for name in ("slope", "temperature", "lora_alpha", "rater_timeout"):
@@ -323,6 +323,10 @@ class Finetuning:
         adam = optax.chain(optax.clip_by_global_norm(MAX_GRADIENT), optax.adam(1.0, *MOMENTS))
         variables = ["x", "theta", *(["theta_pen"] if algorithms.needs(name).penalty else [])]
         return {"optimizers": dict.fromkeys(variables, adam)}
+
+    def notes(self) -> list[str]:
+        """What a person may want to know before it goes on."""
+        return self.ratings.notes()
 
     def along(self, record: Mapping[str, np.ndarray]) -> tuple[tuple[float, str], str]:
         """Of the last record point, leaves [R]: what comes with a sample, and words on how it goes."""

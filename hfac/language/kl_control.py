@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from hfac.language.sampling import Control
 from hfac.types import Algorithm, Key, core, with_core
 
-AHEAD = 6.0  # steps
-SMOOTHING = 0.3  # weight of the last change in the running slope
-FAST = 2.0  # logarithm of the weight per relative excess over the bound, at once
+AHEAD = 2.0  # steps
+SMOOTHING = 0.5  # weight of the last change in the running slope
+FAST = 1.5  # logarithm of the weight per relative excess over the bound, at once
 SLOW = 0.03  # the same, added up in every step
 LARGEST_ERROR = 1.0  # relative excess that counts, in either direction
 LARGEST_PRESSURE = 7.0

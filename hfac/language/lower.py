@@ -22,7 +22,9 @@ from hfac.lower import First, Lower
 from hfac.sequences.episodes import distinct_pairs
 from hfac.types import Key, PyTree, Status, apply_updates, cast
 
-MOST_PROMPTS = 16  # of a step, unless more are asked for
+MOST_PROMPTS = 32  # of a step, unless more are asked for
+IN_A_STEP = 128  # completions by each policy, unless others are asked for: fewer, and a reward's noise drowns all
+FEWEST = 4  # completions of a prompt, unless fewer are asked for
 AVERAGING = 0.1  # weight of the newest batch in running averages: they look back over ten steps
 
 
@@ -38,7 +40,7 @@ def lower(
     problem: CompletionProblem,
     *,
     num_prompts: int | None = None,
-    completions: int = 8,
+    completions: int | None = None,
     coupled: bool = True,
     tau_per: Literal["sequence", "token"] = "sequence",
     max_kl: float | None = None,
@@ -54,9 +56,9 @@ def lower(
 
     Args:
       problem: over completions; its policies start at the reference.
-      num_prompts: of a step, drawn without replacement, the same for all policies, >= 1; 16, or all there are if those
+      num_prompts: of a step, drawn without replacement, the same for all policies, >= 1; 32, or all there are if those
         are fewer.
-      completions: of each, by every policy, >= 2.
+      completions: of each, by every policy, >= 2; unless given, as many as make 128 in a step, and at least 4.
       coupled: all policies use the same random numbers: the same law for each, a quieter difference.
       tau_per: tau weighs the divergence of a whole completion, or its mean over the tokens that it may have.
       max_kl: the largest mean divergence of a policy, nats per completion: tau is raised above it, > 0.
@@ -75,7 +77,7 @@ def lower(
       ValueError: if an option is out of range.
     """
     check_epochs(epochs, clip)
-    num_prompts = _checked(problem, num_prompts, completions, tau_per, max_kl, every)
+    num_prompts, completions = _checked(problem, num_prompts, completions, tau_per, max_kl, every)
     limits = _limits(most_kl_per_token, least_distinct)
     is_repeated = epochs > 1
     source = sampling.source_of(problem, num_prompts, completions, coupled, every, dtype)
@@ -136,18 +138,19 @@ def lower(
 def _checked(
     problem: CompletionProblem,
     num_prompts: int | None,
-    completions: int,
+    completions: int | None,
     tau_per: str,
     max_kl: float | None,
     every: Any,
-) -> int:
-    """How many prompts a step draws.
+) -> tuple[int, int]:
+    """How many prompts a step draws, and how many completions of each.
 
     Raises:
       ValueError: if an option is out of range.
     """
     num_prompts = min(problem.policy.num_prompts, MOST_PROMPTS) if num_prompts is None else num_prompts
     _checks.count("num_prompts", num_prompts)
+    completions = max(IN_A_STEP // num_prompts, FEWEST) if completions is None else completions
     _checks.count("completions", completions)
     if completions < 2:
         raise ValueError(f"completions must be at least 2, to be compared with each other, got {completions}")
@@ -159,7 +162,7 @@ def _checked(
         raise ValueError(f"tau_per must be 'sequence' or 'token', got '{tau_per}'")
     if max_kl is not None:
         _checks.positive("max_kl", max_kl)
-    return num_prompts
+    return num_prompts, completions
 
 
 def _first(problem: CompletionProblem, dtype: Any, key: Key) -> First:

@@ -1,5 +1,6 @@
 """Who judges completions, called on the host: VADER, a person's own function, or a command; every answer is checked."""
 
+import hashlib
 import json
 import math
 import shlex
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hfac import _places
+from hfac import _files, _places
 from hfac._compiler import random
 from hfac._errors import InputError
 
@@ -58,6 +59,15 @@ def make(name: str, timeout: float = 600.0, ratings: Path | None = None) -> Rate
         raise ValueError(f"unknown rater '{name}'; there are {FORMS}")
     function = _places.builder(name, "rater", dict.fromkeys(KNOWN))
     return _checked(name, lambda texts, records: _in_time(function, texts, records, timeout))
+
+
+def version(name: str) -> str:
+    """A rater's name, and a digest of the file that it is in: another file is another rater."""
+    place = name.rpartition(":")[0]
+    if not (_places.is_place(name) and place.endswith(_places.FILE)):
+        return name
+    digest = hashlib.sha256(_files.place(place).read_bytes()).hexdigest()
+    return f"{Path(place).name}:{_places.short(name)} ({digest[:8]})"
 
 
 def _vader() -> Rater:

@@ -18,15 +18,23 @@ FIELDS = ("run", "step", "policy", "place")
 class Ratings:
     """Answers questions by a rater, through a file of what was answered before."""
 
-    def __init__(self, rater: Rater, decode: Callable[[np.ndarray], str], records: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        rater: Rater,
+        decode: Callable[[np.ndarray], str],
+        records: Sequence[Mapping[str, Any]],
+        name: str = "rater",
+    ) -> None:
         """Remember nothing yet.
 
         Args:
           rater: who is asked.
           decode: text of a completion's tokens.
           records: fields of every prompt.
+          name: of the rater as it is now, which is stored with every rating.
         """
-        self._rater, self._decode, self._records = rater, decode, records
+        self._rater, self._decode, self._records, self._name = rater, decode, records, name
+        self._others: set[str] = set()  # names that stored ratings have, but for the rater's own
         self._known: dict[Place, tuple[str, float]] = {}  # text and score
         self._rows: list[dict[str, Any]] = []  # not in a file yet
         self._path: Path | None = None
@@ -38,7 +46,7 @@ class Ratings:
           ValueError: if it holds something else.
         """
         pending = {tuple(row[name] for name in FIELDS): row for row in self._rows}
-        self._path, self._rows, self._known = path, [], {}
+        self._path, self._rows, self._known, self._others = path, [], {}, set()
         if path.is_file():
             self._read(path)
         new = {place: row for place, row in pending.items() if place not in self._known}
@@ -56,9 +64,16 @@ class Ratings:
                 row = json.loads(line)
                 place = tuple(row[name] for name in FIELDS)
                 self._known[place] = str(row["text"]), float(row["score"])  # type: ignore[index]
+                self._others |= {str(row.get("rater", self._name))} - {self._name}
             except (ValueError, KeyError, TypeError):
                 way_on = "take the line out, it is asked for again, or put the file back"
                 raise ValueError(f"{path}, line {number}, is no rating; {way_on}") from None
+
+    def notes(self) -> list[str]:
+        """That stored ratings are of another rater, if they are."""
+        if not self._others:
+            return []
+        return [f"ratings so far are of {', '.join(sorted(self._others))}; those to come are of {self._name}"]
 
     def __call__(self, asked: Asked, keys: np.ndarray) -> np.ndarray:
         """Scores of all completions, float32 [R, policies, G, N]; those of failed runs are 0.
@@ -104,8 +119,9 @@ class Ratings:
         if new:
             texts = [text for text, _ in new.values()]
             scores = self._rater(texts, [self._records[prompt] for _, prompt in new.values()])
+            by = {"rater": self._name}
             rows = [
-                {**dict(zip(FIELDS, place, strict=True)), "prompt": prompt, "text": text, "score": score}
+                {**dict(zip(FIELDS, place, strict=True)), "prompt": prompt, "text": text, "score": score, **by}
                 for (place, (text, prompt)), score in zip(new.items(), scores, strict=True)
             ]
             self._store(rows)

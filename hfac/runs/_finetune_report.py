@@ -159,7 +159,7 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _samples(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Base and tuned completions beside each other, from the same random numbers."""
-    words = "Base (before) and fine-tuned (after), from the same random numbers, with their scores."
+    words = "Before and after fine-tuning, from the same random numbers, with their scores."
     several = len({row["run"] for row in pairs}) > 1
     lines, prompt = ["# Samples", "", words], None
     for row in pairs:

@@ -289,7 +289,9 @@ def test_what_is_wrong_is_one_line(folder, here, capsys):
     (here / "empty.txt").write_text("")
     cases = [
         ([], "which model? hfac finetune MODEL --prompts FILE"),
-        ([folder], "which prompts? --problem.prompts FILE"),
+        ([folder], "which prompts? --prompts FILE"),
+        ([folder, "--lenght", "3"], "there is no option --lenght; did you mean --length?"),
+        ([folder, "--pairs", "both"], "argument '--pairs'"),
         ([here / "none", "--prompts", "p.txt"], "is no model: config.json is missing"),
         ([folder, "--prompts", "empty.txt"], "empty.txt is empty"),
         ([folder, "--prompts", "p.txt", "--rater", "vadr"], "unknown rater 'vadr'"),

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from hfac.language import raters
 from hfac.language.hosting import Asked
 from hfac.language.ratings import Ratings
 
@@ -130,3 +131,25 @@ def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "r.jsonl").write_text('{"run": 1}\n')
     with pytest.raises(ValueError, match=r"r\.jsonl, line 1, is no rating"):
         ratings(Rater(), tmp_path / "r.jsonl")
+
+
+def test_another_rater_is_told(tmp_path):
+    """A run that goes on with a changed rater says so; every rating names who gave it."""
+    path = tmp_path / "r.jsonl"
+    for step, name in enumerate(("first", "first", "second")):
+        own = Ratings(Rater(), lambda ids: " ".join(map(str, ids)), [{"bonus": 0.0}, {"bonus": 0.0}], name)
+        own.open(path)
+        assert own.notes() == (["ratings so far are of first; those to come are of second"] if step == 2 else [])
+        own(asked(step), KEYS)
+    rows = [json.loads(line)["rater"] for line in path.read_text().splitlines()]
+    assert rows == ["first"] * 48 + ["second"] * 24
+
+
+def test_a_file_that_changed_is_another_rater(tmp_path):
+    """The name of a rater of one's own goes with what its file holds."""
+    path = tmp_path / "mine.py"
+    path.write_text("def short(texts, records):\n    return [0.0 for _ in texts]\n")
+    first = raters.version(f"{path}:short")
+    path.write_text("def short(texts, records):\n    return [1.0 for _ in texts]\n")
+    assert first.startswith("mine.py:short") and raters.version(f"{path}:short") != first
+    assert raters.version("vader") == "vader"
