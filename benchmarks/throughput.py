@@ -2,7 +2,8 @@
 
     python -m benchmarks.throughput                              # the table of sizes
     python -m benchmarks.throughput --runs 1024 --json FILE      # one size
-    python -m benchmarks.throughput --device gpu --runs 4096 65536 262144
+    python -m benchmarks.throughput --device gpu --runs 1 1024 65536 262144
+    XLA_FLAGS=--xla_gpu_enable_command_buffer=+WHILE python -m benchmarks.throughput --device gpu --runs 1 --chunk 256
 
 Only the median of ratios paired within one run counts. A measurement whose best C time is above 230 ns per step, or
 whose C times spread by more than 25 %, was made on a busy machine and is marked invalid.
@@ -42,6 +43,8 @@ class Throughput:
     """About how long each measurement of hfac takes."""
     device: Literal["cpu", "gpu"] = "cpu"
     """Where hfac runs; C runs on the CPU."""
+    chunk: int | None = None
+    """Steps that a GPU does before it asks its host whether to go on; the engine's own number unless given."""
     quality_steps: int = 200_000
     """Steps after which the two programs' Phi_0.003 are compared; 0 skips it."""
     json: Path | None = None
@@ -179,6 +182,10 @@ def main(config: Throughput) -> None:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     elif jax.default_backend() != "gpu":
         raise SystemExit("benchmarks.throughput: error: --device gpu, but jax sees no GPU")
+    if config.chunk is not None:
+        from hfac.engine import _program
+
+        _program.CHUNK = config.chunk
     program, text = build(), parameters()
     about = {
         "jax": jax.__version__,

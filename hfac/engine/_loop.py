@@ -128,14 +128,22 @@ def _is_like(first: Any, second: Any) -> bool:
     return all(jnp.shape(a) == jnp.shape(b) for a, b in pairs)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="chunk")
 def advance(
-    algorithm: Algorithm, record: Record, key: Key, schedules: Any, state: Any, lengths: jax.Array, shared: PyTree
+    algorithm: Algorithm,
+    record: Record,
+    key: Key,
+    schedules: Any,
+    state: Any,
+    lengths: jax.Array,
+    shared: PyTree,
+    *,
+    chunk: int = 1,
 ) -> tuple[Any, History]:
-    """Do intervals of `lengths` steps [T] and record after each.
+    """Do intervals of `lengths` steps [T] and record after each, `chunk` steps in a loop whose trip count is known.
 
-    The random stream is a function of the run's key and `state.step` alone: however a run is cut into intervals, its
-    numbers are the same.
+    The random stream is a function of the run's key and `state.step` alone: however a run is cut into intervals and
+    chunks, its numbers are the same.
     """
     step_key = random.fold_in(key, 1)
     step, keep = compiled_step(algorithm), record_over(record, shared)
@@ -148,10 +156,18 @@ def advance(
         return state, info, num_samples + info.num_samples
 
     def interval(carry: tuple[Any, Any], length: jax.Array) -> tuple[tuple[Any, Any], History]:
-        state, info, num_samples = jax.lax.fori_loop(0, length, iterate, (*carry, jnp.int32(0)))
+        state, info, num_samples = _repeat(iterate, length, (*carry, jnp.int32(0)), chunk)
         with _checks.explained("record"):
             kept = keep(state, info._replace(num_samples=num_samples), schedules)
         return (state, info), History(state.step, num_samples, kept)
 
     (state, _), history = jax.lax.scan(interval, (state, no_info), lengths)
     return state, history
+
+
+def _repeat(iterate: Callable[[Any, Any], Any], length: jax.Array, carry: Any, chunk: int) -> Any:
+    """Iterate `length` times; a device asks its host whether to go on once a chunk, and in what is left over."""
+    if chunk == 1:
+        return jax.lax.fori_loop(0, length, iterate, carry)
+    carry = jax.lax.fori_loop(0, length // chunk, lambda _, own: jax.lax.fori_loop(0, chunk, iterate, own), carry)
+    return jax.lax.fori_loop(0, length % chunk, iterate, carry)

@@ -16,6 +16,8 @@ from hfac._compiler.jaxpr import has_factorization, has_large_product, has_libra
 from hfac.engine import _loop, _sharding
 from hfac.types import Algorithm
 
+CHUNK = 64  # steps that a GPU does before it asks its host whether to go on
+
 
 class Runs(NamedTuple):
     """What distinguishes the runs of a sweep; every leaf [R, ...], configurations major, seeds minor."""
@@ -45,7 +47,8 @@ class Program:
 
     def _prepare(self) -> dict[str, Any]:
         algorithm = self._algorithm
-        steps = functools.partial(_loop.advance, algorithm, self._record)
+        chunk = 1 if self.plan.devices[0].platform == "cpu" else CHUNK
+        steps = functools.partial(_loop.advance, algorithm, self._record, chunk=chunk)
         loop = native.as_one_function(steps) if self._is_native else steps
 
         def start(runs: Runs, shared: Any) -> Any:

@@ -15,6 +15,8 @@ from hfac.engine import _loop, _sweep
 from hfac.schedules import grid
 from support import cases
 
+MOST_KERNELS = 70  # of a step, each of which is launched by itself where steps are not one function
+
 GRID = grid(cases.gentle(), {"entropy.scale": [0.05, 0.1, 0.2]})
 
 
@@ -113,3 +115,23 @@ def test_the_program_exports_to_every_platform(options):
     exported = jax.export.export(program, platforms=platforms)(seeds, rates, states, lengths)
     assert set(exported.platforms) == set(platforms)
     assert "f64" not in exported.mlir_module()
+
+
+def test_chunks_change_no_bit_and_their_trip_count_is_known():
+    """On devices that ask their host whether a loop goes on: once a chunk, not once a step."""
+    algorithm, schedules = build(cases.goal()), cases.gentle()
+    record, key = _loop.default_record(algorithm), engine.run_key(0)
+    first = _loop.first_state(algorithm, key, schedules)
+    lengths = jnp.asarray([0, 3, 16, 41], jnp.int32)
+
+    def advance(state, lengths, chunk):
+        return _loop.advance(algorithm, record, key, schedules, state, lengths, (), chunk=chunk)
+
+    program = jax.jit(advance, static_argnums=2).lower(first, lengths, 16).compile()
+    assert re.search(r'"known_trip_count":\{"n":"16"\}', program.as_text())
+    body = re.search(r'body=%?([\w.\-]+)[^\n]*"known_trip_count":\{"n":"16"\}', program.as_text())
+    inside = re.search(rf"\n%?{re.escape(body[1])} [^\n]*\{{\n(.*?)\n\}}", program.as_text(), re.DOTALL)[1]
+    assert 0 < len(re.findall(r" (?:fusion|copy|dot|custom-call)\(", inside)) <= MOST_KERNELS
+    together, apart = program(first, lengths), jax.jit(advance, static_argnums=2)(first, lengths, 1)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), together, apart))
+    assert together[1].step.tolist() == [0, 3, 19, 60]
