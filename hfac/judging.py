@@ -36,11 +36,16 @@ class Judge(NamedTuple):
 
 @functools.lru_cache(maxsize=32)
 def program(function: Callable[[Any, Mapping[str, Any]], Any]) -> Any:
-    """A metric compiled for the records of one run, ``(carry, records) -> values``, judged one after another.
+    """A metric compiled for the records of runs [R, T, ...], ``(carry, records) -> values``, judged one after another.
 
     Several batched factorisations side by side can deadlock on CPUs; a sequence of single ones cannot.
     """
-    return jax.jit(lambda carry, records: jax.lax.scan(function, carry, records)[1])
+
+    @jax.jit
+    def evaluate(carry: Any, records: Any) -> Any:
+        return jax.lax.map(lambda run: jax.lax.scan(function, carry, run)[1], records)
+
+    return evaluate
 
 
 def judge_of(problem: Any, taus: float | Sequence[float]) -> Judge:

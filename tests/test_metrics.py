@@ -30,6 +30,19 @@ def judged():
     return problem, hfac.judge(swept(problem), metrics.exact(problem, TAUS, limit=True, gradient=True, residuals=True))
 
 
+def test_many_runs_are_worth_what_few_are():
+    """They are judged in blocks, the last of which is not full; progress counts runs."""
+    problem, done = cases.goal(discount=0.9), []
+    data = hfac.sweep(hfac.algorithms.hfac(problem), cases.gentle(), 67, 20, record_at=[0, 20])
+    metric = metrics.exact(problem, TAUS)
+    every = hfac.results.judge(data, metric, lambda own, total: done.append((own, total)))
+    few = hfac.results.judge(data.isel(seed=[0, 63, 66]), metric)
+    assert done[-1] == (67, 67) and [own for own, _ in done] == sorted(own for own, _ in done)
+    np.testing.assert_allclose(
+        every.hyper_objective.isel(seed=[0, 63, 66]), few.hyper_objective, rtol=1e-12, atol=1e-14
+    )
+
+
 def test_residuals_agree_with_brute_force(judged):
     problem, data = judged
     run = data.isel(seed=1, step=-1)
@@ -103,7 +116,7 @@ draws |= {name: jax.random.normal(jax.random.key(9), (16, 36, 4)) for name in ("
 draws |= {"penalty": jnp.full(16, 1.0), "entropy": jnp.full(16, 0.1)}
 metric = metrics.exact(problem, [0.01, 0.003], limit=True, gradient=True, residuals=True)
 for _ in range(5):
-    judged = judging.program(metric.function)(jnp.asarray(metric.carry), draws)
+    judged = judging.program(metric.function)(jnp.asarray(metric.carry), jax.tree.map(lambda leaf: leaf[None], draws))
     print({name: float(leaf.sum()) for name, leaf in judged.items()})
 """
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray
 
 
+BLOCK, MANY = 8, 64  # runs judged in one call, where there are so many: a call costs as much as a small solve
 ROLE = "role"  # attribute of what judging adds to a sweep
 
 
@@ -51,21 +52,21 @@ def judge(
     leaves = {n: leaf.reshape(num_runs, *leaf.shape[len(dims) - 1 :]) for n, leaf in ordered.items()}
     records = structured(leaves, metric.like)
     _check_shapes(records, metric.like)
-    found: list[dict[str, np.ndarray]] = []
-    for worth in _evaluate(metric, [jax.tree.map(lambda leaf, i=i: leaf[i], records) for i in range(num_runs)]):
-        found.append(worth)
-        progress(len(found), num_runs)
+    pieces: list[dict[str, np.ndarray]] = []
+    for done, piece in _evaluate(metric, records, num_runs):
+        pieces.append(piece)
+        progress(done, num_runs)
+    found = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     has_failed = data["status"].values != Status.OK
     judged = data.drop_dims(metric.dim, errors="ignore")
-    taken = sorted(set(found[0]) & set(names))
+    taken = sorted(set(found) & set(names))
     if taken:
         raise ValueError(f"the sweep recorded '{taken[0]}', which is the name of a metric; record it by another name")
-    taken = sorted(set(found[0]) & {*map(str, {**data.sizes, **data.coords}), metric.dim})
+    taken = sorted(set(found) & {*map(str, {**data.sizes, **data.coords}), metric.dim})
     if taken:
         raise ValueError(f"a value of a metric cannot be called '{taken[0]}', as a coordinate is; give it another name")
-    for name in found[0]:
-        values = np.stack([row[name] for row in found])
-        values = values.reshape(*shape, *values.shape[2:])
+    for name, rows in found.items():
+        values = rows.reshape(*shape, *rows.shape[2:])
         values = np.where(has_failed.reshape(has_failed.shape + (1,) * (values.ndim - has_failed.ndim)), np.inf, values)
         judged[name] = ((*dims, metric.dim) if name in metric.vectors else dims, values, {ROLE: "metric"})
     return judged.assign_coords({metric.dim: metric.labels}) if metric.labels.size else judged
@@ -102,20 +103,30 @@ def structured(leaves: Mapping[str, Any], like: Mapping[str, Any] | None) -> dic
     return {name: leaf for name, leaf in leaves.items() if name not in inside} | trees
 
 
-def _evaluate(metric: Metric, runs: list[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-    """A metric's values of one run after another, as many at once as there are devices.
+def _evaluate(metric: Metric, records: dict[str, Any], num_runs: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Runs judged so far, and a metric's values of the newest block of them, leaves [runs, ...].
+
+    As many blocks at once as there are devices.
 
     Programs that factorise matrices run one at a time: on several CPU devices they can deadlock.
     """
-    evaluate = judging.program(metric.function)
+    evaluate, size = judging.program(metric.function), BLOCK if num_runs >= MANY else 1
+
+    def block(start: int) -> Any:  # the last one repeats runs, so that all are of one shape
+        rows = np.minimum(np.arange(start, start + size), num_runs - 1)
+        return jax.tree.map(lambda leaf: leaf[rows], records)
+
     with activity("compiling"):
-        traced = evaluate.trace(*jax.tree.map(jnp.asarray, (metric.carry, runs[0])))
+        traced = evaluate.trace(*jax.tree.map(jnp.asarray, (metric.carry, block(0))))
     devices = jax.local_devices()[: 1 if has_factorization(traced.jaxpr.jaxpr) else None]
-    for i in range(0, len(runs), len(devices)):
-        pairs = zip(devices, runs[i : i + len(devices)], strict=False)
+    starts = range(0, num_runs, size)
+    for i in range(0, len(starts), len(devices)):
+        pairs = list(zip(devices, starts[i : i + len(devices)], strict=False))
         with activity("compiling") if i == 0 else contextlib.nullcontext():  # where it is called; it works elsewhere
-            pending = [evaluate(*jax.device_put((metric.carry, run), device)) for device, run in pairs]
-        yield from map(jax.device_get, pending)
+            pending = [evaluate(*jax.device_put((metric.carry, block(start)), device)) for device, start in pairs]
+        for (_, start), values in zip(pairs, pending, strict=True):
+            count = min(size, num_runs - start)
+            yield start + count, jax.tree.map(lambda leaf, own=count: leaf[:own], jax.device_get(values))
 
 
 def summary(data: "xarray.Dataset", name: str = OBJECTIVE) -> list[dict[str, Any]]:
