@@ -155,5 +155,8 @@ def _one_line(box: str, program: str) -> str:
     text = re.sub(r"\s*Argument helptext:.*", "", text)
     text = re.sub(r": no type matching .* could be instantiated from \[(.*?)\].*", r": \1 is no value of it", text)
     text = re.sub(r"Value error\s*Error parsing", "", text)
+    meant = re.search(r"Unrecognized options: (--[\w.-]+).*?Perhaps you meant: (--[\w.-]+)", text)
+    if meant:
+        return f"there is no option {meant[1]}; did you mean {meant[2]}?"
     text = re.sub(r"^(Parsing error|Unrecognized options|Invalid (value|input|choice))\s*[─-]*\s*", "", text)
     return f"{text.strip()} (see {program} --help)"

@@ -106,6 +106,8 @@ COMMANDS = {
             "a pretrained language model learns from a rater, its reward is learned too",
             "hfac.cli._finetune:request",
             "hfac.cli._sweep_run:execute",
+            "Fine-tune MODEL, a folder in Hugging Face's format or a .gguf file: adapters, and a reward that keeps "
+            "learning from a rater.",
         ),
         Command(
             "plan",

@@ -1,6 +1,8 @@
 """``hfac finetune MODEL``, short for ``hfac sweep finetune --problem.model MODEL``: a pretrained decoder learns."""
 
+import contextlib
 import difflib
+import io
 import re
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +11,12 @@ from hfac._errors import InputError
 from hfac._registry import find
 from hfac.algorithms import REGISTRY as ALGORITHMS
 from hfac.cli import _sweep
+from hfac.cli._commands import COMMANDS
 from hfac.cli._request import Request
 from hfac.problems import REGISTRY as PROBLEMS
 
 PROBLEM = "finetune"
+LIKE = 0.75  # how alike two names are, of which one is taken for the other mistyped
 
 
 def request(args: Sequence[str]) -> Request | None:
@@ -35,8 +39,11 @@ def request(args: Sequence[str]) -> Request | None:
         flag, equals, value = word.partition("=")
         owner = owners.get(flag.removeprefix("--").replace("-", "_")) if flag.startswith("--") else None
         named.append(word if owner is None else f"--{owner}.{flag.removeprefix('--')}{equals}{value}")
+    words = [PROBLEM, *model, *named]
+    if {"-h", "--help"} & set(rest):
+        return _helped(words)
     try:
-        return _sweep.resolve([PROBLEM, *model, *named], "sweep")
+        return _sweep.resolve(words, "sweep")
     except InputError as error:
         raise InputError(_as_written(str(error), owners)) from None
 
@@ -47,6 +54,25 @@ def _as_written(message: str, owners: Mapping[str, str]) -> str:
     unknown = re.match(r"Unrecognized options: --([\w-]+)", message)
     if unknown is None or "Perhaps you meant" in message:
         return message
-    close = difflib.get_close_matches(unknown[1].replace("-", "_"), owners, 1)
+    close = difflib.get_close_matches(unknown[1].replace("-", "_"), owners, 1, LIKE)
     hint = f"; did you mean --{close[0].replace('_', '-')}?" if close else "; all there are: hfac sweep finetune --help"
     return f"there is no option --{unknown[1]}{hint}"
+
+
+def _helped(words: list[str]) -> Request | None:
+    """Print the help with the names that options have here."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            return _sweep.resolve(words, "sweep")
+    finally:
+        text = said.getvalue().replace(f"hfac sweep {PROBLEM}", "hfac finetune MODEL")
+        text = text.replace(COMMANDS["sweep"].description, COMMANDS["finetune"].description)
+        print("\n".join(map(_without_prefix, text.splitlines())))
+
+
+def _without_prefix(row: str) -> str:
+    """A row of the help; what stands beside an option stays where it is."""
+    short = re.sub(r"--(problem|algorithm)\.", "--", row)
+    filler = " " * (len(row) - len(short))
+    return re.sub(r"(--\S+(?: \S+)*)", lambda found: found[0] + filler, short, count=1) if filler else row

@@ -79,6 +79,8 @@ def resolve(
     for kind in only_in_python(loaded):
         raise InputError(f"--config: the {kind} of this run is in no registry: hfac.runs.start runs it in Python")
     loaded = {key: value for key, value in loaded.items() if key not in OWN.values()}
+    if stored is not None and rest and not rest[0].startswith("-"):
+        raise InputError(f"what is '{rest[0]}'? after the folder come options, such as --steps N")
     in_file = _places.placed(loaded.pop("problem", None))
     name = _places.placed(rest.pop(0)) if rest and not rest[0].startswith("-") else in_file
     if in_file not in (None, name) and loaded.get("problem_options"):

@@ -1,6 +1,8 @@
 """Completions of any prompts: in buckets of equal length, a batch at a time, base and adapters side by side."""
 
 import functools
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -42,7 +44,10 @@ def complete(
     options: Options = DEFAULTS,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[list[list[str]]]:
-    """Write completions; all policies, and every prompt whatever stands beside it, from their own random numbers.
+    """Write completions, all policies from the same random numbers.
+
+    Those of a sample follow from its prompt's tokens, its number among the samples, and the seed: whatever stands
+    beside it, it is the same up to rounding, which moves a token now and then.
 
     Args:
       model: the base.
@@ -66,9 +71,10 @@ def complete(
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) if trees else ()
     found: list[list[list[str]]] = [[[] for _ in beginnings] for _ in range(policies)]
     done, total = 0, policies * len(beginnings) * options.samples
+    marks = _marks(beginnings)
     for rows, length in batches(beginnings, options.samples):
         padded = prompts.padded([beginnings[row] for row in rows], length)
-        numbers = _uniforms(jnp.asarray(rows, jnp.int32), options.seed, options.samples, options.length)
+        numbers = _uniforms(jnp.asarray(marks[rows]), options.seed, options.samples, options.length)
         tokens = np.asarray(
             _write(
                 model.architecture,
@@ -102,11 +108,22 @@ def batches(beginnings: Sequence[Prompt], samples: int) -> Iterator[tuple[list[i
             yield part + part[:1] * (size - len(part)), length
 
 
+def _marks(beginnings: Sequence[Prompt]) -> np.ndarray:
+    """A number for every prompt that follows from its tokens, and from how often they came before, int32 [P, 2]."""
+    found, seen = [], Counter[tuple[int, ...]]()
+    for each in beginnings:
+        ids = tuple(each.ids)
+        found.append((zlib.crc32(np.asarray(ids, np.int32).tobytes()) >> 1, seen[ids]))
+        seen[ids] += 1
+    return np.asarray(found, np.int32)
+
+
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _uniforms(rows: jax.Array, seed: int, samples: int, length: int) -> jax.Array:
-    """Random numbers of prompts by their place among all, float32 [G, N, T]."""
-    keys = jax.vmap(lambda row: random.fold_in(random.key(seed), row))(rows)
-    return jax.vmap(lambda key: generation.uniforms(key, 1, samples, length)[0])(keys)
+def _uniforms(marks: jax.Array, seed: int, samples: int, length: int) -> jax.Array:
+    """Random numbers of prompts by their marks [G, 2], float32 [G, N, T]."""
+    keys = jax.vmap(lambda own: random.fold_in(random.fold_in(random.key(seed), own[0]), own[1]))(marks)
+    each = jax.vmap(lambda key: jax.vmap(lambda member: random.fold_in(key, member))(jnp.arange(samples)))(keys)
+    return jax.vmap(jax.vmap(lambda key: generation.uniforms(key, 1, 1, length)[0, 0]))(each)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -86,7 +86,7 @@ def finetune(
       temperature: of every policy, > 0.
       lora_rank: of the adapters.
       lora_alpha: what they add is scaled by alpha / rank.
-      lora_targets: projections among q, k, v, o, gate, up, down.
+      lora_targets: projections among q, k, v, o, gate, up, down; PEFT's q_proj is q.
       lora_layers: all, last:N, or numbers from 0 and ranges such as 4,10-12.
       reward_lora: the reward has adapters of its own, in the same places.
       rater_timeout: seconds that a call of the rater may take.
@@ -97,6 +97,7 @@ def finetune(
     Raises:
       ValueError: if a file is not what it should be, or options do not go together.
     """
+    lora_targets = ",".join(each.strip().removesuffix("_proj") for each in lora_targets.split(","))
     given = dict(locals())
     _check(given)
     assert model is not None
@@ -141,7 +142,7 @@ def _policy(base: folders.Model, tokenizer: Tokenizer, asked: Sequence[Prompt], 
         reference, lora = adapters.load(given["adapter"], shape, folders.digest(base.params))
         _check_adapter(lora, given, shape)
     else:
-        targets = tuple(given["lora_targets"].replace(" ", "").split(","))
+        targets = tuple(given["lora_targets"].split(","))
         places = adapters.layers_of(given["lora_layers"], shape)
         lora = adapters.Lora(given["lora_rank"], given["lora_alpha"], targets, places)
         reference = adapters.init(shape, lora, random.key(given["model_seed"]))

@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EPISODES = "return"  # recorded where policies are judged by what fresh episodes earn
+COMPLETIONS = "score_0"  # recorded where they are judged by fresh completions
 References = Mapping[float, float]  # tau -> value of the exact descent
 
 
 def objective(data: "xarray.Dataset", problem: Any, references: References) -> "Figure | None":
     """Phi_tau(x_k) against environment samples, one panel per judged tau and one line per schedule.
 
-    None where fresh episodes are the judge: their return is drawn instead.
+    None where fresh episodes or completions are the judge: what they earn is drawn instead.
 
     Interquartile mean and 95 % bootstrap band over seeds; dashed, the end of an exact descent at that tau.
     """
-    if EPISODES in data:
+    if EPISODES in data or COMPLETIONS in data:
         return None
     taus = np.asarray(data["judged_tau"])
     figure, axes = subplots(len(taus), 1, (WIDTH, 3.4 * len(taus) + 0.4), sharex=True, squeeze=False)

@@ -56,8 +56,7 @@ def report(job: Job, data: xarray.Dataset, folder: Path, taus: Sequence[float], 
         origin = pages.origin(job.configuration, done.data.attrs)
         return pages.finetune(done.data, rows, pairs, short(job.configuration["algorithm"]), origin)
 
-    lines = (*done.lines, "", *_lines(rows))
-    return done._replace(lines=lines, files=(*done.files, f"{ADAPTERS}/", MEASURES, SAMPLES), page=page)
+    return done._replace(lines=tuple(_lines(rows)), files=(*done.files, f"{ADAPTERS}/", MEASURES, SAMPLES), page=page)
 
 
 def _pairs(

@@ -268,5 +268,6 @@ def _run_part(
         raise Stopped(f"{reached}: {stops[0]}; `hfac extend {folder} --on-divergence keep` goes on with the others")
     seconds, compiling = bar.seconds, program.compile_seconds - before
     rate = num_runs * (job.steps - first_step) / max(seconds - compiling, 1e-9)
-    say(f"ran in {clock(seconds)} ({compiling:.1f} s of it compiling): {rate:,.0f} run-steps/s", execution.quiet)
+    pace = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    say(f"ran in {clock(seconds)} ({compiling:.1f} s of it compiling): {pace} run-steps/s", execution.quiet)
     return seconds - compiling, compiling

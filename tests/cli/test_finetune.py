@@ -284,6 +284,15 @@ def test_preferences_of_a_file_are_anchors(folder, here):
     assert set((here / "asked.txt").read_text().splitlines()[:4]) <= {"' goo'", "' bad'", "' good'", "' ba'"}
 
 
+def test_help_has_the_names_that_options_have_here(capsys):
+    """No prefix, and the method's options among them."""
+    with pytest.raises(SystemExit):
+        main(["finetune", "--help"])
+    said = capsys.readouterr().out
+    assert said.startswith("usage: hfac finetune MODEL") and "\n  --max-kl " in said and "\n  --lora-rank " in said
+    assert "--problem." not in said and "--algorithm." not in said
+
+
 def test_what_is_wrong_is_one_line(folder, here, capsys):
     """Before anything is written."""
     (here / "empty.txt").write_text("")
@@ -291,6 +300,7 @@ def test_what_is_wrong_is_one_line(folder, here, capsys):
         ([], "which model? hfac finetune MODEL --prompts FILE"),
         ([folder], "which prompts? --prompts FILE"),
         ([folder, "--lenght", "3"], "there is no option --lenght; did you mean --length?"),
+        ([folder, "--step", "3"], "there is no option --step; did you mean --steps?"),
         ([folder, "--pairs", "both"], "argument '--pairs'"),
         ([here / "none", "--prompts", "p.txt"], "is no model: config.json is missing"),
         ([folder, "--prompts", "empty.txt"], "empty.txt is empty"),

@@ -26,7 +26,7 @@ def refusal(capsys, *args) -> str:
 def test_prompts_of_a_file_and_of_the_command_are_completed(folder, here, capsys):
     """The same numbers for a prompt whatever stands beside it; fields of its line are kept."""
     (here / "p.jsonl").write_text(
-        '{"prompt": "The soup", "id": 3}\n{"messages": [{"role": "user", "content": "Hi"}]}\n'
+        '{"prompt": "one"}\n{"prompt": "The soup", "id": 3}\n{"messages": [{"role": "user", "content": "Hi"}]}\n'
     )
     main(
         [
@@ -44,8 +44,9 @@ def test_prompts_of_a_file_and_of_the_command_are_completed(folder, here, capsys
         ]
     )
     said = capsys.readouterr().out
-    assert said.startswith("The soup\n  | ") and "\n\n<s><|user|>Hi</s><|assistant|>\n  | " in said
+    assert "\nThe soup\n  | " in said and "\n\n<s><|user|>Hi</s><|assistant|>\n  | " in said
     rows = [json.loads(line) for line in (here / "o.jsonl").read_text().splitlines()]
+    rows = rows[3:]
     assert [row.get("id") for row in rows] == [3, 3, 3, None, None, None]
     assert len({row["text"] for row in rows}) > 3
     main(
