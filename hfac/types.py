@@ -211,13 +211,27 @@ def _apply(param: jax.Array, update: jax.Array | Rows, bound: jax.Array | None) 
     if update.dense is not None:
         moved = _apply(param + update.dense, update._replace(dense=None), None)
         return moved if bound is None else jnp.clip(moved, -bound, bound)
-    touched = param.at[update.index]
-    if bound is None:
-        return touched.add(update.values)
-    if update.index.shape[0] == 1:  # no row can repeat, so one write does it
-        return touched.set(jnp.clip(param[update.index] + update.values, -bound, bound))
-    added = touched.add(update.values)
-    return added.at[update.index].set(jnp.clip(added[update.index], -bound, bound))
+    if update.index.shape[0] > UNROLLED_BATCH:
+        added = param.at[update.index].add(update.values)
+        return added if bound is None else added.at[update.index].set(jnp.clip(added[update.index], -bound, bound))
+    return _with_rows(param, update.index, update.values, bound)
+
+
+def _with_rows(param: jax.Array, index: jax.Array, values: jax.Array, bound: jax.Array | None) -> jax.Array:
+    """Few rows moved, each read from the table as it was and written once: no scatter, where there is one run.
+
+    Of equal rows the last one is written last, and has the others in it.
+    """
+    rows = []
+    for b in range(index.shape[0]):
+        row = jax.lax.dynamic_index_in_dim(param, index[b], keepdims=False)
+        for earlier in range(b):
+            row += jnp.where(index[earlier] == index[b], values[earlier], 0)
+        row += values[b]
+        rows.append(row if bound is None else jnp.clip(row, -bound, bound))
+    for b, row in enumerate(rows):
+        param = jax.lax.dynamic_update_index_in_dim(param, row, index[b], 0)
+    return param
 
 
 def map_values(function: Any, *updates: PyTree) -> PyTree:
