@@ -96,7 +96,9 @@ def read(path: Path) -> tuple[Architecture, dict[str, Any]]:
     Raises:
       ValueError: if it cannot be read, or is not supported.
     """
-    content = _files.read_table(path, f"{path.parent} is no model: config.json is missing")
+    content = _files.read_table(
+        path, f"{path.parent} is no model: config.json is missing; a hub's models are not fetched, give a folder"
+    )
     try:
         return from_config(content), content
     except KeyError as error:
