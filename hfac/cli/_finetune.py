@@ -32,7 +32,7 @@ def request(args: Sequence[str]) -> Request | None:
     model = ["--problem.model", rest.pop(0)] if rest and not rest[0].startswith("-") else []
     if not (model or {"-h", "--help", "--config"} & set(rest)):
         raise InputError(
-            "which model? hfac finetune MODEL --prompts FILE; MODEL comes first, a folder in Hugging Face's format or a .gguf"
+            "which model? hfac finetune MODEL --prompts FILE; first a folder in Hugging Face's format or a .gguf"
         )
     named = []
     for word in rest:

@@ -97,7 +97,7 @@ def read(path: Path) -> tuple[Architecture, dict[str, Any]]:
       ValueError: if it cannot be read, or is not supported.
     """
     content = _files.read_table(
-        path, f"{path.parent} is no model: config.json is missing; a hub's models are not fetched, give a folder"
+        path, f"{path.parent} is no model: config.json is missing; give a folder, names of a hub are not fetched"
     )
     try:
         return from_config(content), content
