@@ -175,6 +175,7 @@ def main(config: Language) -> None:
                 ways["transformers"] = other
             if "transformers" in ways:
                 functions["transformers"] = ways["transformers"](sequences)
+            seconds_of: dict[str, float] = {}
             for name in ("write", "step"):
                 best: dict[str, float] = {}
                 for _ in range(config.repeats + 1):  # the first one warms up
@@ -183,6 +184,7 @@ def main(config: Language) -> None:
                         each[name]()
                         seconds = time.perf_counter() - begin
                         best[who] = min(best.get(who, float("inf")), seconds)
+                seconds_of[name] = best["hfac"]
                 tokens = sequences * config.length
                 row = {"what": name, "sequences": sequences} | {who: tokens / each for who, each in best.items()}
                 if len(best) > 1:
@@ -195,6 +197,9 @@ def main(config: Language) -> None:
                     ),
                     flush=True,
                 )
+            whole = sum(seconds_of.values())
+            words = f"{seconds_of['write'] / whole:.0%} writing, {seconds_of['step'] / whole:.0%} forward and backward"
+            print(f"a step of {sequences} for one policy: {whole:.2f} s, {words}", flush=True)
     print(f"hfac held {memory['hfac'] / 2**30:.2f} GiB at most (numbers are completion tokens a second)")
     if config.json is not None:
         config.json.write_text(
