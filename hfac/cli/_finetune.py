@@ -37,7 +37,8 @@ def request(args: Sequence[str]) -> Request | None:
     named = []
     for word in rest:
         flag, equals, value = word.partition("=")
-        owner = owners.get(flag.removeprefix("--").replace("-", "_")) if flag.startswith("--") else None
+        name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+        owner = owners.get(name) if flag.startswith("--") else None
         named.append(word if owner is None else f"--{owner}.{flag.removeprefix('--')}{equals}{value}")
     words = [PROBLEM, *model, *named]
     if {"-h", "--help"} & set(rest):
@@ -50,12 +51,12 @@ def request(args: Sequence[str]) -> Request | None:
 
 def _as_written(message: str, owners: Mapping[str, str]) -> str:
     """A complaint with the names that options have here; a word that is close to one is told."""
-    message = re.sub(r"--(problem|algorithm)\.", "--", message)
+    message = re.sub(r"--(problem|algorithm)\.", "--", message).replace(f"hfac sweep {PROBLEM}", "hfac finetune")
     unknown = re.match(r"Unrecognized options: --([\w-]+)", message)
-    if unknown is None or "Perhaps you meant" in message:
+    if unknown is None:
         return message
     close = difflib.get_close_matches(unknown[1].replace("-", "_"), owners, 1, LIKE)
-    hint = f"; did you mean --{close[0].replace('_', '-')}?" if close else "; all there are: hfac sweep finetune --help"
+    hint = f"; did you mean --{close[0].replace('_', '-')}?" if close else "; all there are: hfac finetune --help"
     return f"there is no option --{unknown[1]}{hint}"
 
 
