@@ -1,9 +1,10 @@
 """Loops as native code: on CPUs the steps of a run become one function instead of some seventy kernels a step.
 
 jaxlib 0.10 compiles a call that is marked as small into a single function, with the emitters that can nest loops.
-jaxlib 0.12 has them no longer, and there the ordinary program is used; so it is wherever a step holds something
-that cannot be nested, such as a factorisation, and where large matrix products take the time: nothing is gained there,
-and compiling takes three times as long. A long program, such as a small neural network's, would compile for minutes.
+jaxlib 0.12 does not take the options, and there the ordinary program is used, of which the compiler itself makes one
+function where the loop is small and holds no scatter. So it is wherever a step holds something that cannot be nested,
+such as a factorisation, and where large matrix products take the time: nothing is gained there, and compiling takes
+three times as long. A long program, such as a small neural network's, would compile for minutes.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""The loop of a run: a scan over record points, each a loop with a traced trip count. Knows no problem, no method."""
+"""The loop of a run: a scan over record points, each a loop of as many steps as lie between. Knows no problem."""
 
 import functools
 from collections.abc import Callable, Sequence
